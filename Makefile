@@ -1,0 +1,53 @@
+# rr-runtime: `make` lists the targets. `make demo` and `make test` set everything up by themselves.
+#
+# Each target is a script of scripts/, which says what it does.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+export PREFIX DESTDIR
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build guests demo test lint bench install uninstall clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## what the machine lacks, for all targets
+	@scripts/setup
+
+build: ## rr-runtime and its executor, optimised
+	@scripts/setup build
+	@scripts/build
+
+guests: ## the demo's and the tests' functions, as Wasm
+	@scripts/setup build guests
+	@scripts/build-guests
+
+demo: ## two functions in two containers hand a photograph to each other; pictures in demo-output/
+	@scripts/setup build guests demo
+	@scripts/build
+	@scripts/build-guests
+	@scripts/demo
+
+test: ## lint, unit tests, and end to end through the installed binary (as root)
+	@scripts/setup build guests demo tests lint
+	@scripts/test
+
+lint: ## rustfmt, clippy, rustdoc, cargo-deny, shellcheck
+	@scripts/setup build lint
+	@scripts/lint
+
+bench: ## against runc and crun; a table, and bench-output/results.json
+	@scripts/setup build guests bench
+	@scripts/build
+	@scripts/build-guests
+	@scripts/bench
+
+install: ## to PREFIX (/usr/local), below DESTDIR if that is set; run `make build` first
+	@scripts/install
+
+uninstall: ## what install put there
+	@scripts/install --remove
+
+clean: ## all that was built; the cache folder stays (CONTRIBUTING.md says where)
+	rm -rf target guest/examples/target demo-output bench-output

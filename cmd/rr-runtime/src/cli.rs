@@ -1,0 +1,309 @@
+//! The command line: runc's flags and verbs, and a few of our own.
+//!
+//! Options may stand before and after the container's name. After `exec`'s name the first word that is no option begins the
+//! command, and everything behind it belongs to that.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// An OCI runtime, a drop-in for runc, that runs Wasm functions and moves data between them.
+#[derive(Debug, Parser)]
+#[command(name = "rr-runtime", version = version(), disable_help_subcommand = true, args_override_self = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What `--version` prints after the name, in runc's form.
+fn version() -> &'static str {
+    concat!(env!("CARGO_PKG_VERSION"), "\nspec: 1.2.0")
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Folder of the containers' states [default: /run/rr-runtime, or $XDG_RUNTIME_DIR/rr-runtime]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// File that log lines are appended to [default: standard error]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log: Option<PathBuf>,
+    /// Form of the log lines
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+    /// Log what is done, too
+    #[arg(long)]
+    pub(crate) debug: bool,
+    /// Let systemd manage cgroups; cgroupsPath is then slice:prefix:name
+    #[arg(long)]
+    pub(crate) systemd_cgroup: bool,
+    /// Whether to behave as for another user than root: true, false or auto
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(crate) rootless: Rootless,
+    /// The administrator's configuration
+    #[arg(long, value_name = "FILE", default_value = "/etc/rr-runtime/config.toml")]
+    pub(crate) config: PathBuf,
+    /// Accepted for runc's sake; CRIU is not used
+    #[arg(long, value_name = "PATH", hide = true)]
+    pub(crate) criu: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Rootless {
+    True,
+    False,
+    Auto,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Create a container
+    Create(Create),
+    /// Start a created container
+    Start(Id),
+    /// Print the state of a container as JSON
+    State(Id),
+    /// Send a signal to a container's init
+    Kill(Kill),
+    /// Delete a container
+    Delete(Delete),
+    /// Create, start and wait for a container
+    Run(Run),
+    /// List containers
+    List(List),
+    /// List the processes of a container
+    Ps(Ps),
+    /// Run a further process in a container
+    Exec(Box<Exec>),
+    /// Write a new bundle's config.json
+    Spec(Spec),
+    /// Freeze a container's processes
+    Pause(Id),
+    /// Thaw a container's processes
+    Resume(Id),
+    /// Print what this build supports as JSON
+    Features,
+    /// Compile a module ahead of time, into the cache
+    Compile(Compile),
+    /// Look into the cache of compiled code, and clear it
+    Cache(Cache),
+    #[command(hide = true)]
+    CompilerChild(Job),
+    #[command(hide = true)]
+    CompilerBackground(Job),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Compile {
+    /// For functions that run with `wasm/fuel`
+    #[arg(long)]
+    pub(crate) fuel: bool,
+    /// Write a copy of the compiled module here, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// The module's file
+    pub(crate) module: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cache {
+    #[command(subcommand)]
+    pub(crate) verb: CacheVerb,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum CacheVerb {
+    /// List the entries, the last used first
+    Ls {
+        /// Form of the list
+        #[arg(short, long, default_value = "table")]
+        format: Format,
+    },
+    /// Remove entries that are damaged or out of date, and those that are the longest unused
+    Prune {
+        /// Keep at most that many bytes; 0 empties the cache
+        #[arg(long, value_name = "BYTES")]
+        keep: Option<u64>,
+    },
+}
+
+/// What the runtime tells its own child processes.
+#[derive(Debug, Args)]
+pub(crate) struct Job {
+    pub(crate) job: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Id {
+    /// The container's name
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// The bundle's folder
+    #[arg(short, long, value_name = "DIR", default_value = ".", hide_default_value = true)]
+    pub(crate) bundle: PathBuf,
+    /// Socket that gets the master of the container's terminal
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) console_socket: Option<PathBuf>,
+    /// File that gets init's pid
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Do not use pivot_root(2), for a rootfs on a ramdisk
+    #[arg(long)]
+    pub(crate) no_pivot: bool,
+    /// Keep the caller's session keyring
+    #[arg(long)]
+    pub(crate) no_new_keyring: bool,
+    /// Pass N more descriptors to the container
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) preserve_fds: u32,
+    /// The container's name
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Return once the container runs
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Do not delete the container when it has ended
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Accepted for runc's sake: orphans are left to the host's init
+    #[arg(long, hide = true)]
+    pub(crate) no_subreaper: bool,
+    #[command(flatten)]
+    pub(crate) create: Create,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Kill {
+    /// Signal every process in the container
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// The container's name
+    pub(crate) id: String,
+    /// Name or number
+    #[arg(default_value = "SIGTERM", allow_negative_numbers = true)]
+    pub(crate) signal: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// Kill a container that runs, and succeed when there is none
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// The container's name
+    pub(crate) id: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Form of the list
+    #[arg(short, long, default_value = "table")]
+    pub(crate) format: Format,
+    /// Only names
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ps {
+    /// Form of the list
+    #[arg(short, long, default_value = "table")]
+    pub(crate) format: Format,
+    /// The container's name
+    pub(crate) id: String,
+    /// Arguments of ps(1) [default: -ef]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    /// Socket that gets the master of the process's terminal
+    #[arg(long, value_name = "SOCKET", allow_hyphen_values = true)]
+    pub(crate) console_socket: Option<PathBuf>,
+    /// Working directory in the container
+    #[arg(long, value_name = "DIR", allow_hyphen_values = true)]
+    pub(crate) cwd: Option<PathBuf>,
+    /// Further variables
+    #[arg(short, long, value_name = "NAME=VALUE", allow_hyphen_values = true)]
+    pub(crate) env: Vec<String>,
+    /// Give the process a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// User, and group
+    #[arg(short, long, value_name = "UID[:GID]", allow_hyphen_values = true)]
+    pub(crate) user: Option<String>,
+    /// Further groups
+    #[arg(short = 'g', long, value_name = "GID", allow_negative_numbers = true)]
+    pub(crate) additional_gids: Vec<u32>,
+    /// File with the whole process as JSON
+    #[arg(short, long, value_name = "FILE", allow_hyphen_values = true)]
+    pub(crate) process: Option<PathBuf>,
+    /// Return once the process runs
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// File that gets the process's pid
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    pub(crate) pid_file: Option<PathBuf>,
+    /// SELinux label
+    #[arg(long, value_name = "LABEL", allow_hyphen_values = true)]
+    pub(crate) process_label: Option<String>,
+    /// AppArmor profile
+    #[arg(long, value_name = "PROFILE", allow_hyphen_values = true)]
+    pub(crate) apparmor: Option<String>,
+    /// Let the process gain no privileges
+    #[arg(long)]
+    pub(crate) no_new_privs: bool,
+    /// Further capabilities
+    #[arg(short, long, value_name = "CAP", allow_hyphen_values = true)]
+    pub(crate) cap: Vec<String>,
+    /// Pass N more descriptors to the process
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) preserve_fds: u32,
+    /// A cgroup below the container's
+    #[arg(long, value_name = "PATH", allow_hyphen_values = true)]
+    pub(crate) cgroup: Option<String>,
+    /// Also in a paused container
+    #[arg(long)]
+    pub(crate) ignore_paused: bool,
+    /// Accepted for runc's sake: orphans are left to the host's init
+    #[arg(long, hide = true)]
+    pub(crate) no_subreaper: bool,
+    /// The container's name
+    pub(crate) id: String,
+    /// The program and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Spec {
+    /// The bundle's folder
+    #[arg(short, long, value_name = "DIR", default_value = ".", hide_default_value = true)]
+    pub(crate) bundle: PathBuf,
+    /// For a container of another user than root
+    #[arg(long)]
+    pub(crate) rootless: bool,
+    /// For a WebAssembly module, copied into the bundle's rootfs
+    #[arg(long, value_name = "MODULE")]
+    pub(crate) wasm: Option<PathBuf>,
+}

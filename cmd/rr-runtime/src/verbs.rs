@@ -1,0 +1,269 @@
+//! From a parsed command line to one call into `runtime`, and to an exit code.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use clap::error::ErrorKind as ClapErrorKind;
+use runtime::config::Settings;
+use runtime::create::CreateOptions;
+use runtime::exec::ExecOptions;
+use runtime::id::ContainerId;
+use runtime::run::RunOptions;
+use runtime::state::{Report, Store};
+
+use crate::cli::{Cache, CacheVerb, Cli, Create, Exec, Format, Global, List, Ps, Rootless, Run, Verb};
+use crate::log;
+
+/// Exit code of a command that failed.
+const FAILED: u8 = 1;
+/// Exit code for a verb that there is not, as under runc.
+const UNKNOWN_VERB: u8 = 3;
+/// Exit code of an `exec` that could not run its process, so that it is not taken for the process's own.
+const EXEC_FAILED: u8 = 255;
+
+/// Parses, runs, reports.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let failed = if matches!(cli.verb, Verb::Exec(_)) { EXEC_FAILED } else { FAILED };
+    // Before anything is opened here, which would take the places of descriptors that the caller does not have.
+    let preserved = check_preserved(&cli.verb);
+    match log::open(&cli.global).and(preserved).and_then(|()| dispatch(cli)) {
+        Ok(code) => {
+            log::succeeded();
+            ExitCode::from(code)
+        }
+        Err(error) => {
+            log::error(&format!("{error:#}"));
+            ExitCode::from(failed)
+        }
+    }
+}
+
+/// What the container is to inherit has to be there, as under runc: `--preserve-fds 2` means 3 and 4.
+fn check_preserved(verb: &Verb) -> anyhow::Result<()> {
+    let count = match verb {
+        Verb::Create(args) => args.preserve_fds,
+        Verb::Run(args) => args.create.preserve_fds,
+        Verb::Exec(args) => args.preserve_fds,
+        _ => 0,
+    };
+    for fd in (3..).take(usize::try_from(count)?) {
+        std::fs::symlink_metadata(format!("/proc/self/fd/{fd}"))
+            .with_context(|| format!("unable to stat preserved-fd {fd} (of {count})"))?;
+    }
+    Ok(())
+}
+
+/// `--help` and `--version` are no errors; anything else is one line in the log, the rest on standard error.
+fn usage(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ClapErrorKind::DisplayHelp | ClapErrorKind::DisplayVersion) {
+        return error.print().map_or(ExitCode::from(FAILED), |()| ExitCode::SUCCESS);
+    }
+    let _ = error.print();
+    let unknown = error.kind() == ClapErrorKind::InvalidSubcommand;
+    ExitCode::from(if unknown { UNKNOWN_VERB } else { FAILED })
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<u8> {
+    match &cli.verb {
+        // These know no containers, and some are started without an environment that would say where those are.
+        Verb::Spec(args) => runtime::spec_template::write(&args.bundle, args.rootless, args.wasm.as_deref())?,
+        Verb::Features => print_json(&runtime::features::features(), true)?,
+        Verb::Compile(args) => {
+            let binary = std::env::current_exe()?;
+            let settings = Settings::load(&config(&cli.global)?)?;
+            let output = args.output.as_deref();
+            let compiled =
+                runtime::compile::run_command(&args.module, args.fuel, output, &binary, &settings)?;
+            print_json(&compiled, true)?;
+        }
+        Verb::Cache(args) => cache(args, &Settings::load(&config(&cli.global)?)?)?,
+        Verb::CompilerChild(job) => return exit_code(runtime::compile::child_main(&job.job)),
+        Verb::CompilerBackground(job) => return exit_code(runtime::compile::background_main(&job.job)),
+        _ => return dispatch_to_container(cli),
+    }
+    Ok(0)
+}
+
+fn dispatch_to_container(cli: Cli) -> anyhow::Result<u8> {
+    let store = Store::new(cli.global.root.clone(), rootless(&cli.global))?;
+    let named = |id: &str| ContainerId::parse(id);
+    match cli.verb {
+        Verb::Create(args) => {
+            runtime::create::create(&store, &named(&args.id)?, &create_options(&cli.global, args)?)?;
+        }
+        Verb::Start(args) => runtime::start::start(&store, &named(&args.id)?)?,
+        Verb::State(args) => print_json(&runtime::list::state(&store, &named(&args.id)?)?, true)?,
+        Verb::Kill(args) => {
+            let signal = runtime::kill::parse_signal(&args.signal)?;
+            runtime::kill::kill(&store, &named(&args.id)?, signal, args.all)?;
+        }
+        Verb::Delete(args) => runtime::delete::delete(&store, &named(&args.id)?, args.force)?,
+        Verb::Run(args) => return run(&store, &cli.global, args),
+        Verb::List(args) => list(&store, &args)?,
+        Verb::Ps(args) => ps(&store, &args)?,
+        Verb::Exec(args) => return exec(&store, &cli.global, *args),
+        Verb::Pause(args) => runtime::pause::pause(&store, &named(&args.id)?)?,
+        Verb::Resume(args) => runtime::pause::resume(&store, &named(&args.id)?)?,
+        Verb::Spec(_)
+        | Verb::Features
+        | Verb::Compile(_)
+        | Verb::Cache(_)
+        | Verb::CompilerChild(_)
+        | Verb::CompilerBackground(_) => {}
+    }
+    Ok(0)
+}
+
+fn cache(args: &Cache, settings: &Settings) -> anyhow::Result<()> {
+    let cache = runtime::cache::Cache::open(settings.cache_dir()?, settings.cache_size())?;
+    match args.verb {
+        CacheVerb::Ls { format: Format::Json } => print_json(&cache.list()?, false),
+        CacheVerb::Ls { format: Format::Table } => {
+            let table = runtime::cache::table(&cache.list()?, std::time::SystemTime::now());
+            std::io::stdout().write_all(table.as_bytes()).context("standard output: cannot be written")
+        }
+        CacheVerb::Prune { keep } => {
+            let current = runtime::compile::recipe(&std::env::current_exe()?, false)?;
+            print_json(&cache.prune(Some(&current), keep)?, true)
+        }
+    }
+}
+
+/// Absolute: what compiles in the background reads it from another folder.
+fn config(global: &Global) -> anyhow::Result<PathBuf> {
+    std::path::absolute(&global.config).context("--config: is no path")
+}
+
+/// As runc: `auto` looks at the uid.
+fn rootless(global: &Global) -> bool {
+    match global.rootless {
+        Rootless::True => true,
+        Rootless::False => false,
+        Rootless::Auto => !runtime::is_root(),
+    }
+}
+
+fn create_options(global: &Global, args: Create) -> anyhow::Result<CreateOptions> {
+    Ok(CreateOptions {
+        binary: runtime::sealed::seal()?.binary,
+        config: config(global)?,
+        bundle: args.bundle,
+        console_socket: args.console_socket,
+        pid_file: args.pid_file,
+        preserve_fds: args.preserve_fds,
+        no_pivot: args.no_pivot,
+        no_new_keyring: args.no_new_keyring,
+        systemd_cgroup: global.systemd_cgroup,
+    })
+}
+
+fn run(store: &Store, global: &Global, args: Run) -> anyhow::Result<u8> {
+    let id = ContainerId::parse(&args.create.id)?;
+    let options = RunOptions { detach: args.detach, keep: args.keep };
+    let code = runtime::run::run(store, &id, &create_options(global, args.create)?, options)?;
+    exit_code(code)
+}
+
+fn exec(store: &Store, global: &Global, args: Exec) -> anyhow::Result<u8> {
+    let id = ContainerId::parse(&args.id)?;
+    let options = ExecOptions {
+        binary: runtime::sealed::seal()?.binary,
+        config: config(global)?,
+        args: args.args,
+        process: args.process,
+        cwd: args.cwd,
+        env: args.env,
+        user: args.user,
+        additional_gids: args.additional_gids,
+        caps: args.cap,
+        no_new_privs: args.no_new_privs,
+        apparmor: args.apparmor,
+        process_label: args.process_label,
+        tty: args.tty,
+        console_socket: args.console_socket,
+        pid_file: args.pid_file,
+        preserve_fds: args.preserve_fds,
+        detach: args.detach,
+        cgroup: args.cgroup,
+        ignore_paused: args.ignore_paused,
+    };
+    let code = runtime::exec::exec(store, &id, &options).context("exec failed")?;
+    exit_code(code)
+}
+
+fn exit_code(code: i32) -> anyhow::Result<u8> {
+    u8::try_from(code).with_context(|| format!("exit code {code}: is none"))
+}
+
+fn print_json(value: &impl serde::Serialize, pretty: bool) -> anyhow::Result<()> {
+    let mut text = if pretty { serde_json::to_vec_pretty(value)? } else { serde_json::to_vec(value)? };
+    if !pretty {
+        text.push(b'\n');
+    }
+    std::io::stdout().write_all(&text).context("standard output: cannot be written")
+}
+
+fn list(store: &Store, args: &List) -> anyhow::Result<()> {
+    let reports = runtime::list::list(store)?;
+    if args.quiet {
+        let names: String = reports.iter().map(|report| format!("{}\n", report.id)).collect();
+        return std::io::stdout().write_all(names.as_bytes()).context("standard output: cannot be written");
+    }
+    match args.format {
+        // runc prints a list that was never allocated.
+        Format::Json if reports.is_empty() => print_json(&(), false),
+        Format::Json => print_json(&reports, false),
+        Format::Table => std::io::stdout()
+            .write_all(table(&reports).as_bytes())
+            .context("standard output: cannot be written"),
+    }
+}
+
+/// Columns at least twelve wide and three apart, as Go's tabwriter makes them for runc.
+fn table(reports: &[Report]) -> String {
+    let mut rows = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned)];
+    rows.extend(reports.iter().map(|report| {
+        let bundle = report.bundle.display().to_string();
+        [
+            report.id.clone(),
+            report.pid.to_string(),
+            report.status.as_str().to_owned(),
+            bundle,
+            report.created.clone(),
+            report.owner.clone(),
+        ]
+    }));
+    let mut widths = [12; 6];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count() + 3);
+        }
+    }
+    let mut text = String::new();
+    for row in &rows {
+        for (cell, width) in row.iter().zip(widths).take(row.len() - 1) {
+            text.push_str(&format!("{cell:width$}"));
+        }
+        text.push_str(&row[row.len() - 1]);
+        text.push('\n');
+    }
+    text
+}
+
+fn ps(store: &Store, args: &Ps) -> anyhow::Result<()> {
+    let id = ContainerId::parse(&args.id)?;
+    match args.format {
+        Format::Json => print_json(&runtime::list::pids(store, &id)?, false),
+        Format::Table => {
+            let text = runtime::list::ps(store, &id, &args.args)?;
+            std::io::stdout().write_all(text.as_bytes()).context("standard output: cannot be written")
+        }
+    }
+}

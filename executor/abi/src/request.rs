@@ -1,0 +1,143 @@
+//! What crosses the boundary, as JSON: plain data, validated by the side that makes it and again, where it
+//! matters, by the side that takes it.
+//!
+//! File descriptors are given by number; they are open in the process that makes the call, and the callee
+//! owns them from then on.
+
+use serde::{Deserialize, Serialize};
+
+/// Answer of [`crate::Table::describe`].
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Description {
+    /// Name of the engine, `wasmedge`.
+    pub engine: String,
+    /// Version of the engine's library as loaded, such as `0.17.1`.
+    pub version: String,
+    /// Version of the executor itself.
+    pub executor: String,
+    /// Proposals of WebAssembly that modules may use.
+    pub proposals: Vec<String>,
+}
+
+/// Argument of [`crate::Table::prepare`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prepare {
+    /// The module.
+    pub module: Module,
+    /// What the function sees as its argument vector; `args[0]` is its name.
+    pub args: Vec<String>,
+    /// `KEY=value` strings, in the spec's order.
+    pub env: Vec<String>,
+    /// Directories that the function may open.
+    pub preopens: Vec<Preopen>,
+    /// Limits.
+    pub limits: Limits,
+    /// The hose, when the workload has one.
+    pub hose: Option<Hose>,
+}
+
+/// Which code to run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Module {
+    /// Path of the module as the container sees it: absolute, or relative to the working directory.
+    pub path: String,
+    /// Exported function to call instead of the module's own entry point (`module.wasm#function`).
+    pub function: Option<String>,
+    /// Code compiled ahead of time, if there is any.
+    pub aot: Option<Aot>,
+    /// Largest accepted module in bytes.
+    pub max_size: u64,
+}
+
+/// An entry of the cache of ahead-of-time code, opened by the runtime before pivot_root.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Aot {
+    /// Descriptor of the entry, read-only: a universal Wasm file.
+    pub fd: i32,
+    /// Offset and length in bytes of the Wasm file within the entry.
+    pub offset: u64,
+    /// See `offset`.
+    pub len: u64,
+    /// What the runtime saw of the module when it chose the entry. Where the file in the container is
+    /// another one, the entry is not used.
+    pub module: FileIdentity,
+}
+
+/// Identity of a file's contents, as far as `stat` tells it.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct FileIdentity {
+    /// `st_dev`.
+    pub dev: u64,
+    /// `st_ino`.
+    pub ino: u64,
+    /// `st_size` in bytes.
+    pub size: u64,
+    /// `st_mtime` in nanoseconds since the epoch.
+    pub mtime_ns: i64,
+    /// `st_ctime` in nanoseconds since the epoch.
+    pub ctime_ns: i64,
+}
+
+/// A preopened directory.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Preopen {
+    /// Name that the function knows it by.
+    pub guest: String,
+    /// Path in the container.
+    pub host: String,
+    /// Refuse writing even where the file system would permit it.
+    pub read_only: bool,
+}
+
+/// Limits of one function. `None` is no limit but the cgroup's.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Largest linear memory in bytes.
+    pub max_memory: Option<u64>,
+    /// Wall-clock time from `start`, in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// Instructions, counted by the engine.
+    pub fuel: Option<u64>,
+}
+
+/// A function's end of the hose: names, limits, and the descriptors that the runtime opened for it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hose {
+    /// Name of this function.
+    pub name: String,
+    /// Its workflow.
+    pub workflow: String,
+    /// Names of the functions that `send_to_host` sends to.
+    pub targets: Vec<String>,
+    /// Listening Unix socket of this function.
+    pub listener_fd: Option<i32>,
+    /// Root of a detached, read-only mount of the tenant's rendezvous folder (`O_PATH`).
+    pub rendezvous_fd: i32,
+    /// Secret of this container, 32 bytes in lower-case hexadecimal.
+    pub secret: String,
+    /// How long a sender waits for its peer to appear, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// How long one payload may take until it is handled, in milliseconds.
+    pub io_timeout_ms: u64,
+    /// Largest payload in bytes.
+    pub max_size: u64,
+}
+
+/// Argument of [`crate::Table::compile`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Compile {
+    /// Descriptor of the module: a sealed memfd.
+    pub module_fd: i32,
+    /// Directory for the compiler's own temporary files.
+    pub scratch: String,
+    /// Code that counts instructions, for a workload with `wasm/fuel`.
+    pub fuel: bool,
+}

@@ -1,0 +1,33 @@
+//! Compiles one module ahead of time, through the executor's table: `compile MODULE OUT fuel|plain`.
+//!
+//! libwasmedge finds LLVM by its soname: run it with the real one preloaded, as the runtime's compiler child loads it first.
+
+#![expect(unsafe_code, reason = "calls the C boundary")]
+
+use std::os::fd::IntoRawFd;
+
+use executor_abi::request::Compile;
+use executor_abi::{Buffer, Slice};
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [module, out, fuel] = args.as_slice() else { panic!("compile MODULE OUT fuel|plain") };
+    let scratch = std::path::Path::new(out).parent().and_then(|folder| folder.to_str()).expect("a folder");
+    let request = Compile {
+        module_fd: std::fs::File::open(module).expect("a module").into_raw_fd(),
+        scratch: scratch.to_owned(),
+        fuel: fuel == "fuel",
+    };
+    let request = serde_json::to_vec(&request).expect("JSON");
+    // SAFETY: the table is static.
+    let table = unsafe { &*rr_executor::rr_executor_table() };
+    let mut answer = Buffer::empty();
+    // SAFETY: the request and the place for the answer outlive the call.
+    let status = unsafe { (table.compile)(Slice::new(&request), &raw mut answer) };
+    // SAFETY: the answer was written.
+    let bytes = unsafe { std::slice::from_raw_parts(answer.data, answer.len) };
+    assert!(status == 0, "{}", String::from_utf8_lossy(bytes));
+    std::fs::write(out, bytes).expect("a place for the code");
+    // SAFETY: the buffer came from this table, and is used no more.
+    unsafe { (table.free)(answer) };
+}

@@ -1,0 +1,170 @@
+//! Ahead-of-time compilation: bytes of a module in, bytes of a universal Wasm file out.
+//!
+//! Runs in the runtime's compiler child, which is a sandbox of its own and has the real LLVM mapped. What comes out
+//! is the module itself with native code in a custom section of the engine's, and one of ours ([`Mark`]) that says
+//! which engine made it and how: the engine would run code without counters under a limit of instructions, and never stop.
+
+use std::fs::File;
+use std::io::Read;
+
+use executor_abi::request::Compile;
+use wasmedge_sdk::{CompilerOptimizationLevel, CompilerOutputFormat};
+use wasmedge_sys::Compiler;
+
+use crate::engine::{self, Ast, Settings};
+use crate::error::{Error, ErrorKind, Result};
+use crate::{module, process};
+
+/// Largest module that is compiled. The runtime has a lower bound of its own.
+const MAX_SIZE: u64 = 1 << 30;
+
+/// How ahead-of-time code was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    engine: String,
+    fuel: bool,
+}
+
+impl Mark {
+    fn new(fuel: bool) -> Self {
+        Self { engine: engine::version(), fuel }
+    }
+
+    pub(crate) fn parse(section: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(section).ok()?;
+        let (engine, fuel) = text.strip_prefix("wasmedge ")?.split_once(' ')?;
+        let fuel = match fuel {
+            "fuel" => true,
+            "plain" => false,
+            _ => return None,
+        };
+        Some(Self { engine: engine.to_owned(), fuel })
+    }
+
+    fn text(&self) -> String {
+        format!("wasmedge {} {}", self.engine, if self.fuel { "fuel" } else { "plain" })
+    }
+
+    /// Whether this engine may run the code, under a limit of instructions if `fuel`. Code with counters stops at its
+    /// first one where there is no limit, and code without them never does.
+    pub(crate) fn serves(&self, fuel: bool) -> bool {
+        self.engine == engine::version() && self.fuel == fuel
+    }
+}
+
+/// Compiles the module of `request`.
+///
+/// # Errors
+/// When the module is none, when the engine refuses it, or when the compiler fails.
+pub fn compile(request: &Compile) -> Result<Vec<u8>> {
+    engine::capture_log();
+    let fd = process::own(request.module_fd).ok_or_else(|| {
+        Error::new(ErrorKind::Request, format!("module: no descriptor {}", request.module_fd))
+    })?;
+    let mut bytes = Vec::new();
+    let failed = |what: &'static str| move |error| Error::with(ErrorKind::System, what, error);
+    File::from(fd).take(MAX_SIZE).read_to_end(&mut bytes).map_err(failed("read module"))?;
+    module::check_head(&bytes)
+        .map_err(|reason| Error::new(ErrorKind::Module, format!("module: {reason}")))?;
+    check(&bytes)?;
+    let out = std::path::Path::new(&request.scratch).join("module.wasm");
+    let compiled =
+        translate(&bytes, &out, request.fuel).and_then(|()| std::fs::read(&out).map_err(failed("read code")));
+    let removed = std::fs::remove_file(&out);
+    let mut compiled = compiled?;
+    removed.map_err(failed("remove temporary file"))?;
+    append_section(&mut compiled, module::MARK, Mark::new(request.fuel).text().as_bytes());
+    Ok(compiled)
+}
+
+fn settings(fuel: bool) -> Settings {
+    Settings { aot: true, max_pages: 65_536, fuel }
+}
+
+/// Parses and validates first: the compiler's own messages do not say what is wrong.
+fn check(bytes: &[u8]) -> Result<()> {
+    let config = engine::config(settings(false))?;
+    let refused =
+        |stop: engine::Stop| Error::new(ErrorKind::Invalid, format!("module: invalid: {}", stop.message()));
+    let ast = Ast::parse(&config, bytes).map_err(refused)?;
+    ast.validate(&config).map_err(refused)
+}
+
+fn translate(bytes: &[u8], out: &std::path::Path, fuel: bool) -> Result<()> {
+    let mut config = engine::config(settings(fuel))?;
+    config.set_aot_compiler_output_format(CompilerOutputFormat::Wasm);
+    config.set_aot_optimization_level(CompilerOptimizationLevel::O2);
+    config.dump_ir(false);
+    config.generic_binary(false);
+    // Signals end the process; nothing ever asks the engine to interrupt itself.
+    config.interruptible(false);
+    let failed = |error| {
+        let log = engine::take_log().join("; ");
+        Error::with(ErrorKind::Engine, format!("compile module ({log})"), error)
+    };
+    let compiler = Compiler::create(Some(&config)).map_err(failed)?;
+    compiler.compile_from_bytes(bytes, out).map_err(failed)
+}
+
+/// Appends a custom section (section 5.5.3 of the core specification).
+fn append_section(module: &mut Vec<u8>, name: &str, contents: &[u8]) {
+    let mut body = Vec::new();
+    leb128(&mut body, name.len());
+    body.extend_from_slice(name.as_bytes());
+    body.extend_from_slice(contents);
+    module.push(0);
+    leb128(module, body.len());
+    module.extend_from_slice(&body);
+}
+
+fn leb128(out: &mut Vec<u8>, mut value: usize) {
+    loop {
+        let low = u8::try_from(value & 0x7f).unwrap_or(0);
+        value >>= 7;
+        if value == 0 {
+            out.push(low);
+            return;
+        }
+        out.push(low | 0x80);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::module::Outline;
+
+    #[test]
+    fn a_mark_survives_its_section() {
+        for fuel in [false, true] {
+            let mark = Mark::new(fuel);
+            let mut module = b"\0asm\x01\0\0\0".to_vec();
+            append_section(&mut module, module::MARK, mark.text().as_bytes());
+            let read = Outline::of(&module).mark.expect("the section");
+            assert_eq!(Mark::parse(&read), Some(mark));
+        }
+    }
+
+    #[test]
+    fn code_serves_what_it_was_made_for_and_another_engines_serves_nothing() {
+        assert!(Mark::new(false).serves(false));
+        assert!(!Mark::new(false).serves(true));
+        assert!(Mark::new(true).serves(true));
+        assert!(!Mark::new(true).serves(false));
+        let foreign = Mark { engine: "0.0.1".to_owned(), fuel: true };
+        assert!(!foreign.serves(false));
+        assert_eq!(Mark::parse(b"wasmedge 1 fast"), None);
+        assert_eq!(Mark::parse(b"\xff"), None);
+    }
+
+    #[test]
+    fn lengths_of_every_size_are_encoded() {
+        for (value, bytes) in
+            [(0, &[0][..]), (127, &[127]), (128, &[0x80, 1]), (624_485, &[0xe5, 0x8e, 0x26])]
+        {
+            let mut out = Vec::new();
+            leb128(&mut out, value);
+            assert_eq!(out, bytes);
+        }
+    }
+}

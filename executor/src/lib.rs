@@ -1,0 +1,42 @@
+//! The Wasm side of a container's init: it reads a module, checks it, runs it in WasmEdge, and turns its end into
+//! an exit code.
+//!
+//! Built as a shared object, `librr_executor.so`, which the runtime loads for a Wasm workload only, and whose one
+//! symbol is [`rr_executor_table`]; `executor_abi` describes the boundary. It knows nothing of OCI beyond what it is handed.
+//!
+//! | module | is |
+//! | --- | --- |
+//! | `table` | the C boundary |
+//! | `prepare` | a request → a function that is ready; no instruction has run |
+//! | `module` | the bytes: which file, is it a module, where is what in it |
+//! | `link` | what it may import and must export |
+//! | `wasi` | arguments, environment, directories; faults of the engine's WASI mended |
+//! | `run` | a function that is ready → an exit code |
+//! | `bytes` | a function that takes standard input as bytes and gives what is written to standard output |
+//! | `host` | the imports of module `roadrunner`, payloads for a handler |
+//! | `memory` | the only two ways into linear memory |
+//! | `trap` | what is said about a trap |
+//! | `process` | descriptors, signals, clock, `/proc/PID` |
+//! | `compile` | ahead-of-time code, for the runtime's compiler child |
+//! | `engine` | WasmEdge's C interface |
+
+mod bytes;
+mod compile;
+mod engine;
+mod error;
+mod host;
+mod link;
+mod memory;
+mod module;
+mod prepare;
+mod process;
+mod resident;
+mod run;
+mod table;
+mod trap;
+mod wasi;
+
+pub use compile::compile;
+pub use error::{Error, ErrorKind, Result};
+pub use prepare::{Prepared, prepare};
+pub use table::{describe, rr_executor_table};

@@ -1,0 +1,333 @@
+//! The guest contract: hostile numbers at every import, and payloads between two functions.
+
+mod common;
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+use std::process::Child;
+
+use common::{Case, finish, wat};
+use executor_abi::request::{Hose, Limits};
+use guest_abi::Status;
+use hose::rendezvous::Folder;
+
+/// Numbers that a hostile guest tries as an address or a length.
+const HOSTILE: [i64; 12] =
+    [0, 1, -1, -16, 0x7fff_ffff, 0x8000_0000, 0xffff_0000, 65_535, 65_536, 65_537, 131_072, 16];
+
+/// All imports, with the number of their parameters and whether they answer an `i64`.
+const IMPORTS: [(&str, usize, bool); 9] = [
+    ("send_to_host", 2, false),
+    ("send_to", 4, false),
+    ("receive", 1, true),
+    ("complete", 2, false),
+    ("set_status", 1, false),
+    ("peer_name", 3, false),
+    ("last_error", 2, false),
+    ("register_memory", 2, false),
+    ("unregister_memory", 1, false),
+];
+
+/// A guest that calls one import with every combination of the hostile numbers, freed regions among them, and
+/// exits with 0.
+fn attacker(name: &str, params: usize, long: bool) -> Case {
+    let ty = "(param i32)".repeat(params);
+    let result = if long { "i64" } else { "i32" };
+    let mut calls = String::new();
+    // All combinations for two parameters; a diagonal with shifts for more.
+    for (index, first) in HOSTILE.iter().enumerate() {
+        for shift in 0..HOSTILE.len() {
+            let arguments: Vec<String> = (0..params)
+                .map(|position| {
+                    let value = if position == 0 {
+                        *first
+                    } else {
+                        HOSTILE[(index + shift * position) % HOSTILE.len()]
+                    };
+                    // `receive` waits for ever on a negative number.
+                    let value = if name == "receive" { 0 } else { value };
+                    format!("(i32.const {})", value as u32)
+                })
+                .collect();
+            calls.push_str(&format!("(drop (call $f {}))", arguments.join(" ")));
+        }
+    }
+    wat(&format!(
+        r#"(module
+            (import "roadrunner" "{name}" (func $f {ty} (result {result})))
+            (import "roadrunner" "register_memory" (func $register (param i32 i32) (result i32)))
+            (import "roadrunner" "unregister_memory" (func $unregister (param i32) (result i32)))
+            (memory (export "memory") 1)
+            (func (export "allocate_memory") (param i32) (result i32) (i32.const 4096))
+            (func (export "deallocate_memory") (param i32))
+            (func (export "locate_memory_region") (param i32) (result i64) (i64.const -1))
+            (func (export "_start")
+                (drop (call $register (i32.const 16) (i32.const 16)))
+                (drop (call $register (i32.const 64) (i32.const 16)))
+                (drop (call $unregister (i32.const 16)))
+                {calls}))"#
+    ))
+}
+
+#[test]
+fn hostile_numbers_are_answered_at_every_import() {
+    for (name, params, long) in IMPORTS {
+        // A folder for each: what another test spawns meanwhile inherits this end, and holds its name a little longer.
+        let base = tempfile::tempdir().expect("a folder");
+        let plain = attacker(name, params, long);
+        let ended = plain.run();
+        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{name} without a hose");
+        // With one, to a target that never appears: what is sendable times out, nothing else is followed.
+        let mut case = attacker(name, params, long);
+        let _ends = join(&mut case, base.path(), "attacker", &["nobody"], 1);
+        let ended = case.run();
+        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{name} with a hose");
+    }
+}
+
+/// Calls one import once and exits with the low bits of its answer.
+fn answer_of(import: &str, params: usize, arguments: &[i64], exports: &str) -> Case {
+    let ty = "(param i32)".repeat(params);
+    let arguments: Vec<String> = arguments.iter().map(|value| format!("(i32.const {value})")).collect();
+    wat(&format!(
+        r#"(module
+            (import "roadrunner" "{import}" (func $f {ty} (result i32)))
+            (memory (export "memory") 1) {exports}
+            (func (export "f") (result i32) (call $f {})))"#,
+        arguments.join(" ")
+    ))
+    .function("f")
+}
+
+fn status(case: &Case) -> Status {
+    let ended = case.run();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    Status(ended.stdout.trim().parse().expect("a number"))
+}
+
+#[test]
+fn a_function_without_a_hose_is_told_so() {
+    assert_eq!(status(&answer_of("send_to_host", 2, &[0, 16], "")), Status::NO_HOSE);
+    assert_eq!(status(&answer_of("complete", 2, &[0, 0], "")), Status::INVALID_REGION);
+    assert_eq!(status(&answer_of("complete", 2, &[0, -1], "")), Status::INVALID_ARGUMENT);
+    assert_eq!(status(&answer_of("set_status", 1, &[0], "")), Status::BUSY);
+    assert_eq!(status(&answer_of("last_error", 2, &[0, 0], "")), Status(0));
+    assert_eq!(status(&answer_of("peer_name", 3, &[0, 0, 0], "")), Status::INVALID_REGION);
+}
+
+#[test]
+fn registering_is_bounded_by_the_memory() {
+    for (arguments, expected) in [
+        ([0, 65_536], Status::OK),
+        ([0, 65_537], Status::INVALID_REGION),
+        ([65_535, 1], Status::OK),
+        ([65_535, 2], Status::INVALID_REGION),
+        ([-1, 1], Status::INVALID_REGION),
+        ([16, -1], Status::INVALID_REGION),
+        ([65_536, 0], Status::OK),
+        ([65_537, 0], Status::INVALID_REGION),
+    ] {
+        assert_eq!(status(&answer_of("register_memory", 2, &arguments, "")), expected, "{arguments:?}");
+    }
+}
+
+#[test]
+fn regions_that_were_never_registered_are_refused_though_in_bounds() {
+    for (exports, expected) in [
+        ("", Status::INVALID_REGION),
+        // A guest that vouches for less, for nothing, or for what it does not have.
+        (
+            r#"(func (export "locate_memory_region") (param i32) (result i64) (i64.const 0x1000000008))"#,
+            Status::INVALID_REGION,
+        ),
+        (
+            r#"(func (export "locate_memory_region") (param i32) (result i64) (i64.const 0))"#,
+            Status::INVALID_REGION,
+        ),
+        (
+            r#"(func (export "locate_memory_region") (param i32) (result i64) (i64.const 0x10ffffffff))"#,
+            Status::INVALID_REGION,
+        ),
+        // One that vouches for it: what is left is that nobody is there.
+        (
+            r#"(func (export "locate_memory_region") (param i32) (result i64) (i64.const 0x1000000010))"#,
+            Status::TIMEOUT,
+        ),
+    ] {
+        let base = tempfile::tempdir().expect("a folder");
+        let mut case = answer_of("send_to_host", 2, &[16, 16], exports);
+        let _ends = join(&mut case, base.path(), "sender", &["nobody"], 50);
+        assert_eq!(status(&case), expected, "{exports}");
+    }
+}
+
+#[test]
+fn imports_are_busy_inside_the_guests_own_functions() {
+    let module = r#"(module
+        (import "roadrunner" "send_to_host" (func $send (param i32 i32) (result i32)))
+        (import "roadrunner" "register_memory" (func $register (param i32 i32) (result i32)))
+        (memory (export "memory") 1) (global $seen (mut i32) (i32.const 0))
+        (func (export "locate_memory_region") (param i32) (result i64)
+            (global.set $seen (call $register (i32.const 0) (i32.const 8))) (i64.const 0))
+        (func (export "f") (result i32) (drop (call $send (i32.const 16) (i32.const 16))) (global.get $seen)))"#;
+    let base = tempfile::tempdir().expect("a folder");
+    let mut case = wat(module).function("f");
+    let _ends = join(&mut case, base.path(), "sender", &["nobody"], 50);
+    assert_eq!(status(&case), Status::BUSY);
+}
+
+/// Publishes an end for `case`; the descriptors are inherited by what it spawns.
+fn join(case: &mut Case, base: &Path, name: &str, targets: &[&str], connect_timeout_ms: u64) -> [OwnedFd; 2] {
+    let names = |list: &[&str]| list.iter().map(|&name| name.try_into().expect("a name")).collect();
+    let limits = hose::Limits::new(
+        std::time::Duration::from_millis(connect_timeout_ms),
+        std::time::Duration::from_secs(20),
+        1 << 20,
+    );
+    let config = hose::Config::new(
+        name.try_into().expect("a name"),
+        "flow".try_into().expect("a workflow"),
+        names(targets),
+        limits.expect("limits"),
+    );
+    let secret = hose::Secret::generate().expect("a secret");
+    let folder = Folder::open(&base.join("hose"), &"tenant".try_into().expect("a tenant")).expect("a folder");
+    let owner = format!("{name}-{}", std::process::id());
+    let published = folder.publish(&config.expect("a config"), &secret, &owner).expect("an end");
+    for fd in [published.listener.as_fd(), published.mount.as_fd()] {
+        rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).expect("fcntl");
+    }
+    case.request.hose = Some(Hose {
+        name: name.to_owned(),
+        workflow: "flow".to_owned(),
+        targets: targets.iter().map(|&target| target.to_owned()).collect(),
+        listener_fd: Some(published.listener.as_raw_fd()),
+        rendezvous_fd: published.mount.as_raw_fd(),
+        secret: secret.to_hex().to_string(),
+        connect_timeout_ms,
+        io_timeout_ms: 20_000,
+        max_size: 1 << 20,
+    });
+    [published.listener, published.mount]
+}
+
+/// The seven functions, nothing else: a bump allocator whose region 0 is never handed out.
+const SEVEN: &str = r#"
+    (memory (export "memory") 4)
+    (global $next (mut i32) (i32.const 1024))
+    (func $allocate (export "allocate_memory") (param i32) (result i32) (local i32)
+        (local.set 1 (global.get $next))
+        (global.set $next (i32.add (global.get $next) (i32.add (local.get 0) (i32.const 8))))
+        (local.get 1))
+    (func (export "deallocate_memory") (param i32))"#;
+
+fn sender(case_len: u32) -> Case {
+    wat(&format!(
+        r#"(module (import "roadrunner" "send_to_host" (func $send (param i32 i32) (result i32))) {SEVEN}
+            (func (export "locate_memory_region") (param i32) (result i64)
+                (i64.or (i64.shl (i64.extend_i32_u (local.get 0)) (i64.const 32)) (i64.const {case_len})))
+            (func (export "f") (result i32) (local i32)
+                (local.set 0 (call $allocate (i32.const {case_len})))
+                (memory.fill (local.get 0) (i32.const 120) (i32.const {case_len}))
+                (call $send (local.get 0) (i32.const {case_len}))))"#
+    ))
+    .function("f")
+}
+
+/// A handler that prints what it is given.
+fn printer(after: &str) -> Case {
+    wat(&format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+            (import "roadrunner" "set_status" (func $status (param i32) (result i32)))
+            (import "roadrunner" "peer_name" (func $peer (param i32 i32 i32) (result i32))) {SEVEN}
+            (func $print (param i32 i32)
+                (i32.store (i32.const 0) (local.get 0)) (i32.store (i32.const 4) (local.get 1))
+                (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
+            (func $handle (export "read_memory_wasm") (param i32 i32)
+                (call $print (local.get 0) (local.get 1))
+                (call $print (i32.const 100) (call $peer (local.get 0) (i32.const 100) (i32.const 50)))
+                {after}))"#
+    ))
+}
+
+/// Runs a sender and a receiver, and returns what each left.
+fn pair(mut sender: Case, mut receiver: Case) -> (common::Ended, common::Ended) {
+    let base = tempfile::tempdir().expect("a folder");
+    let ends = [
+        join(&mut receiver, base.path(), "b", &[], 10_000),
+        join(&mut sender, base.path(), "a", &["b"], 10_000),
+    ];
+    // A receiver that waits for ever would hang the test.
+    receiver.request.limits = Limits { timeout_ms: Some(20_000), ..Limits::default() };
+    let receiving: Child = receiver.spawn();
+    let sent = sender.run();
+    let received = finish(receiving);
+    drop(ends);
+    (sent, received)
+}
+
+#[test]
+fn a_payload_is_pushed_into_a_plain_handler_and_its_status_comes_back() {
+    let (sent, received) = pair(sender(10), printer("(drop (call $status (i32.const 42)))"));
+    assert_eq!((sent.code, sent.stdout.as_str(), sent.stderr.as_str()), (0, "42\n", ""));
+    assert_eq!((received.code, received.stdout.as_str(), received.stderr.as_str()), (0, "xxxxxxxxxxa", ""));
+}
+
+#[test]
+fn a_handler_that_traps_is_known_to_the_sender() {
+    let (sent, received) = pair(sender(3), printer("unreachable"));
+    assert_eq!(sent.stdout, format!("{}\n", Status::TRAPPED.0));
+    assert_eq!((received.code, received.stdout.as_str()), (134, "xxxa"));
+    assert!(received.stderr.ends_with("unreachable in function 'handle' (index 6)\n"), "{received:?}");
+}
+
+#[test]
+fn a_receiver_without_memory_refuses_and_stays() {
+    let mut receiver = wat(r#"(module (memory (export "memory") 1)
+        (func (export "allocate_memory") (param i32) (result i32) (i32.const 0))
+        (func (export "deallocate_memory") (param i32))
+        (func (export "read_memory_wasm") (param i32 i32) unreachable))"#);
+    receiver.request.args = vec!["b".to_owned()];
+    let (sent, received) = pair(sender(3), receiver);
+    assert_eq!(sent.stdout, format!("{}\n", Status::REFUSED.0));
+    assert_eq!((received.code, received.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn a_payload_above_the_limit_is_refused_before_it_leaves() {
+    let base = tempfile::tempdir().expect("a folder");
+    let mut case = sender(100);
+    let _ends = join(&mut case, base.path(), "a", &["b"], 50);
+    case.request.hose.as_mut().expect("a hose").max_size = 99;
+    assert_eq!(status(&case), Status::TOO_LARGE);
+}
+
+#[test]
+fn a_command_pulls_and_completes() {
+    let receiver = wat(&format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+            (import "roadrunner" "receive" (func $receive (param i32) (result i64)))
+            (import "roadrunner" "complete" (func $complete (param i32 i32) (result i32))) {SEVEN}
+            (func (export "_start") (local i64)
+                (local.set 0 (call $receive (i32.const -1)))
+                (if (i32.ne (i32.load8_u (i32.wrap_i64 (i64.shr_u (local.get 0) (i64.const 32)))) (i32.const 120))
+                    (then (call $exit (i32.const 9))))
+                (if (call $complete (i32.wrap_i64 (i64.shr_u (local.get 0) (i64.const 32))) (i32.const 5))
+                    (then (call $exit (i32.const 8))))
+                (call $exit (i32.wrap_i64 (local.get 0)))))"#
+    ));
+    let (sent, received) = pair(sender(17), receiver);
+    assert_eq!((sent.stdout.as_str(), received.code), ("5\n", 17), "{sent:?} {received:?}");
+}
+
+#[test]
+fn what_was_pulled_and_not_completed_is_reported_as_trapped() {
+    let receiver = wat(&format!(
+        r#"(module (import "roadrunner" "receive" (func $receive (param i32) (result i64))) {SEVEN}
+            (func (export "_start") (drop (call $receive (i32.const -1)))))"#
+    ));
+    let (sent, received) = pair(sender(17), receiver);
+    assert_eq!((sent.stdout, received.code), (format!("{}\n", Status::TRAPPED.0), 0));
+}

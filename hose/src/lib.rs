@@ -1,0 +1,48 @@
+//! The virtual data hose: a named one-way channel of frames between functions (section 3.2 of the paper).
+//!
+//! | module | is |
+//! | --- | --- |
+//! | [`name`] | who: [`Name`], [`Workflow`], [`Tenant`] |
+//! | [`config`] | one function's end of the hose, validated: [`Config`], [`Limits`] |
+//! | [`identity`] | the [`Secret`] that a container proves itself with |
+//! | [`rendezvous`] | where ends find each other on one host, and who may be there; the runtime's side |
+//! | [`unix`] | the kernel-space transport: [`unix::Sender`] and [`unix::Receiver`] |
+//!
+//! Two parties use it. The *runtime* validates a [`Config`], draws a [`Secret`], and publishes the function's end
+//! in a [`rendezvous::Folder`] before the container exists. The container's *init* is left with two descriptors
+//! and that secret, makes a [`unix::Local`] of them, and moves payloads.
+//!
+//! # What every transport promises
+//!
+//! - **At most once.** A payload of which a single byte has left is never sent again, not on the same connection
+//!   and not on another. When a connection is lost after that, [`Error::fate`] says that nobody knows.
+//! - **Acknowledged, twice.** *Received*: the peer's host has every byte, the region is free again. *Handled*: the
+//!   peer's function has returned; its [`Status`] is the result of the send.
+//! - **Bounded.** Every wait has a deadline, every length a maximum that is checked before memory is asked for.
+//! - **Any start order.** A sender waits for a peer that is not there yet.
+//! - **No thread, no signal, no procfs.** One thread and `poll`; `SIGPIPE` is never raised; nothing is looked up in
+//!   `/proc` by an end that runs inside a container.
+//!
+//! This crate knows neither OCI nor WebAssembly.
+
+pub mod config;
+mod error;
+pub mod identity;
+pub mod name;
+pub mod rendezvous;
+pub mod unix;
+
+pub use config::{Config, Limits};
+pub use error::{Error, ErrorKind, Fate, Result};
+pub use identity::{PublicKey, Secret};
+pub use name::{Name, Tenant, Workflow};
+
+/// What a function says about a payload that it was given: 0 is success, every other value is its own or, when
+/// negative, the host's. The hose carries it unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Status(pub i32);
+
+impl Status {
+    /// The handler returned and had nothing to complain of.
+    pub const OK: Status = Status(0);
+}

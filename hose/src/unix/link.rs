@@ -1,0 +1,204 @@
+//! One connected socket, and the only place where EINTR, EAGAIN and short transfers are dealt with.
+//!
+//! Nothing here blocks but [`wait`]. A link never reads further than the message that is being read, so that the bytes
+//! of a payload stay in the socket until there is a region to put them into.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
+
+use super::wire::{HEADER_LEN, Header, Kind, MAX_BODY};
+
+/// Why a link is of no more use.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The peer has closed, or is gone.
+    Closed,
+    /// The peer sent nonsense: what it was.
+    Nonsense(&'static str),
+    /// A call failed.
+    Call(&'static str, io::Error),
+}
+
+/// Whether a call got anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Done,
+    /// Not before the socket is ready again.
+    Later,
+}
+
+/// A whole message; the payload of `Data` is still in the socket.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) header: Header,
+    body: [u8; MAX_BODY],
+}
+
+impl Message {
+    pub(super) fn body(&self) -> &[u8] {
+        match self.header.kind {
+            Kind::Data => &[],
+            _ => &self.body[..self.header.length as usize],
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Link {
+    socket: OwnedFd,
+    inbox: Box<[u8; HEADER_LEN + MAX_BODY]>,
+    filled: usize,
+}
+
+impl Link {
+    /// `socket` must be non-blocking.
+    pub(super) fn new(socket: OwnedFd) -> Self {
+        Self { socket, inbox: Box::new([0; HEADER_LEN + MAX_BODY]), filled: 0 }
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Whether a message has begun to arrive.
+    pub(super) fn is_midway(&self) -> bool {
+        self.filled > 0
+    }
+
+    /// The next message, if all of it (but a payload) is here.
+    pub(super) fn receive(&mut self) -> Result<Option<Message>, Broken> {
+        if self.fill(HEADER_LEN)? == Progress::Later {
+            return Ok(None);
+        }
+        let mut head = [0; HEADER_LEN];
+        head.copy_from_slice(&self.inbox[..HEADER_LEN]);
+        let header = Header::decode(&head).map_err(Broken::Nonsense)?;
+        if header.kind != Kind::Data && self.fill(HEADER_LEN + header.length as usize)? == Progress::Later {
+            return Ok(None);
+        }
+        self.filled = 0;
+        let mut body = [0; MAX_BODY];
+        body.copy_from_slice(&self.inbox[HEADER_LEN..]);
+        Ok(Some(Message { header, body }))
+    }
+
+    fn fill(&mut self, until: usize) -> Result<Progress, Broken> {
+        while self.filled < until {
+            match read(self.socket.as_fd(), &mut self.inbox[self.filled..until])? {
+                Some(n) => self.filled += n,
+                None => return Ok(Progress::Later),
+            }
+        }
+        Ok(Progress::Done)
+    }
+
+    /// Reads payload into `region` from `filled` on.
+    pub(super) fn receive_payload(
+        &mut self,
+        region: &mut [u8],
+        filled: &mut usize,
+    ) -> Result<Progress, Broken> {
+        while *filled < region.len() {
+            match read(self.socket.as_fd(), &mut region[*filled..])? {
+                Some(n) => *filled += n,
+                None => return Ok(Progress::Later),
+            }
+        }
+        Ok(Progress::Done)
+    }
+
+    /// Sends a message without payload. A peer that leaves so much unread that a few hundred bytes do not fit is at
+    /// fault: no end that keeps to the protocol has more than two such messages under way.
+    pub(super) fn send(&mut self, message: &[u8]) -> Result<(), Broken> {
+        loop {
+            return match send(&self.socket, message, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                Ok(n) if n == message.len() => Ok(()),
+                Ok(_) | Err(Errno::AGAIN) => Err(Broken::Nonsense("no reads, only writes")),
+                Err(Errno::INTR) => continue,
+                Err(e) => Err(broken("send", e)),
+            };
+        }
+    }
+
+    /// Sends a header and its payload, of which `sent` bytes together have been sent already.
+    pub(super) fn send_frame(
+        &mut self,
+        header: &[u8; HEADER_LEN],
+        payload: &[u8],
+        sent: &mut usize,
+    ) -> Result<Progress, Broken> {
+        while *sent < HEADER_LEN + payload.len() {
+            let parts = [
+                IoSlice::new(&header[(*sent).min(HEADER_LEN)..]),
+                IoSlice::new(&payload[sent.saturating_sub(HEADER_LEN)..]),
+            ];
+            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            match sendmsg(&self.socket, &parts, &mut SendAncillaryBuffer::default(), flags) {
+                Ok(n) => *sent += n,
+                Err(Errno::AGAIN) => return Ok(Progress::Later),
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(broken("sendmsg", e)),
+            }
+        }
+        Ok(Progress::Done)
+    }
+
+    /// Whether the peer is still there and has, as it should between two frames, nothing to say.
+    pub(super) fn is_quiet(&self) -> bool {
+        let mut byte = [0];
+        loop {
+            return match recv(&self.socket, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+                Err(Errno::AGAIN) => true,
+                Err(Errno::INTR) => continue,
+                Ok(_) | Err(_) => false,
+            };
+        }
+    }
+}
+
+/// Reads at least one byte: `None` when there is none yet.
+fn read(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Option<usize>, Broken> {
+    loop {
+        return match recv(socket, &mut *buffer, RecvFlags::DONTWAIT) {
+            Ok((0, _)) => Err(Broken::Closed),
+            Ok((n, _)) => Ok(Some(n)),
+            Err(Errno::AGAIN) => Ok(None),
+            Err(Errno::INTR) => continue,
+            Err(e) => Err(broken("recv", e)),
+        };
+    }
+}
+
+fn broken(call: &'static str, e: Errno) -> Broken {
+    match e {
+        Errno::PIPE | Errno::CONNRESET => Broken::Closed,
+        e => Broken::Call(call, e.into()),
+    }
+}
+
+/// Waits until one of the sockets is ready or `until` has come; for ever without one.
+pub(super) fn wait(sockets: &[(BorrowedFd<'_>, PollFlags)], until: Option<Instant>) -> io::Result<()> {
+    let mut fds: Vec<PollFd<'_>> =
+        sockets.iter().map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
+    loop {
+        let timeout = until.map(|until| timespec(until.saturating_duration_since(Instant::now())));
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    // Timeouts are a day at most (`config::MAX_TIMEOUT`); a caller's own may be longer.
+    Timespec {
+        tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: duration.subsec_nanos().into(),
+    }
+}

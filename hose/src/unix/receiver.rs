@@ -1,0 +1,474 @@
+//! The receiving direction: one listener, any number of peers, one thread.
+//!
+//! ```text
+//! accept ─► Greeted ─Hello─► Challenged ─Proof─► Idle ◄─────────── handled ──┐
+//!                                                 └─Data─► Busy: Incoming ─► Held
+//! ```
+//!
+//! A connection that fails in any state is dropped. While it is Busy it is not looked at.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with};
+
+use super::link::{Broken, Link, Message, Progress, wait};
+use super::local::Local;
+use super::transcript::{Role, Transcript};
+use super::wire::{Challenge, Hello, Kind, NONCE_LEN, Refusal, message};
+use crate::identity::random;
+use crate::{Error, ErrorKind, Name, Result, Status};
+
+/// How long a peer may take to prove itself, once it is listened to.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Connections that have not proved anything yet. The oldest makes room for a newcomer.
+const MAX_UNPROVED: usize = 32;
+/// Connections that have.
+const MAX_PROVED: usize = 256;
+/// Of these, with one name: functions that a container runs beside each other share its name.
+const MAX_PER_NAME: usize = 4;
+/// How long to leave the listener alone when there are no descriptors left to accept with.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The receiving direction, from all peers.
+#[derive(Debug)]
+pub struct Receiver {
+    local: Rc<Local>,
+    listener: OwnedFd,
+    accept_from: Option<Instant>,
+    connections: BTreeMap<u64, Connection>,
+    next_id: u64,
+    last_served: u64,
+}
+
+#[derive(Debug)]
+struct Connection {
+    link: Link,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Greeted {
+        by: Instant,
+    },
+    Challenged {
+        by: Instant,
+        transcript: Box<Transcript>,
+    },
+    /// `by` is set while a header is arriving.
+    Idle {
+        peer: Peer,
+        by: Option<Instant>,
+    },
+    /// `token` is alive as long as the frame's [`Incoming`] or [`Held`]: a frame that is forgotten ends its connection.
+    Busy {
+        peer: Peer,
+        token: Weak<()>,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct Peer {
+    name: Name,
+    /// Of the last frame.
+    sequence: u64,
+}
+
+/// A frame whose header has come; its payload is still in the socket. Hand it to [`Receiver::read_into`] or
+/// [`Receiver::refuse`]; until then its sender waits. Dropped, its connection ends.
+#[must_use]
+#[derive(Debug)]
+pub struct Incoming {
+    connection: u64,
+    peer: Peer,
+    len: usize,
+    by: Instant,
+    token: Rc<()>,
+}
+
+impl Incoming {
+    /// Who sends it; proved.
+    pub fn sender(&self) -> &Name {
+        &self.peer.name
+    }
+
+    /// Bytes of its payload, at most the configuration's maximum.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the payload has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+/// A frame that is wholly here and not yet handled. Hand it to [`Receiver::handled`]; until then its sender waits.
+/// Dropped, its connection ends.
+#[must_use]
+#[derive(Debug)]
+pub struct Held {
+    connection: u64,
+    peer: Peer,
+    _token: Rc<()>,
+}
+
+impl Held {
+    /// Who sent it; proved.
+    pub fn sender(&self) -> &Name {
+        &self.peer.name
+    }
+}
+
+/// What serving one connection came to.
+enum Served {
+    Nothing,
+    Frame(Incoming),
+    Drop,
+}
+
+impl Receiver {
+    /// `listener` is the socket of [`crate::rendezvous::Published`].
+    pub fn new(local: &Rc<Local>, listener: OwnedFd) -> Result<Self> {
+        let failed = |e| Error::system("fcntl the listening socket", e);
+        let flags = fcntl_getfl(&listener).map_err(failed)?;
+        fcntl_setfl(&listener, flags | OFlags::NONBLOCK).map_err(failed)?;
+        Ok(Self {
+            local: Rc::clone(local),
+            listener,
+            accept_from: None,
+            connections: BTreeMap::new(),
+            next_id: 1,
+            last_served: 0,
+        })
+    }
+
+    /// Waits for the next frame of any peer, serving new connections meanwhile: `None` when `timeout` passed first;
+    /// for ever without one; a timeout of zero only looks. Peers take turns.
+    ///
+    /// A peer's faults are no error of this call: its connection is dropped. An error is the operating system's, and
+    /// the receiver stays usable.
+    pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Incoming>> {
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            self.accept()?;
+            if let Some(incoming) = self.serve() {
+                return Ok(Some(incoming));
+            }
+            if until.is_some_and(|until| until <= Instant::now()) {
+                return Ok(None);
+            }
+            self.wait(until)?;
+        }
+    }
+
+    /// Like [`Receiver::next`] without a timeout, but `None` as soon as no peer is connected: whoever has sent has
+    /// closed.
+    pub fn next_while_connected(&mut self) -> Result<Option<Incoming>> {
+        loop {
+            self.accept()?;
+            if let Some(incoming) = self.serve() {
+                return Ok(Some(incoming));
+            }
+            if self.connections.is_empty() {
+                return Ok(None);
+            }
+            self.wait(None)?;
+        }
+    }
+
+    /// Reads the payload into `region`, whose length must be [`Incoming::len`], and tells the sender that it is here. The
+    /// kernel copies each byte once, from the socket's buffers to the region. Takes up to the io timeout.
+    ///
+    /// On an error the region holds a part of the payload or nothing, the connection is dropped, and the receiver goes on
+    /// with other peers.
+    pub fn read_into(&mut self, incoming: Incoming, region: &mut [u8]) -> Result<Held> {
+        let Incoming { connection: id, peer, len, by, token } = incoming;
+        if region.len() != len {
+            self.drop_with(id, Refusal::NoRoom);
+            let message = format!("a region of {} bytes for a payload of {len}", region.len());
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        let Some(connection) = self.connections.get_mut(&id) else { return Err(gone(&peer.name)) };
+        if let Err(error) = read_payload(&mut connection.link, &peer.name, region, by) {
+            self.connections.remove(&id);
+            return Err(error);
+        }
+        // The payload is whole: it is handed over even when its sender is no longer there to be told.
+        if connection.link.send(&message(Kind::Received, 0, peer.sequence, &[])).is_err() {
+            self.connections.remove(&id);
+        }
+        Ok(Held { connection: id, peer, _token: token })
+    }
+
+    /// Tells the sender that there is no room for its payload, and drops the connection. The payload will never be
+    /// handed over, and the sender knows.
+    pub fn refuse(&mut self, incoming: Incoming) {
+        self.drop_with(incoming.connection, Refusal::NoRoom);
+    }
+
+    /// Tells the sender what its function's handler said. An error means that the sender will not know; the
+    /// payload was handled all the same.
+    pub fn handled(&mut self, held: Held, status: Status) -> Result<()> {
+        let Held { connection: id, peer, _token } = held;
+        let Some(connection) = self.connections.get_mut(&id) else { return Err(gone(&peer.name)) };
+        if connection.link.send(&message(Kind::Handled, status.0, peer.sequence, &[])).is_err() {
+            self.connections.remove(&id);
+            return Err(gone(&peer.name));
+        }
+        connection.state = State::Idle { peer, by: None };
+        Ok(())
+    }
+
+    /// Accepts whoever is waiting.
+    fn accept(&mut self) -> Result<()> {
+        if self.accept_from.is_some_and(|from| Instant::now() < from) {
+            return Ok(());
+        }
+        self.accept_from = None;
+        loop {
+            match accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Ok(socket) => self.greet(socket),
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                    // They stay in the backlog, and the peers that are here are served meanwhile.
+                    self.accept_from = Some(Instant::now() + ACCEPT_PAUSE);
+                    return Ok(());
+                }
+                Err(e) => return Err(Error::system("accept on the listening socket", e)),
+            }
+        }
+    }
+
+    fn greet(&mut self, socket: OwnedFd) {
+        let unproved = |c: &Connection| matches!(c.state, State::Greeted { .. } | State::Challenged { .. });
+        let mut waiting = self.connections.iter().filter(|(_, c)| unproved(c)).map(|(id, _)| *id);
+        if let Some(oldest) = waiting.next()
+            && waiting.count() + 1 >= MAX_UNPROVED
+        {
+            self.connections.remove(&oldest);
+        }
+        let by = Instant::now() + HANDSHAKE;
+        self.connections
+            .insert(self.next_id, Connection { link: Link::new(socket), state: State::Greeted { by } });
+        self.next_id += 1;
+    }
+
+    /// Takes every connection as far as it goes without waiting, beginning after the one that was served last.
+    fn serve(&mut self) -> Option<Incoming> {
+        let after = self.connections.range(self.last_served + 1..);
+        let before = self.connections.range(..=self.last_served);
+        let ids: Vec<u64> = after.chain(before).map(|(id, _)| *id).collect();
+        for id in ids {
+            match self.serve_one(id) {
+                Served::Nothing => {}
+                Served::Frame(incoming) => {
+                    self.last_served = id;
+                    return Some(incoming);
+                }
+                Served::Drop => {
+                    self.connections.remove(&id);
+                }
+            }
+        }
+        None
+    }
+
+    fn serve_one(&mut self, id: u64) -> Served {
+        loop {
+            let Some(connection) = self.connections.get_mut(&id) else { return Served::Nothing };
+            if let State::Busy { token, .. } = &connection.state {
+                return if token.strong_count() == 0 { Served::Drop } else { Served::Nothing };
+            }
+            match connection.link.receive() {
+                Ok(Some(message)) => match self.take(id, &message) {
+                    Served::Nothing => {}
+                    served => return served,
+                },
+                // Only now: what had arrived in time counts, however late it is looked at.
+                Ok(None) => return if connection.is_late() { Served::Drop } else { Served::Nothing },
+                Err(_) => return Served::Drop,
+            }
+        }
+    }
+
+    /// One message in one state.
+    fn take(&mut self, id: u64, message: &Message) -> Served {
+        let Some(connection) = self.connections.get_mut(&id) else { return Served::Nothing };
+        match (&connection.state, message.header.kind) {
+            (State::Greeted { by }, Kind::Hello) => {
+                let by = *by;
+                match challenge(&self.local, &mut connection.link, message.body()) {
+                    Ok(transcript) => {
+                        connection.state = State::Challenged { by, transcript: Box::new(transcript) }
+                    }
+                    Err(refusal) => return self.refused(id, refusal),
+                }
+            }
+            (State::Challenged { transcript, .. }, Kind::Proof) => {
+                let proved = <&[u8; _]>::try_from(message.body())
+                    .is_ok_and(|s| transcript.sender_key.verifies(&transcript.bytes(Role::Sender), s));
+                let name = transcript.hello.sender.clone();
+                return match proved {
+                    true => self.welcome(id, name),
+                    false => self.refused(id, Some(Refusal::Unproved)),
+                };
+            }
+            (State::Idle { peer, .. }, Kind::Data) => {
+                let peer = peer.clone();
+                return self.announce(id, peer, message);
+            }
+            _ => return Served::Drop,
+        }
+        Served::Nothing
+    }
+
+    fn welcome(&mut self, id: u64, name: Name) -> Served {
+        let names = self.connections.values().filter_map(|c| match &c.state {
+            State::Idle { peer, .. } | State::Busy { peer, .. } => Some(&peer.name),
+            State::Greeted { .. } | State::Challenged { .. } => None,
+        });
+        let (all, same) = names.fold((0, 0), |(all, same), n| (all + 1, same + usize::from(*n == name)));
+        if all >= MAX_PROVED || same >= MAX_PER_NAME {
+            return self.refused(id, Some(Refusal::Busy));
+        }
+        let Some(connection) = self.connections.get_mut(&id) else { return Served::Nothing };
+        if connection.link.send(&message(Kind::Welcome, 0, 0, &[])).is_err() {
+            return Served::Drop;
+        }
+        connection.state = State::Idle { peer: Peer { name, sequence: 0 }, by: None };
+        Served::Nothing
+    }
+
+    fn announce(&mut self, id: u64, mut peer: Peer, message: &Message) -> Served {
+        let limits = self.local.config().limits();
+        if Some(message.header.sequence) != peer.sequence.checked_add(1) {
+            return Served::Drop;
+        }
+        peer.sequence = message.header.sequence;
+        let len = match usize::try_from(message.header.length) {
+            Ok(len) if message.header.length <= limits.max_size() => len,
+            _ => return self.refused(id, Some(Refusal::TooLarge)),
+        };
+        let by = Instant::now() + limits.io_timeout();
+        let token = Rc::new(());
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.state = State::Busy { peer: peer.clone(), token: Rc::downgrade(&token) };
+        }
+        Served::Frame(Incoming { connection: id, peer, len, by, token })
+    }
+
+    /// Says why, when there is something to say, and asks for the connection to be dropped.
+    fn refused(&mut self, id: u64, refusal: Option<Refusal>) -> Served {
+        if let Some(refusal) = refusal {
+            self.drop_with(id, refusal);
+        }
+        Served::Drop
+    }
+
+    fn drop_with(&mut self, id: u64, refusal: Refusal) {
+        let Some(mut connection) = self.connections.remove(&id) else { return };
+        let sequence = match &connection.state {
+            State::Busy { peer, .. } => peer.sequence,
+            _ => 0,
+        };
+        // A peer that does not take the reason still sees the end.
+        let _ = connection.link.send(&message(Kind::Refused, refusal as i32, sequence, &[]));
+    }
+
+    fn wait(&mut self, until: Option<Instant>) -> Result<()> {
+        for connection in self.connections.values_mut() {
+            connection.start_clock(self.local.config().limits().io_timeout());
+        }
+        let watched = self.connections.values().filter(|c| !matches!(c.state, State::Busy { .. }));
+        let until = watched.clone().filter_map(Connection::by).chain(until).chain(self.accept_from).min();
+        let mut sockets: Vec<_> = watched.map(|c| (c.link.as_fd(), PollFlags::IN)).collect();
+        if self.accept_from.is_none() {
+            sockets.push((self.listener.as_fd(), PollFlags::IN));
+        }
+        wait(&sockets, until).map_err(|e| Error::system("poll", e))
+    }
+}
+
+impl Connection {
+    fn by(&self) -> Option<Instant> {
+        match self.state {
+            State::Greeted { by } | State::Challenged { by, .. } => Some(by),
+            State::Idle { by, .. } => by,
+            State::Busy { .. } => None,
+        }
+    }
+
+    /// A header that has begun must end.
+    fn start_clock(&mut self, io_timeout: Duration) {
+        if let State::Idle { by: by @ None, .. } = &mut self.state
+            && self.link.is_midway()
+        {
+            *by = Some(Instant::now() + io_timeout);
+        }
+    }
+
+    fn is_late(&self) -> bool {
+        self.by().is_some_and(|by| by <= Instant::now())
+    }
+}
+
+/// Answers a `Hello`. The error is the reason to give, if any is due.
+fn challenge(
+    local: &Local,
+    link: &mut Link,
+    body: &[u8],
+) -> std::result::Result<Transcript, Option<Refusal>> {
+    let hello = Hello::decode(body).ok_or(None)?;
+    let config = local.config();
+    if hello.workflow != *config.workflow() || hello.receiver != *config.name() {
+        return Err(Some(Refusal::WrongPeer));
+    }
+    // A folder that cannot be read just now is the sender's reason to try again.
+    let sender_key = local.key_of(&hello.sender).map_err(|_| None)?.ok_or(Some(Refusal::Unproved))?;
+    let mut receiver_nonce = [0; NONCE_LEN];
+    random(&mut receiver_nonce).map_err(|_| None)?;
+    let max_size = config.limits().max_size();
+    let receiver_key = local.secret().public();
+    let transcript = Transcript { hello, receiver_nonce, sender_key, receiver_key, max_size };
+    let signature = local.secret().sign(&transcript.bytes(Role::Receiver));
+    let body = Challenge { nonce: receiver_nonce, max_size, signature }.encode();
+    link.send(&message(Kind::Challenge, 0, 0, &body)).map_err(|_| None)?;
+    Ok(transcript)
+}
+
+fn read_payload(link: &mut Link, sender: &Name, region: &mut [u8], by: Instant) -> Result<()> {
+    let mut filled = 0;
+    loop {
+        let progress = link.receive_payload(region, &mut filled).map_err(|broken| match broken {
+            Broken::Call(call, e) => Error::system(format!("{call} a payload of function {sender}"), e),
+            Broken::Closed | Broken::Nonsense(_) => {
+                let total = region.len();
+                let message =
+                    format!("function {sender} was lost after {filled} of {total} bytes of a payload");
+                Error::new(ErrorKind::Lost, message)
+            }
+        })?;
+        if progress == Progress::Done {
+            return Ok(());
+        }
+        if by <= Instant::now() {
+            let total = region.len();
+            let message = format!("function {sender} sent {filled} of {total} bytes of a payload in time");
+            return Err(Error::new(ErrorKind::Timeout, message));
+        }
+        wait(&[(link.as_fd(), PollFlags::IN)], Some(by)).map_err(|e| Error::system("poll", e))?;
+    }
+}
+
+fn gone(sender: &Name) -> Error {
+    let message = format!("function {sender} was lost before it knew that its payload was handled");
+    Error::new(ErrorKind::Lost, message)
+}

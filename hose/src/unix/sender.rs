@@ -1,0 +1,469 @@
+//! The sending direction, to one target or to all at once, on one thread.
+//!
+//! Sending to one target is a [`Task`], which moves through its stages as far as it gets without waiting:
+//!
+//! ```text
+//! Seek ─connect─► Greet ─Challenge─► Prove ─Welcome─► Write ─last byte─► Verdict ─Handled─► done
+//!  ▲ ◄── peer closed ┘ ◄───────────────┘               │
+//!  └◄────────── peer gone before the first byte ───────┘
+//! ```
+//!
+//! The arrows back to Seek are the only retries, and none of them starts after a byte of the frame has left.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+
+use super::link::{Broken, Link, Message, Progress, wait};
+use super::local::{Attempt, Local};
+use super::transcript::{Role, Transcript};
+use super::wire::{Challenge, HEADER_LEN, Header, Hello, Kind, NONCE_LEN, Refusal, message};
+use crate::identity::random;
+use crate::{Error, ErrorKind, Fate, Name, PublicKey, Result, Status};
+
+/// First and longest pause between two looks for a peer that is not there. A look is one `openat` that fails.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(8));
+
+/// A payload that was handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// What the peer's function said.
+    pub status: Status,
+    /// Time from the first byte until this end knew that the peer's host had the last.
+    pub received_after: Duration,
+    /// Time from the first byte until this end knew that the peer's function had returned.
+    pub handled_after: Duration,
+}
+
+/// The sending direction, to all targets.
+#[derive(Debug)]
+pub struct Sender {
+    local: Rc<Local>,
+    routes: BTreeMap<Name, Route>,
+}
+
+/// A connection on which both ends have proved themselves, and on which no frame is under way.
+#[derive(Debug)]
+struct Route {
+    link: Link,
+    max_size: u64,
+    /// Of the last frame.
+    sequence: u64,
+}
+
+impl Sender {
+    /// Connects to nobody yet.
+    pub fn new(local: &Rc<Local>) -> Self {
+        Self { local: Rc::clone(local), routes: BTreeMap::new() }
+    }
+
+    /// Sends `payload` to one target of the configuration and blocks until it was handled: up to the connect timeout for the
+    /// peer to be there and prove itself, then up to the io timeout.
+    ///
+    /// Errors: [`ErrorKind::Target`], [`ErrorKind::TooLarge`], [`ErrorKind::Timeout`], [`ErrorKind::Auth`], [`ErrorKind::Protocol`],
+    /// [`ErrorKind::Refused`], [`ErrorKind::Lost`], [`ErrorKind::System`]; [`Error::fate`] says what is known of the payload.
+    pub fn send(&mut self, target: &Name, payload: &[u8]) -> Result<Delivery> {
+        let mut results = self.run(std::slice::from_ref(target), payload);
+        // One target, one result.
+        results.pop().unwrap_or_else(|| Err(Error::new(ErrorKind::Target, "no target")))
+    }
+
+    /// Sends `payload` to every target of the configuration at once (fan-out), each as by [`Sender::send`]; a slow one does not
+    /// hold up the others. One verdict each, in the configuration's order.
+    pub fn send_to_all(&mut self, payload: &[u8]) -> Vec<(Name, Result<Delivery>)> {
+        let targets = self.local.config().targets().to_vec();
+        let results = self.run(&targets, payload);
+        targets.into_iter().zip(results).collect()
+    }
+
+    fn run(&mut self, targets: &[Name], payload: &[u8]) -> Vec<Result<Delivery>> {
+        let mut tasks: Vec<Task<'_>> = targets
+            .iter()
+            .map(|target| Task::new(&self.local, target, payload, self.routes.remove(target)))
+            .collect();
+        while tasks.iter_mut().map(Task::advance).filter(|done| !done).count() > 0 {
+            let waits: Vec<_> = tasks.iter().filter_map(Task::waits_for).collect();
+            let sockets: Vec<_> = waits.iter().filter_map(|(socket, _)| *socket).collect();
+            if let Err(e) = wait(&sockets, waits.iter().map(|(_, until)| *until).min()) {
+                let errno = e.raw_os_error().unwrap_or(0);
+                tasks
+                    .iter_mut()
+                    .for_each(|t| t.fail(Error::system("poll", std::io::Error::from_raw_os_error(errno))));
+            }
+        }
+        let mut deliveries = Vec::with_capacity(tasks.len());
+        for (target, task) in targets.iter().zip(tasks) {
+            deliveries.push(task.finish().map(|(route, delivery)| {
+                self.routes.insert(target.clone(), route);
+                delivery
+            }));
+        }
+        deliveries
+    }
+}
+
+/// One payload on its way to one target.
+struct Task<'a> {
+    local: &'a Local,
+    target: &'a Name,
+    payload: &'a [u8],
+    connect_by: Instant,
+    stage: Stage,
+}
+
+enum Stage {
+    Seek {
+        again: Instant,
+        pause: Duration,
+        why: Cow<'static, str>,
+    },
+    Greet {
+        link: Link,
+        greeting: Box<Greeting>,
+    },
+    Prove {
+        link: Link,
+        max_size: u64,
+    },
+    Write {
+        route: Route,
+        header: [u8; HEADER_LEN],
+        sent: usize,
+        started: Instant,
+    },
+    Verdict {
+        route: Route,
+        started: Instant,
+        received: Option<Duration>,
+    },
+    Done(Result<(Route, Delivery)>),
+    /// Between two stages only.
+    Moving,
+}
+
+/// What this end has said, and to whom it believes it is speaking.
+struct Greeting {
+    hello: Hello,
+    key: PublicKey,
+}
+
+/// What a stage came to, when it is not an error.
+enum Step {
+    /// To the next stage, at once.
+    On(Stage),
+    /// Wait in this one.
+    Stay(Stage),
+}
+
+impl<'a> Task<'a> {
+    fn new(local: &'a Local, target: &'a Name, payload: &'a [u8], route: Option<Route>) -> Self {
+        let now = Instant::now();
+        let limits = local.config().limits();
+        let why = Cow::Borrowed("it is not published");
+        let mut task = Self {
+            local,
+            target,
+            payload,
+            connect_by: now + limits.connect_timeout(),
+            stage: Stage::Seek { again: now, pause: PAUSE.0, why },
+        };
+        if !local.config().targets().contains(target) {
+            task.fail(Error::new(ErrorKind::Target, format!("function {target} is not among the targets")));
+        } else if payload.len() as u64 > limits.max_size() {
+            task.fail(too_large(payload.len(), limits.max_size(), "this function"));
+        } else if let Some(route) = route.filter(|route| route.link.is_quiet()) {
+            task.stage = Stage::Moving;
+            task.stage = task.write(route).unwrap_or_else(|e| Stage::Done(Err(e)));
+        }
+        task
+    }
+
+    /// As far as it goes without waiting: whether that was to the end.
+    fn advance(&mut self) -> bool {
+        loop {
+            let fate = self.fate();
+            let step = match std::mem::replace(&mut self.stage, Stage::Moving) {
+                Stage::Seek { again, pause, why } => self.seek(again, pause, why),
+                Stage::Greet { link, greeting } => self.greet(link, greeting),
+                Stage::Prove { link, max_size } => self.prove(link, max_size),
+                Stage::Write { route, header, sent, started } => self.writing(route, header, sent, started),
+                Stage::Verdict { route, started, received } => self.verdict(route, started, received),
+                stage @ (Stage::Done(_) | Stage::Moving) => {
+                    self.stage = stage;
+                    return true;
+                }
+            };
+            match step {
+                Ok(Step::On(stage)) => self.stage = stage,
+                Ok(Step::Stay(stage)) => {
+                    self.stage = stage;
+                    if Instant::now() < self.deadline() {
+                        return false;
+                    }
+                    self.fail(self.late());
+                }
+                // The stage's own errors say more than it can.
+                Err(e) if e.fate() == Fate::NotSent => self.stage = Stage::Done(Err(e.with_fate(fate))),
+                Err(e) => self.stage = Stage::Done(Err(e)),
+            }
+        }
+    }
+
+    fn fail(&mut self, error: Error) {
+        if !matches!(self.stage, Stage::Done(_)) {
+            let fate = self.fate();
+            self.stage = Stage::Done(Err(error.with_fate(fate)));
+        }
+    }
+
+    fn finish(self) -> Result<(Route, Delivery)> {
+        match self.stage {
+            Stage::Done(result) => result,
+            _ => Err(Error::new(ErrorKind::Lost, format!("sending to function {} ended early", self.target))),
+        }
+    }
+
+    fn waits_for(&self) -> Option<(Option<(BorrowedFd<'_>, PollFlags)>, Instant)> {
+        let socket = match &self.stage {
+            Stage::Done(_) | Stage::Moving => return None,
+            Stage::Seek { again, .. } => return Some((None, (*again).min(self.connect_by))),
+            Stage::Greet { link, .. } | Stage::Prove { link, .. } => (link.as_fd(), PollFlags::IN),
+            Stage::Write { route, .. } => (route.link.as_fd(), PollFlags::OUT),
+            Stage::Verdict { route, .. } => (route.link.as_fd(), PollFlags::IN),
+        };
+        Some((Some(socket), self.deadline()))
+    }
+
+    fn deadline(&self) -> Instant {
+        match &self.stage {
+            Stage::Write { started, .. } | Stage::Verdict { started, .. } => {
+                *started + self.local.config().limits().io_timeout()
+            }
+            _ => self.connect_by,
+        }
+    }
+
+    /// What is known of the payload, should the task fail in this stage.
+    fn fate(&self) -> Fate {
+        match &self.stage {
+            Stage::Write { sent: 1.., .. } => Fate::NotHandled,
+            Stage::Verdict { .. } => Fate::Unknown,
+            _ => Fate::NotSent,
+        }
+    }
+
+    fn late(&self) -> Error {
+        let (target, limits) = (self.target, self.local.config().limits());
+        let (connect, io) = (limits.connect_timeout(), limits.io_timeout());
+        let message = match &self.stage {
+            Stage::Seek { why, .. } => format!("function {target} did not come within {connect:?}: {why}"),
+            Stage::Write { sent, .. } => {
+                let (sent, total) = (sent.saturating_sub(HEADER_LEN), self.payload.len());
+                format!("function {target} took {sent} of {total} bytes within {io:?}")
+            }
+            Stage::Verdict { received: None, .. } => {
+                format!("function {target} did not acknowledge a payload within {io:?}")
+            }
+            Stage::Verdict { .. } => format!("function {target} did not handle a payload within {io:?}"),
+            _ => format!("function {target} did not answer within {connect:?}"),
+        };
+        Error::new(ErrorKind::Timeout, message)
+    }
+
+    fn seek(&self, again: Instant, pause: Duration, why: Cow<'static, str>) -> Result<Step> {
+        let now = Instant::now();
+        if now < again {
+            return Ok(Step::Stay(Stage::Seek { again, pause, why }));
+        }
+        match self.local.connect(self.target)? {
+            Attempt::Connected(mut link, key) => {
+                let mut nonce = [0; NONCE_LEN];
+                random(&mut nonce)?;
+                let config = self.local.config();
+                let hello = Hello {
+                    nonce,
+                    workflow: config.workflow().clone(),
+                    sender: config.name().clone(),
+                    receiver: self.target.clone(),
+                };
+                match link.send(&message(Kind::Hello, 0, 0, &hello.encode())) {
+                    Ok(()) => {
+                        Ok(Step::On(Stage::Greet { link, greeting: Box::new(Greeting { hello, key }) }))
+                    }
+                    Err(broken) => self.retry(broken),
+                }
+            }
+            Attempt::Absent(why) => {
+                let pause = (pause * 2).min(PAUSE.1);
+                Ok(Step::Stay(Stage::Seek { again: now + pause, pause, why: why.into() }))
+            }
+        }
+    }
+
+    fn greet(&self, mut link: Link, greeting: Box<Greeting>) -> Result<Step> {
+        let answer = match link.receive() {
+            Ok(Some(answer)) => answer,
+            Ok(None) => return Ok(Step::Stay(Stage::Greet { link, greeting })),
+            Err(broken) => return self.retry(broken),
+        };
+        if answer.header.kind != Kind::Challenge {
+            return self.unwelcome(&answer);
+        }
+        let challenge =
+            Challenge::decode(answer.body()).ok_or_else(|| self.nonsense("a malformed challenge"))?;
+        let Greeting { hello, key } = *greeting;
+        let transcript = Transcript {
+            hello,
+            receiver_nonce: challenge.nonce,
+            sender_key: self.local.secret().public(),
+            receiver_key: key,
+            max_size: challenge.max_size,
+        };
+        if !key.verifies(&transcript.bytes(Role::Receiver), &challenge.signature) {
+            let message = format!("function {} did not prove its identity", self.target);
+            return Err(Error::new(ErrorKind::Auth, message));
+        }
+        let proof = self.local.secret().sign(&transcript.bytes(Role::Sender));
+        match link.send(&message(Kind::Proof, 0, 0, &proof)) {
+            Ok(()) => Ok(Step::On(Stage::Prove { link, max_size: challenge.max_size })),
+            Err(broken) => self.retry(broken),
+        }
+    }
+
+    fn prove(&self, mut link: Link, max_size: u64) -> Result<Step> {
+        match link.receive() {
+            Ok(Some(answer)) if answer.header.kind == Kind::Welcome => {
+                self.write(Route { link, max_size, sequence: 0 }).map(Step::On)
+            }
+            Ok(Some(answer)) => self.unwelcome(&answer),
+            Ok(None) => Ok(Step::Stay(Stage::Prove { link, max_size })),
+            Err(broken) => self.retry(broken),
+        }
+    }
+
+    /// Begins to write on an authenticated connection.
+    fn write(&self, mut route: Route) -> Result<Stage> {
+        let length = self.payload.len() as u64;
+        if length > route.max_size {
+            let peer = format!("function {}", self.target);
+            return Err(too_large(self.payload.len(), route.max_size, &peer));
+        }
+        // 2^64 frames are beyond anyone's patience.
+        route.sequence += 1;
+        let header = Header { kind: Kind::Data, code: 0, sequence: route.sequence, length }.encode();
+        Ok(Stage::Write { route, header, sent: 0, started: Instant::now() })
+    }
+
+    fn writing(
+        &self,
+        mut route: Route,
+        header: [u8; HEADER_LEN],
+        mut sent: usize,
+        started: Instant,
+    ) -> Result<Step> {
+        match route.link.send_frame(&header, self.payload, &mut sent) {
+            Ok(Progress::Done) => Ok(Step::On(Stage::Verdict { route, started, received: None })),
+            Ok(Progress::Later) => Ok(Step::Stay(Stage::Write { route, header, sent, started })),
+            Err(broken) if sent == 0 => self.retry(broken),
+            Err(broken) => {
+                // Cut short, so never handed over. The peer may have said why before it closed.
+                let error = match route.link.receive() {
+                    Ok(Some(last)) if last.header.kind == Kind::Refused => Some(self.refused(&last)),
+                    Ok(_) | Err(_) => None,
+                };
+                let total = self.payload.len();
+                let lost = || self.lost(&format!("in the middle of a payload of {total} bytes"), broken);
+                Err(error.unwrap_or_else(lost).with_fate(Fate::NotHandled))
+            }
+        }
+    }
+
+    fn verdict(&self, mut route: Route, started: Instant, received: Option<Duration>) -> Result<Step> {
+        let answer = match route.link.receive() {
+            Ok(Some(answer)) => answer,
+            Ok(None) => return Ok(Step::Stay(Stage::Verdict { route, started, received })),
+            Err(Broken::Nonsense(what)) => return Err(self.nonsense(what)),
+            Err(broken) => return Err(self.lost("before it had answered", broken)),
+        };
+        if answer.header.kind == Kind::Refused {
+            return Err(self.refused(&answer).with_fate(Fate::NotHandled));
+        }
+        if answer.header.sequence != route.sequence {
+            return Err(self.nonsense("an answer to another frame"));
+        }
+        let now = started.elapsed();
+        match (answer.header.kind, received) {
+            (Kind::Received, None) => Ok(Step::On(Stage::Verdict { route, started, received: Some(now) })),
+            (Kind::Handled, Some(received_after)) => {
+                let status = Status(answer.header.code);
+                let delivery = Delivery { status, received_after, handled_after: now };
+                Ok(Step::On(Stage::Done(Ok((route, delivery)))))
+            }
+            _ => Err(self.nonsense("an answer out of order")),
+        }
+    }
+
+    /// Back to the beginning, for a connection that ended before a byte of the frame was on it.
+    fn retry(&self, broken: Broken) -> Result<Step> {
+        match broken {
+            Broken::Closed => Ok(self.pause("it closed the connection")),
+            Broken::Nonsense(what) => Err(self.nonsense(what)),
+            Broken::Call(call, e) => Err(Error::system(format!("{call} to function {}", self.target), e)),
+        }
+    }
+
+    fn pause(&self, why: &'static str) -> Step {
+        let again = Instant::now() + PAUSE.1;
+        Step::Stay(Stage::Seek { again, pause: PAUSE.1, why: why.into() })
+    }
+
+    /// For what came in place of the next message of the handshake. Being turned away for want of room is a reason to try
+    /// again; the frame has not been touched.
+    fn unwelcome(&self, answer: &Message) -> Result<Step> {
+        match answer.header.kind {
+            Kind::Refused if answer.header.code == Refusal::Busy as i32 => {
+                Ok(self.pause("it has too many connections"))
+            }
+            Kind::Refused => Err(self.refused(answer)),
+            _ => Err(self.nonsense("an answer out of order")),
+        }
+    }
+
+    fn refused(&self, answer: &Message) -> Error {
+        let (kind, why) = match Refusal::from_code(answer.header.code) {
+            Some(Refusal::Busy) => (ErrorKind::Refused, "it has too many connections"),
+            Some(Refusal::Unproved) => (ErrorKind::Auth, "it does not believe who this function is"),
+            Some(Refusal::WrongPeer) => (ErrorKind::Protocol, "it is another function"),
+            Some(Refusal::TooLarge) => (ErrorKind::TooLarge, "the payload is too large for it"),
+            Some(Refusal::NoRoom) => (ErrorKind::Refused, "it has no room for the payload"),
+            None => (ErrorKind::Refused, "for a reason that this version does not know"),
+        };
+        Error::new(kind, format!("function {} refused: {why}", self.target))
+    }
+
+    fn nonsense(&self, what: &str) -> Error {
+        Error::new(
+            ErrorKind::Protocol,
+            format!("function {} does not keep to the protocol: {what}", self.target),
+        )
+    }
+
+    fn lost(&self, when: &str, broken: Broken) -> Error {
+        let error = Error::new(ErrorKind::Lost, format!("function {} was lost {when}", self.target));
+        match broken {
+            Broken::Call(_, e) => error.caused_by(e),
+            Broken::Closed | Broken::Nonsense(_) => error,
+        }
+    }
+}
+
+fn too_large(len: usize, max: u64, whose: &str) -> Error {
+    Error::new(
+        ErrorKind::TooLarge,
+        format!("a payload of {len} bytes is larger than the {max} that {whose} accepts"),
+    )
+}

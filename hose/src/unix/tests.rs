@@ -1,0 +1,917 @@
+//! Both directions against each other, and each against a peer that does what it should not.
+//!
+//! The hostile peers speak through [`Raw`], which can say anything.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::transcript::{Role, Transcript};
+use super::wire::{Challenge, HEADER_LEN, Header, Hello, Kind, Refusal, message};
+use super::{Delivery, Local, Receiver, Sender};
+use crate::rendezvous::{Folder, Published, Record};
+use crate::{Config, Error, ErrorKind, Fate, Limits, Name, Result, Secret, Status};
+
+/// Long enough for a loaded machine, short enough to wait for.
+const SHORT: Duration = Duration::from_millis(300);
+const LONG: Duration = Duration::from_secs(20);
+
+fn name(s: &str) -> Name {
+    s.try_into().unwrap()
+}
+
+/// A tenant of its own.
+struct Scene {
+    base: tempfile::TempDir,
+}
+
+/// One published end, from which a thread can make its [`Local`].
+struct End {
+    config: Config,
+    secret: Secret,
+    published: Published,
+}
+
+impl End {
+    fn local(self) -> (std::rc::Rc<Local>, OwnedFd) {
+        (Local::new(self.config, self.secret, self.published.mount), self.published.listener)
+    }
+
+    fn sender(self) -> Sender {
+        // The listener goes: a sender in these tests is nobody's target.
+        Sender::new(&self.local().0)
+    }
+
+    fn receiver(self) -> Receiver {
+        let (local, listener) = self.local();
+        Receiver::new(&local, listener).unwrap()
+    }
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self { base: tempfile::tempdir().unwrap() }
+    }
+
+    fn folder(&self) -> Folder {
+        Folder::open(&self.base.path().join("hose"), &"t".try_into().unwrap()).unwrap()
+    }
+
+    fn end(&self, me: &str, targets: &[&str], connect: Duration, io: Duration) -> End {
+        self.end_with(me, targets, Limits::new(connect, io, 1 << 30).unwrap())
+    }
+
+    fn end_with(&self, me: &str, targets: &[&str], limits: Limits) -> End {
+        let targets = targets.iter().map(|t| name(t)).collect();
+        let config = Config::new(name(me), "w".try_into().unwrap(), targets, limits).unwrap();
+        let secret = Secret::generate().unwrap();
+        let published = self.folder().publish(&config, &secret, me).unwrap();
+        End { config, secret, published }
+    }
+
+    fn record(&self, of: &str) -> Record {
+        let folder = std::fs::File::open(self.base.path().join("hose/t")).unwrap();
+        Record::read(&folder, &"w".try_into().unwrap(), &name(of)).unwrap().unwrap()
+    }
+
+    fn path(&self, of: &str) -> PathBuf {
+        self.base.path().join("hose/t").join(self.record(of).socket)
+    }
+
+    /// Speaks to the receiver `to`, without having proved anything.
+    fn raw(&self, to: &str) -> Raw {
+        let stream = UnixStream::connect(self.path(to)).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        stream.set_write_timeout(Some(LONG)).unwrap();
+        Raw(stream)
+    }
+}
+
+/// A connection on which anything can be said.
+struct Raw(UnixStream);
+
+impl Raw {
+    fn say(&mut self, bytes: &[u8]) {
+        // A peer that has hung up already is the point of some tests.
+        let _ = self.0.write_all(bytes);
+    }
+
+    fn hear(&mut self) -> Option<(Header, Vec<u8>)> {
+        let mut header = [0; HEADER_LEN];
+        self.0.read_exact(&mut header).ok()?;
+        let header = Header::decode(&header).unwrap();
+        let mut body = vec![0; header.length as usize];
+        self.0.read_exact(&mut body).ok()?;
+        Some((header, body))
+    }
+
+    /// Whether the other side has hung up, without another word.
+    fn ended(&mut self) -> bool {
+        self.0.read(&mut [0]).map_or_else(|e| e.kind() == std::io::ErrorKind::ConnectionReset, |n| n == 0)
+    }
+
+    fn refusal(&mut self) -> Option<Refusal> {
+        let (header, _) = self.hear()?;
+        assert_eq!(header.kind, Kind::Refused);
+        Refusal::from_code(header.code)
+    }
+
+    /// The sender's part of the handshake, as `from` with any secret; the messages that it sent.
+    fn shake(&mut self, scene: &Scene, from: &str, to: &str, secret: &Secret) -> Vec<Vec<u8>> {
+        let hello = Hello {
+            nonce: [7; 32],
+            workflow: "w".try_into().unwrap(),
+            sender: name(from),
+            receiver: name(to),
+        };
+        let first = message(Kind::Hello, 0, 0, &hello.encode());
+        self.say(&first);
+        let Some((Header { kind: Kind::Challenge, .. }, body)) = self.hear() else { panic!("no challenge") };
+        let challenge = Challenge::decode(&body).unwrap();
+        let transcript = Transcript {
+            hello,
+            receiver_nonce: challenge.nonce,
+            sender_key: secret.public(),
+            receiver_key: scene.record(to).key,
+            max_size: challenge.max_size,
+        };
+        let second = message(Kind::Proof, 0, 0, &secret.sign(&transcript.bytes(Role::Sender)));
+        self.say(&second);
+        vec![first, second]
+    }
+
+    fn welcome(&mut self) {
+        assert_eq!(self.hear().unwrap().0.kind, Kind::Welcome);
+    }
+}
+
+fn data(sequence: u64, length: u64) -> [u8; HEADER_LEN] {
+    Header { kind: Kind::Data, code: 0, sequence, length }.encode()
+}
+
+/// Receives and handles `n` frames; what came and from whom.
+fn take(receiver: &mut Receiver, n: usize) -> Vec<(String, Vec<u8>)> {
+    let mut frames = vec![];
+    while frames.len() < n {
+        let incoming = receiver.next(Some(LONG)).unwrap().expect("a frame within the time");
+        let mut region = vec![0xee; incoming.len()];
+        // A peer that fails midway is the point of some tests; the receiver goes on.
+        let Ok(held) = receiver.read_into(incoming, &mut region) else { continue };
+        frames.push((held.sender().to_string(), region));
+        let _ = receiver.handled(held, Status(frames.len() as i32));
+    }
+    frames
+}
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+#[test]
+fn payloads_of_every_size_arrive_unharmed_and_in_order() {
+    let scene = Scene::new();
+    let (a, b) = (scene.end("a", &["b"], LONG, LONG), scene.end("b", &[], LONG, LONG));
+    let sizes = [0, 1, 31, 32, 33, 4096, 65_537, 10_000_019];
+    thread::scope(|s| {
+        let received = s.spawn(|| take(&mut b.receiver(), sizes.len()));
+        let mut sender = a.sender();
+        for (i, size) in sizes.iter().enumerate() {
+            let delivery = sender.send(&name("b"), &pattern(*size)).unwrap();
+            assert_eq!(delivery.status, Status(i as i32 + 1));
+            assert!(delivery.received_after <= delivery.handled_after);
+        }
+        let received = received.join().unwrap();
+        for ((sender, payload), size) in received.iter().zip(sizes) {
+            assert_eq!(sender, "a");
+            assert!(*payload == pattern(size), "{size} bytes");
+        }
+    });
+}
+
+#[test]
+fn a_sender_waits_for_a_peer_that_is_not_published_yet() {
+    let scene = Scene::new();
+    let a = scene.end("a", &["b"], LONG, LONG);
+    thread::scope(|s| {
+        s.spawn(|| {
+            thread::sleep(SHORT);
+            let b = scene.end("b", &[], LONG, LONG);
+            // Published, as by `create`, and only later listened to, as after `start`.
+            thread::sleep(SHORT);
+            take(&mut b.receiver(), 1);
+        });
+        let started = Instant::now();
+        a.sender().send(&name("b"), b"x").unwrap();
+        assert!(started.elapsed() >= 2 * SHORT);
+    });
+}
+
+#[test]
+fn a_sender_finds_the_successor_of_a_dead_peer() {
+    let scene = Scene::new();
+    let (a, b) = (scene.end("a", &["b"], LONG, LONG), scene.end("b", &[], LONG, LONG));
+    thread::scope(|s| {
+        let (died, death) = mpsc::channel();
+        s.spawn(move || {
+            take(&mut b.receiver(), 1);
+            died.send(()).unwrap();
+        });
+        let mut sender = a.sender();
+        sender.send(&name("b"), b"to the first").unwrap();
+        death.recv().unwrap();
+        s.spawn(|| {
+            thread::sleep(SHORT);
+            let frames = take(&mut scene.end("b", &[], LONG, LONG).receiver(), 1);
+            assert_eq!(frames[0].1, b"to the second");
+        });
+        sender.send(&name("b"), b"to the second").unwrap();
+    });
+}
+
+#[test]
+fn a_peer_that_never_comes_ends_in_its_timeout() {
+    let scene = Scene::new();
+    let mut sender = scene.end("a", &["b"], SHORT, LONG).sender();
+    let started = Instant::now();
+    let error = sender.send(&name("b"), b"x").unwrap_err();
+    assert_eq!((error.kind(), error.fate()), (ErrorKind::Timeout, Fate::NotSent));
+    assert_eq!(error.to_string(), "function b did not come within 300ms: it is not published");
+    assert!(started.elapsed() >= SHORT && started.elapsed() < SHORT * 4);
+    drop(scene.end("b", &[], LONG, LONG));
+    let error = sender.send(&name("b"), b"x").unwrap_err();
+    assert_eq!(error.to_string(), "function b did not come within 300ms: its process is gone");
+}
+
+#[test]
+fn many_senders_to_one_receiver_are_told_apart_and_all_served() {
+    let scene = Scene::new();
+    let b = scene.end("b", &[], LONG, LONG);
+    let senders: Vec<End> = (0..6).map(|i| scene.end(&format!("a{i}"), &["b"], LONG, LONG)).collect();
+    thread::scope(|s| {
+        for (i, end) in senders.into_iter().enumerate() {
+            s.spawn(move || {
+                let mut sender = end.sender();
+                (0..20).for_each(|n| {
+                    sender.send(&name("b"), &pattern(1000 * i + n)).unwrap();
+                });
+            });
+        }
+        let mut receiver = b.receiver();
+        let frames = take(&mut receiver, 120);
+        for i in 0..6 {
+            let of_one: Vec<_> = frames.iter().filter(|(from, _)| *from == format!("a{i}")).collect();
+            assert_eq!(of_one.len(), 20);
+            for (n, (_, payload)) in of_one.iter().enumerate() {
+                assert!(*payload == pattern(1000 * i + n), "frame {n} of a{i}");
+            }
+        }
+    });
+}
+
+#[test]
+fn peers_take_turns() {
+    let scene = Scene::new();
+    let b = scene.end("b", &[], LONG, LONG);
+    let greedy = scene.end("a0", &["b"], LONG, LONG);
+    let modest = scene.end("a1", &["b"], LONG, LONG);
+    thread::scope(|s| {
+        s.spawn(move || {
+            let mut sender = greedy.sender();
+            while sender.send(&name("b"), b"more").is_ok() {}
+        });
+        s.spawn(move || modest.sender().send(&name("b"), b"please").unwrap());
+        let mut receiver = b.receiver();
+        let mut turns = 0;
+        while take(&mut receiver, 1)[0].0 != "a1" {
+            turns += 1;
+            assert!(turns < 100_000, "a1 is starved");
+        }
+    });
+}
+
+#[test]
+fn one_sender_to_many_waits_for_the_slowest_only() {
+    let scene = Scene::new();
+    let a = scene.end("a", &["b0", "b1", "absent", "b2"], SHORT * 4, LONG);
+    let receivers: Vec<End> = (0..3).map(|i| scene.end(&format!("b{i}"), &[], LONG, LONG)).collect();
+    thread::scope(|s| {
+        for end in receivers {
+            s.spawn(move || {
+                let mut receiver = end.receiver();
+                let incoming = receiver.next(Some(LONG)).unwrap().unwrap();
+                let mut region = vec![0; incoming.len()];
+                let held = receiver.read_into(incoming, &mut region).unwrap();
+                thread::sleep(SHORT);
+                receiver.handled(held, Status::OK).unwrap();
+            });
+        }
+        let started = Instant::now();
+        let results = a.sender().send_to_all(&pattern(3_000_000));
+        let took = started.elapsed();
+        let order: Vec<&str> = results.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(order, ["b0", "b1", "absent", "b2"]);
+        for (target, result) in &results {
+            match target.as_str() {
+                "absent" => assert_eq!(result.as_ref().unwrap_err().kind(), ErrorKind::Timeout),
+                _ => assert_eq!(result.as_ref().unwrap().status, Status::OK),
+            }
+        }
+        assert!(took < SHORT * 7, "one after the other: {took:?}");
+    });
+}
+
+#[test]
+fn only_targets_are_sent_to_and_only_what_fits() {
+    let scene = Scene::new();
+    let small = Limits::new(LONG, LONG, 10).unwrap();
+    let smaller = Limits::new(LONG, LONG, 5).unwrap();
+    let (a, b) = (scene.end_with("a", &["b"], small), scene.end_with("b", &[], smaller));
+    thread::scope(|s| {
+        let mut sender = a.sender();
+        assert_eq!(sender.send(&name("c"), b"").unwrap_err().kind(), ErrorKind::Target);
+        let error = sender.send(&name("b"), &[0; 11]).unwrap_err();
+        let expected = "a payload of 11 bytes is larger than the 10 that this function accepts";
+        assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::TooLarge, expected));
+        s.spawn(|| take(&mut b.receiver(), 1));
+        let error = sender.send(&name("b"), &[0; 6]).unwrap_err();
+        let expected = "a payload of 6 bytes is larger than the 5 that function b accepts";
+        assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::TooLarge, expected));
+        assert_eq!(error.fate(), Fate::NotSent);
+        sender.send(&name("b"), &[0; 5]).unwrap();
+    });
+}
+
+#[test]
+fn a_receiver_without_room_says_so_and_the_next_payload_arrives() {
+    let scene = Scene::new();
+    let (a, b) = (scene.end("a", &["b"], LONG, LONG), scene.end("b", &[], LONG, LONG));
+    thread::scope(|s| {
+        s.spawn(|| {
+            let mut receiver = b.receiver();
+            let incoming = receiver.next(Some(LONG)).unwrap().unwrap();
+            receiver.refuse(incoming);
+            let incoming = receiver.next(Some(LONG)).unwrap().unwrap();
+            let error = receiver.read_into(incoming, &mut [0; 3]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            assert_eq!(take(&mut receiver, 1)[0].1, b"third");
+        });
+        let mut sender = a.sender();
+        // Too large for the socket's buffer: the refusal comes while it is being written.
+        for payload in [&pattern(5_000_000)[..], b"second"] {
+            let error = sender.send(&name("b"), payload).unwrap_err();
+            assert_eq!((error.kind(), error.fate()), (ErrorKind::Refused, Fate::NotHandled), "{error}");
+        }
+        sender.send(&name("b"), b"third").unwrap();
+    });
+}
+
+#[test]
+fn a_handler_that_takes_too_long_leaves_the_fate_unknown_and_its_answer_is_not_anothers() {
+    let scene = Scene::new();
+    let (a, b) = (scene.end("a", &["b"], LONG, SHORT), scene.end("b", &[], LONG, LONG));
+    thread::scope(|s| {
+        s.spawn(|| {
+            let mut receiver = b.receiver();
+            let incoming = receiver.next(Some(LONG)).unwrap().unwrap();
+            let mut region = vec![0; incoming.len()];
+            let held = receiver.read_into(incoming, &mut region).unwrap();
+            thread::sleep(SHORT * 2);
+            assert_eq!(receiver.handled(held, Status(111)).unwrap_err().kind(), ErrorKind::Lost);
+            take(&mut receiver, 1);
+        });
+        let mut sender = a.sender();
+        let error = sender.send(&name("b"), b"slow").unwrap_err();
+        assert_eq!((error.kind(), error.fate()), (ErrorKind::Timeout, Fate::Unknown));
+        let expected = "function b did not handle a payload within 300ms (fate of the payload unknown)";
+        assert_eq!(error.to_string(), expected);
+        // The receiver is busy for another 300 ms; the connect timeout covers that.
+        assert_eq!(sender.send(&name("b"), b"quick").unwrap().status, Status(1));
+    });
+}
+
+#[test]
+fn two_frames_of_two_peers_can_be_held_at_once() {
+    let scene = Scene::new();
+    let b = scene.end("b", &[], LONG, LONG);
+    let senders = [scene.end("a0", &["b"], LONG, LONG), scene.end("a1", &["b"], LONG, LONG)];
+    thread::scope(|s| {
+        let sends = senders.map(|end| s.spawn(move || end.sender().send(&name("b"), b"x").unwrap()));
+        let mut receiver = b.receiver();
+        let mut held: Vec<_> = (0..2)
+            .map(|_| {
+                let incoming = receiver.next(Some(LONG)).unwrap().unwrap();
+                receiver.read_into(incoming, &mut [0]).unwrap()
+            })
+            .collect();
+        // In the other order.
+        while let Some(held) = held.pop() {
+            let status = Status(held.sender().as_str().len() as i32);
+            receiver.handled(held, status).unwrap();
+        }
+        sends.into_iter().for_each(|send| assert_eq!(send.join().unwrap().status, Status(2)));
+    });
+}
+
+#[test]
+fn a_frame_that_is_forgotten_ends_its_connection_not_the_senders_patience() {
+    let scene = Scene::new();
+    let (a, b) = (scene.end("a", &["b"], LONG, LONG), scene.end("b", &[], LONG, LONG));
+    thread::scope(|s| {
+        s.spawn(|| {
+            let mut receiver = b.receiver();
+            drop(receiver.next(Some(LONG)).unwrap().expect("the first"));
+            let incoming = receiver.next(Some(LONG)).unwrap().expect("the second");
+            drop(receiver.read_into(incoming, &mut [0; 6]).unwrap());
+            assert_eq!(take(&mut receiver, 1)[0].1, b"third");
+        });
+        let mut sender = a.sender();
+        for payload in [&b"first"[..], b"second"] {
+            let error = sender.send(&name("b"), payload).unwrap_err();
+            assert_eq!((error.kind(), error.fate()), (ErrorKind::Lost, Fate::Unknown));
+        }
+        sender.send(&name("b"), b"third").unwrap();
+    });
+}
+
+#[test]
+fn serving_while_connected_ends_when_the_last_peer_has_gone() {
+    let scene = Scene::new();
+    let (a, b) = (scene.end("a", &["b"], LONG, LONG), scene.end("b", &[], LONG, LONG));
+    thread::scope(|s| {
+        s.spawn(|| {
+            let mut sender = a.sender();
+            sender.send(&name("b"), b"first").unwrap();
+            thread::sleep(SHORT);
+            sender.send(&name("b"), b"second").unwrap();
+        });
+        let mut receiver = b.receiver();
+        take(&mut receiver, 1);
+        // Idle, but connected: it waits for the second.
+        let incoming = receiver.next_while_connected().unwrap().expect("the second frame");
+        let held = receiver.read_into(incoming, &mut [0; 6]).unwrap();
+        receiver.handled(held, Status::OK).unwrap();
+        assert!(receiver.next_while_connected().unwrap().is_none());
+    });
+}
+
+#[test]
+fn waiting_for_nobody_ends_in_time() {
+    let mut receiver = Scene::new().end("b", &[], LONG, LONG).receiver();
+    assert!(receiver.next(Some(Duration::ZERO)).unwrap().is_none());
+    let started = Instant::now();
+    assert!(receiver.next(Some(SHORT)).unwrap().is_none());
+    assert!(started.elapsed() >= SHORT && started.elapsed() < SHORT * 4);
+}
+
+/// A receiver `b`, a well-behaved sender `a`, and a connection of someone else's, who is published as `m`.
+/// Whatever `attack` does, `a`'s payload arrives, and nothing but it and `expected` more.
+fn receiver_survives(expected: usize, attack: impl FnOnce(&Scene, &mut Raw, &Secret) + Send) {
+    let scene = Scene::new();
+    let b = scene.end_with("b", &[], Limits::new(LONG, SHORT, 1 << 20).unwrap());
+    let (a, m) = (scene.end("a", &["b"], LONG, LONG), scene.end("m", &["b"], LONG, LONG));
+    thread::scope(|s| {
+        let frames = s.spawn(|| take(&mut b.receiver(), expected + 1));
+        let mut raw = scene.raw("b");
+        attack(&scene, &mut raw, &m.secret);
+        a.sender().send(&name("b"), b"the honest one").unwrap();
+        let frames = frames.join().unwrap();
+        assert_eq!(
+            frames.iter().filter(|(from, payload)| from == "a" && payload == b"the honest one").count(),
+            1
+        );
+    });
+}
+
+#[test]
+fn a_peer_that_proves_itself_is_served() {
+    // The tests below are worth something only if `Raw` can do it right.
+    receiver_survives(1, |scene, raw, secret| {
+        raw.shake(scene, "m", "b", secret);
+        raw.welcome();
+        raw.say(&data(1, 3));
+        raw.say(b"abc");
+        assert_eq!(raw.hear().unwrap().0.kind, Kind::Received);
+        assert_eq!(raw.hear().unwrap().0.kind, Kind::Handled);
+    });
+}
+
+#[test]
+fn rubbish_is_hung_up_on() {
+    receiver_survives(0, |_, raw, _| {
+        raw.say(&[0xff; 4096]);
+        assert!(raw.ended());
+    });
+    receiver_survives(0, |_, raw, _| {
+        raw.say(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert!(raw.ended());
+    });
+}
+
+#[test]
+fn another_version_is_hung_up_on() {
+    receiver_survives(0, |_, raw, _| {
+        let mut hello = message(Kind::Welcome, 0, 0, &[]);
+        hello[4] = 2;
+        raw.say(&hello);
+        assert!(raw.ended());
+    });
+}
+
+#[test]
+fn data_before_a_proof_is_hung_up_on() {
+    receiver_survives(0, |_, raw, _| {
+        raw.say(&data(1, 3));
+        raw.say(b"abc");
+        assert!(raw.ended());
+    });
+}
+
+#[test]
+fn a_wrong_key_is_refused() {
+    receiver_survives(0, |scene, raw, _| {
+        raw.shake(scene, "m", "b", &Secret::generate().unwrap());
+        assert_eq!(raw.refusal(), Some(Refusal::Unproved));
+        assert!(raw.ended());
+    });
+}
+
+#[test]
+fn a_forged_name_is_refused() {
+    // m has a key, but not a's.
+    receiver_survives(0, |scene, raw, secret| {
+        raw.shake(scene, "a", "b", secret);
+        assert_eq!(raw.refusal(), Some(Refusal::Unproved));
+    });
+}
+
+#[test]
+fn an_unknown_name_is_refused() {
+    receiver_survives(0, |_, raw, _| {
+        let hello = Hello {
+            nonce: [0; 32],
+            workflow: "w".try_into().unwrap(),
+            sender: name("nobody"),
+            receiver: name("b"),
+        };
+        raw.say(&message(Kind::Hello, 0, 0, &hello.encode()));
+        assert_eq!(raw.refusal(), Some(Refusal::Unproved));
+    });
+}
+
+#[test]
+fn a_proof_meant_for_another_is_refused() {
+    receiver_survives(0, |_, raw, _| {
+        let hello = Hello {
+            nonce: [0; 32],
+            workflow: "w".try_into().unwrap(),
+            sender: name("m"),
+            receiver: name("a"),
+        };
+        raw.say(&message(Kind::Hello, 0, 0, &hello.encode()));
+        assert_eq!(raw.refusal(), Some(Refusal::WrongPeer));
+    });
+}
+
+#[test]
+fn a_replayed_handshake_is_refused() {
+    receiver_survives(0, |scene, raw, secret| {
+        let recorded = raw.shake(scene, "m", "b", secret);
+        raw.welcome();
+        let mut replay = scene.raw("b");
+        replay.say(&recorded[0]);
+        assert_eq!(replay.hear().unwrap().0.kind, Kind::Challenge);
+        replay.say(&recorded[1]);
+        assert_eq!(replay.refusal(), Some(Refusal::Unproved));
+    });
+}
+
+#[test]
+fn a_receivers_own_signature_does_not_come_back_as_a_proof() {
+    receiver_survives(0, |_, raw, _| {
+        let hello = Hello {
+            nonce: [7; 32],
+            workflow: "w".try_into().unwrap(),
+            sender: name("m"),
+            receiver: name("b"),
+        };
+        raw.say(&message(Kind::Hello, 0, 0, &hello.encode()));
+        let challenge = Challenge::decode(&raw.hear().unwrap().1).unwrap();
+        raw.say(&message(Kind::Proof, 0, 0, &challenge.signature));
+        assert_eq!(raw.refusal(), Some(Refusal::Unproved));
+    });
+}
+
+#[test]
+fn an_announced_size_above_the_maximum_is_refused() {
+    for length in [(1 << 20) + 1, u64::MAX, 1 << 40] {
+        receiver_survives(0, |scene, raw, secret| {
+            raw.shake(scene, "m", "b", secret);
+            raw.welcome();
+            raw.say(&data(1, length));
+            assert_eq!(raw.refusal(), Some(Refusal::TooLarge));
+            assert!(raw.ended());
+        });
+    }
+}
+
+#[test]
+fn a_sequence_that_does_not_follow_is_hung_up_on() {
+    for sequence in [0, 2, u64::MAX] {
+        receiver_survives(0, |scene, raw, secret| {
+            raw.shake(scene, "m", "b", secret);
+            raw.welcome();
+            raw.say(&data(sequence, 0));
+            assert!(raw.ended());
+        });
+    }
+    // The same frame twice.
+    receiver_survives(1, |scene, raw, secret| {
+        raw.shake(scene, "m", "b", secret);
+        raw.welcome();
+        raw.say(&data(1, 0));
+        assert_eq!(raw.hear().unwrap().0.kind, Kind::Received);
+        assert_eq!(raw.hear().unwrap().0.kind, Kind::Handled);
+        raw.say(&data(1, 0));
+        assert!(raw.ended());
+    });
+}
+
+#[test]
+fn half_a_frame_and_then_death_is_handed_to_nobody() {
+    receiver_survives(0, |scene, raw, secret| {
+        raw.shake(scene, "m", "b", secret);
+        raw.welcome();
+        raw.say(&data(1, 1000));
+        raw.say(&[1; 500]);
+        raw.0.shutdown(Shutdown::Both).unwrap();
+    });
+}
+
+#[test]
+fn half_a_frame_and_then_silence_ends_in_the_io_timeout() {
+    receiver_survives(0, |scene, raw, secret| {
+        raw.shake(scene, "m", "b", secret);
+        raw.welcome();
+        raw.say(&data(1, 1000));
+        raw.say(&[1; 500]);
+        assert!(raw.ended());
+    });
+}
+
+#[test]
+fn half_a_header_and_then_silence_holds_up_nobody() {
+    receiver_survives(0, |scene, raw, secret| {
+        raw.shake(scene, "m", "b", secret);
+        raw.welcome();
+        raw.say(&data(1, 1000)[..20]);
+        // The honest sender is served before this one's time is up: `receiver_survives` goes on at once.
+    });
+    receiver_survives(0, |scene, raw, secret| {
+        raw.shake(scene, "m", "b", secret);
+        raw.welcome();
+        raw.say(&data(1, 1000)[..20]);
+        assert!(raw.ended());
+    });
+}
+
+#[test]
+fn a_crowd_that_never_proves_itself_does_not_keep_others_out() {
+    receiver_survives(0, |scene, raw, _| {
+        let crowd: Vec<Raw> = (0..100)
+            .map(|_| {
+                // The backlog may be full for a moment.
+                loop {
+                    match UnixStream::connect(scene.path("b")) {
+                        Ok(stream) => return Raw(stream),
+                        Err(_) => thread::sleep(Duration::from_millis(1)),
+                    }
+                }
+            })
+            .collect();
+        assert!(raw.ended(), "the oldest makes room");
+        drop(crowd);
+    });
+}
+
+#[test]
+fn one_name_does_not_take_all_the_connections() {
+    receiver_survives(0, |scene, raw, secret| {
+        raw.shake(scene, "m", "b", secret);
+        raw.welcome();
+        let mut more: Vec<Raw> = (0..4).map(|_| scene.raw("b")).collect();
+        for raw in &mut more {
+            raw.shake(scene, "m", "b", secret);
+        }
+        more[..3].iter_mut().for_each(Raw::welcome);
+        assert_eq!(more[3].refusal(), Some(Refusal::Busy));
+    });
+}
+
+/// The sender `a` against a receiver `b` that does what `answer` says, once for each connection, and counts the frames
+/// that it was sent.
+fn sender_against(answer: impl Fn(&mut Raw, &Receiving) + Send + 'static) -> (Result<Delivery>, usize) {
+    let scene = Scene::new();
+    let a = scene.end("a", &["b"], SHORT * 2, SHORT);
+    let End { config: _, secret, published } = scene.end("b", &[], LONG, LONG);
+    let key = a.secret.public();
+    let frames = thread::spawn(move || {
+        let listener = UnixListener::from(published.listener);
+        let receiving = Receiving { secret, sender_key: key, frames: 0.into() };
+        listener.set_nonblocking(true).unwrap();
+        let end = Instant::now() + SHORT * 5;
+        while Instant::now() < end {
+            let Ok((stream, _)) = listener.accept() else {
+                thread::sleep(Duration::from_millis(2));
+                continue;
+            };
+            stream.set_nonblocking(false).unwrap();
+            stream.set_read_timeout(Some(SHORT * 3)).unwrap();
+            answer(&mut Raw(stream), &receiving);
+        }
+        receiving.frames.into_inner()
+    });
+    let result = a.sender().send(&name("b"), &pattern(1_000_000));
+    (result, frames.join().unwrap())
+}
+
+struct Receiving {
+    secret: Secret,
+    sender_key: crate::PublicKey,
+    frames: std::cell::Cell<usize>,
+}
+
+impl Receiving {
+    /// The receiver's part of the handshake, with any secret.
+    fn shake(&self, raw: &mut Raw, secret: &Secret) {
+        let (_, body) = raw.hear().unwrap();
+        let hello = Hello::decode(&body).unwrap();
+        let transcript = Transcript {
+            hello,
+            receiver_nonce: [9; 32],
+            sender_key: self.sender_key,
+            receiver_key: secret.public(),
+            max_size: 1 << 30,
+        };
+        let signature = secret.sign(&transcript.bytes(Role::Receiver));
+        let body = Challenge { nonce: [9; 32], max_size: 1 << 30, signature }.encode();
+        raw.say(&message(Kind::Challenge, 0, 0, &body));
+    }
+
+    fn welcome(&self, raw: &mut Raw) {
+        self.shake(raw, &self.secret);
+        assert_eq!(raw.hear().unwrap().0.kind, Kind::Proof);
+        raw.say(&message(Kind::Welcome, 0, 0, &[]));
+    }
+
+    fn header(&self, raw: &mut Raw) -> u64 {
+        let mut header = [0; HEADER_LEN];
+        raw.0.read_exact(&mut header).unwrap();
+        self.frames.set(self.frames.get() + 1);
+        Header::decode(&header).unwrap().sequence
+    }
+
+    fn frame(&self, raw: &mut Raw) -> u64 {
+        let sequence = self.header(raw);
+        raw.0.read_exact(&mut vec![0; 1_000_000]).unwrap();
+        sequence
+    }
+}
+
+fn failed(result: Result<Delivery>) -> (ErrorKind, Fate, String) {
+    let error: Error = result.unwrap_err();
+    (error.kind(), error.fate(), error.to_string())
+}
+
+#[test]
+fn a_receiver_that_keeps_to_the_protocol_is_sent_to_once() {
+    let (result, frames) = sender_against(|raw, me| {
+        me.welcome(raw);
+        let sequence = me.frame(raw);
+        raw.say(&message(Kind::Received, 0, sequence, &[]));
+        raw.say(&message(Kind::Handled, 5, sequence, &[]));
+    });
+    assert_eq!((result.unwrap().status, frames), (Status(5), 1));
+}
+
+#[test]
+fn an_impostor_is_not_sent_to() {
+    let (result, frames) = sender_against(|raw, me| me.shake(raw, &Secret::generate().unwrap()));
+    let (kind, fate, text) = failed(result);
+    assert_eq!((kind, fate, frames), (ErrorKind::Auth, Fate::NotSent, 0));
+    assert_eq!(text, "function b did not prove its identity");
+}
+
+#[test]
+fn a_receiver_that_never_answers_ends_in_the_connect_timeout() {
+    let (result, frames) = sender_against(|_, _| thread::sleep(SHORT * 4));
+    assert_eq!((failed(result).0, frames), (ErrorKind::Timeout, 0));
+}
+
+#[test]
+fn a_receiver_that_answers_rubbish_is_a_protocol_error() {
+    let (result, frames) = sender_against(|raw, _| raw.say(&[0x55; 400]));
+    let (kind, fate, text) = failed(result);
+    assert_eq!((kind, fate, frames), (ErrorKind::Protocol, Fate::NotSent, 0));
+    assert_eq!(text, "function b does not keep to the protocol: bytes that are no header");
+}
+
+#[test]
+fn a_receiver_that_hangs_up_in_the_handshake_is_tried_again() {
+    let calls = std::sync::atomic::AtomicUsize::new(0);
+    let (result, frames) = sender_against(move |raw, me| {
+        if calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < 3 {
+            return;
+        }
+        me.welcome(raw);
+        let sequence = me.frame(raw);
+        raw.say(&message(Kind::Received, 0, sequence, &[]));
+        raw.say(&message(Kind::Handled, 0, sequence, &[]));
+    });
+    assert_eq!((result.unwrap().status, frames), (Status::OK, 1));
+}
+
+#[test]
+fn a_receiver_that_dies_in_the_middle_is_not_sent_to_again() {
+    let (result, frames) = sender_against(|raw, me| {
+        me.welcome(raw);
+        me.header(raw);
+        raw.0.read_exact(&mut [0; 1000]).unwrap();
+    });
+    let (kind, fate, text) = failed(result);
+    assert_eq!((kind, fate, frames), (ErrorKind::Lost, Fate::NotHandled, 1));
+    assert_eq!(text, "function b was lost in the middle of a payload of 1000000 bytes");
+}
+
+#[test]
+fn a_receiver_that_dies_before_or_after_its_first_answer_is_not_sent_to_again() {
+    for received in [false, true] {
+        let (result, frames) = sender_against(move |raw, me| {
+            me.welcome(raw);
+            let sequence = me.frame(raw);
+            if received {
+                raw.say(&message(Kind::Received, 0, sequence, &[]));
+            }
+        });
+        let (kind, fate, text) = failed(result);
+        assert_eq!((kind, fate, frames), (ErrorKind::Lost, Fate::Unknown, 1));
+        assert_eq!(text, "function b was lost before it had answered (fate of the payload unknown)");
+    }
+}
+
+#[test]
+fn no_refusal_makes_a_sender_send_again() {
+    for refusal in [Refusal::Busy, Refusal::TooLarge, Refusal::NoRoom] {
+        let (result, frames) = sender_against(move |raw, me| {
+            me.welcome(raw);
+            let sequence = me.frame(raw);
+            raw.say(&message(Kind::Refused, refusal as i32, sequence, &[]));
+        });
+        assert_eq!((failed(result).1, frames), (Fate::NotHandled, 1), "{refusal:?}");
+    }
+}
+
+#[test]
+fn a_receiver_that_stalls_ends_in_the_io_timeout() {
+    let (result, frames) = sender_against(|raw, me| {
+        me.welcome(raw);
+        me.header(raw);
+        thread::sleep(SHORT * 2);
+    });
+    let (kind, fate, text) = failed(result);
+    assert_eq!((kind, fate, frames), (ErrorKind::Timeout, Fate::NotHandled, 1));
+    assert!(text.ends_with("of 1000000 bytes within 300ms"), "{text}");
+}
+
+#[test]
+fn answers_that_do_not_fit_are_protocol_errors() {
+    let answers = [(Kind::Received, 2), (Kind::Handled, 1), (Kind::Welcome, 1), (Kind::Data, 1)];
+    for (kind, sequence) in answers {
+        let (result, frames) = sender_against(move |raw, me| {
+            me.welcome(raw);
+            me.frame(raw);
+            raw.say(&message(kind, 0, sequence, &[]));
+        });
+        let (error, fate, _) = failed(result);
+        assert_eq!((error, fate, frames), (ErrorKind::Protocol, Fate::Unknown, 1), "{kind:?}");
+    }
+}
+
+#[test]
+fn connecting_leaves_the_working_directory_alone() {
+    let scene = Scene::new();
+    let before = std::env::current_dir().unwrap();
+    let (a, _b) = (scene.end("a", &["b"], SHORT, SHORT), scene.end("b", &[], LONG, LONG));
+    let error = a.sender().send(&name("b"), b"x").unwrap_err();
+    assert_eq!(error.to_string(), "function b did not answer within 300ms");
+    // Other tests connect in threads of this process at the same time: look until it is quiet.
+    let end = Instant::now() + LONG;
+    while std::env::current_dir().unwrap() != before && Instant::now() < end {
+        thread::yield_now();
+    }
+    assert_eq!(std::env::current_dir().unwrap(), before);
+}

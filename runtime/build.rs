@@ -1,0 +1,16 @@
+//! Says to the compiler which interface libcontainer has: `.cargo/config.toml` names the patches that were applied.
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-env-changed=RR_LIBCONTAINER_PATCHES");
+    let patches = std::env::var("RR_LIBCONTAINER_PATCHES").unwrap_or_default();
+    for (patch, cfg) in [
+        ("0001-builders-accept-a-spec", "libcontainer_takes_a_spec"),
+        ("0005-the-executor-sees-the-root-first", "libcontainer_asks_the_executor"),
+    ] {
+        println!("cargo:rustc-check-cfg=cfg({cfg})");
+        if patches.split(',').any(|name| name == patch) {
+            println!("cargo:rustc-cfg={cfg}");
+        }
+    }
+}

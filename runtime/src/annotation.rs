@@ -1,0 +1,585 @@
+//! Annotations: the workload's own words about itself, read once into validated types.
+//!
+//! Ours are `io.roadrunner.wasm/KEY` and `io.roadrunner.hose/KEY`; `KEY.<container-name>` speaks to one container of a
+//! pod and wins there over the plain key. The habits of crun (`run.oci.handler`) and of KWasm
+//! (`module.wasm.image/variant`) are read too. docs/annotations.md is the table for users.
+//!
+//! Invariants: a known key with a bad value is an error that names the key, whatever else holds; a key that a later
+//! release will know is an error too, because ignoring it would promise something; an unknown key under our prefixes
+//! is a warning. Nothing here is trusted: the tenant, for one, is no annotation of ours (see [`crate::config`]).
+//!
+//! Not here: deciding whether a workload is Wasm (see [`crate::workload`]).
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use hose::{Name, Workflow};
+use oci_spec::runtime::Spec;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::quantity;
+
+const WASM: &str = "io.roadrunner.wasm/";
+const HOSE: &str = "io.roadrunner.hose/";
+
+/// Who speaks the container's name, in this order: containerd's CRI plugin, then CRI-O.
+const CONTAINER_NAME: [&str; 2] = ["io.kubernetes.cri.container-name", "io.kubernetes.container.name"];
+
+const WASM_KEYS: &[&str] = &["handler", "aot", "max-memory", "timeout", "fuel"];
+const HOSE_KEYS: &[&str] =
+    &["mode", "name", "workflow", "target", "connect-timeout", "io-timeout", "max-size"];
+/// Keys of the architecture's table whose time has not come.
+const LATER_WASM_KEYS: &[&str] = &["stdin", "stdout"];
+const LATER_HOSE_KEYS: &[&str] = &[
+    "listen",
+    "address",
+    "modules",
+    "transfer",
+    "max-inflight",
+    "lifecycle",
+    "drain-timeout",
+    "stdin",
+    "stdout",
+];
+
+/// Everything that a container's annotations ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Annotations {
+    handler: Handler,
+    aot: Aot,
+    limits: Limits,
+    hose: Option<hose::Config>,
+}
+
+/// Who runs the entrypoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Handler {
+    /// The engine where the entrypoint is a Wasm module, the kernel where it is not.
+    #[default]
+    Auto,
+    /// The engine; an entrypoint that is no module is an error.
+    Wasm,
+    /// The kernel, whatever the entrypoint is.
+    Native,
+}
+
+/// What ahead-of-time compilation may do for a module.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Aot {
+    /// Use an entry of the cache; when there is none, interpret, and have one made in the background.
+    #[default]
+    Cache,
+    /// Use an entry of the cache; when there is none, make one first.
+    Wait,
+    /// Interpret.
+    Off,
+}
+
+/// Limits that annotations set; `None` is no limit of theirs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest linear memory in bytes.
+    pub max_memory: Option<u64>,
+    /// Wall-clock time from `start`.
+    pub timeout: Option<Duration>,
+    /// Instructions.
+    pub fuel: Option<u64>,
+}
+
+impl Annotations {
+    /// Reads the annotations of a spec, which may have none.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Annotation`], naming the key.
+    pub fn of(spec: &Spec) -> Result<Self> {
+        spec.annotations().as_ref().map_or_else(|| Self::parse(&HashMap::new()), Self::parse)
+    }
+
+    /// Reads annotations.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Annotation`], naming the key.
+    pub fn parse(annotations: &HashMap<String, String>) -> Result<Self> {
+        let keys = Keys::read(annotations)?;
+        Ok(Self {
+            handler: handler(&keys, annotations)?,
+            aot: keys.one_of(
+                WASM,
+                "aot",
+                &[("cache", Aot::Cache), ("wait", Aot::Wait), ("off", Aot::Off)],
+            )?,
+            limits: Limits {
+                max_memory: keys.bytes(WASM, "max-memory")?,
+                timeout: keys.duration(WASM, "timeout")?,
+                fuel: keys.integer(WASM, "fuel")?,
+            },
+            hose: hose_config(&keys)?,
+        })
+    }
+
+    /// Who runs the entrypoint.
+    #[must_use]
+    pub fn handler(&self) -> Handler {
+        self.handler
+    }
+
+    /// What ahead-of-time compilation may do.
+    #[must_use]
+    pub fn aot(&self) -> Aot {
+        self.aot
+    }
+
+    /// The limits.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// The hose, when the container has one.
+    #[must_use]
+    pub fn hose(&self) -> Option<&hose::Config> {
+        self.hose.as_ref()
+    }
+}
+
+/// The values under our prefixes that speak to this container, by prefix and key.
+struct Keys<'a>(BTreeMap<(&'static str, &'a str), Value<'a>>);
+
+/// A value, and the full key that it stands under.
+#[derive(Clone, Copy)]
+struct Value<'a> {
+    key: &'a str,
+    text: &'a str,
+    specific: bool,
+}
+
+impl Value<'_> {
+    fn invalid(&self, why: impl std::fmt::Display) -> Error {
+        Error::new(ErrorKind::Annotation, format!("annotation {}: {:?} {why}", self.key, self.text))
+    }
+}
+
+impl<'a> Keys<'a> {
+    fn read(annotations: &'a HashMap<String, String>) -> Result<Self> {
+        let container = CONTAINER_NAME.iter().find_map(|key| annotations.get(*key));
+        let mut keys = BTreeMap::new();
+        // Sorted, so that of several faults always the same one is reported.
+        for (key, text) in annotations.iter().collect::<BTreeMap<_, _>>() {
+            let Some((prefix, rest)) = split_prefix(key) else { continue };
+            let (name, speaks_to) = match rest.split_once('.') {
+                Some((name, container)) => (name, Some(container)),
+                None => (rest, None),
+            };
+            let known = known(prefix, name, key)?;
+            if speaks_to.is_some() && speaks_to != container.map(String::as_str) {
+                continue;
+            }
+            if !known {
+                tracing::warn!("annotation {key} is unknown and has no effect");
+                continue;
+            }
+            let value = Value { key, text, specific: speaks_to.is_some() };
+            let present = keys.entry((prefix, name)).or_insert(value);
+            if value.specific && !present.specific {
+                *present = value;
+            }
+        }
+        Ok(Self(keys))
+    }
+
+    fn get(&self, prefix: &'static str, name: &'static str) -> Option<&Value<'a>> {
+        self.0.get(&(prefix, name))
+    }
+
+    fn one_of<T: Copy + Default>(
+        &self,
+        prefix: &'static str,
+        name: &'static str,
+        of: &[(&str, T)],
+    ) -> Result<T> {
+        let Some(value) = self.get(prefix, name) else { return Ok(T::default()) };
+        of.iter().find(|(text, _)| *text == value.text).map(|(_, meaning)| *meaning).ok_or_else(|| {
+            let names: Vec<&str> = of.iter().map(|(text, _)| *text).collect();
+            value.invalid(format_args!("is none of {}", names.join(", ")))
+        })
+    }
+
+    fn bytes(&self, prefix: &'static str, name: &'static str) -> Result<Option<u64>> {
+        self.positive(prefix, name, quantity::bytes, 0)
+    }
+
+    fn duration(&self, prefix: &'static str, name: &'static str) -> Result<Option<Duration>> {
+        let duration = self.positive(prefix, name, quantity::duration, Duration::ZERO)?;
+        match (duration, self.get(prefix, name)) {
+            (Some(duration), Some(value)) if duration < Duration::from_millis(1) => {
+                Err(value.invalid("is shorter than a millisecond"))
+            }
+            _ => Ok(duration),
+        }
+    }
+
+    fn integer(&self, prefix: &'static str, name: &'static str) -> Result<Option<u64>> {
+        self.positive(prefix, name, integer, 0)
+    }
+
+    fn positive<T: PartialEq>(
+        &self,
+        prefix: &'static str,
+        name: &'static str,
+        parse: fn(&str) -> Result<T, quantity::Reason>,
+        zero: T,
+    ) -> Result<Option<T>> {
+        let Some(value) = self.get(prefix, name) else { return Ok(None) };
+        match parse(value.text) {
+            Ok(parsed) if parsed == zero => Err(value.invalid("must be greater than zero")),
+            Ok(parsed) => Ok(Some(parsed)),
+            Err(why) => Err(value.invalid(why)),
+        }
+    }
+}
+
+fn integer(text: &str) -> Result<u64, quantity::Reason> {
+    match text {
+        "" => Err("is empty"),
+        _ if text.starts_with('-') => Err("is negative"),
+        _ if !text.bytes().all(|b| b.is_ascii_digit()) => Err("is not an integer"),
+        _ => text.parse().map_err(|_| "is too large"),
+    }
+}
+
+fn split_prefix(key: &str) -> Option<(&'static str, &str)> {
+    [WASM, HOSE].into_iter().find_map(|prefix| key.strip_prefix(prefix).map(|rest| (prefix, rest)))
+}
+
+/// Whether this release knows the key; an error when only a later one will.
+fn known(prefix: &str, name: &str, key: &str) -> Result<bool> {
+    let (now, later) =
+        if prefix == WASM { (WASM_KEYS, LATER_WASM_KEYS) } else { (HOSE_KEYS, LATER_HOSE_KEYS) };
+    if later.contains(&name) {
+        return Err(Error::new(ErrorKind::Annotation, format!("annotation {key}: not supported yet")));
+    }
+    Ok(now.contains(&name))
+}
+
+/// Our own key wins; then crun's, then KWasm's.
+fn handler(keys: &Keys<'_>, annotations: &HashMap<String, String>) -> Result<Handler> {
+    if keys.get(WASM, "handler").is_some() {
+        let of = [("auto", Handler::Auto), ("wasm", Handler::Wasm), ("native", Handler::Native)];
+        return keys.one_of(WASM, "handler", &of);
+    }
+    // Values that are not ours (`krun`, `wasmtime`, …) belong to another runtime's handler: no error, as under runc.
+    let habits = [
+        (
+            "run.oci.handler",
+            [("wasm", Handler::Wasm), ("wasmedge", Handler::Wasm), ("wasm-smart", Handler::Auto)].as_slice(),
+        ),
+        ("module.wasm.image/variant", &[("compat", Handler::Wasm), ("compat-smart", Handler::Auto)]),
+    ];
+    let found = habits.iter().find_map(|(key, meanings)| {
+        let value = annotations.get(*key)?;
+        meanings.iter().find(|(name, _)| name == value).map(|(_, handler)| *handler)
+    });
+    Ok(found.unwrap_or_default())
+}
+
+fn hose_config(keys: &Keys<'_>) -> Result<Option<hose::Config>> {
+    let wanted = mode(keys)?;
+    let name = parsed::<Name>(keys, "name")?;
+    let workflow = parsed::<Workflow>(keys, "workflow")?;
+    let targets = targets(keys)?;
+    let limits = hose_limits(keys)?;
+    if !wanted {
+        return Ok(None);
+    }
+    let missing =
+        |key| Error::new(ErrorKind::Annotation, format!("annotation {HOSE}{key}: is required by {HOSE}mode"));
+    let name = name.ok_or_else(|| missing("name"))?;
+    let workflow = workflow.ok_or_else(|| missing("workflow"))?;
+    let config = hose::Config::new(name, workflow, targets, limits).map_err(|why| {
+        let key = keys.get(HOSE, "target").map_or("", |value| value.key);
+        Error::with_source(ErrorKind::Annotation, format!("annotation {key}"), why)
+    })?;
+    Ok(Some(config))
+}
+
+/// Whether the container has a hose.
+fn mode(keys: &Keys<'_>) -> Result<bool> {
+    let Some(value) = keys.get(HOSE, "mode") else { return Ok(false) };
+    let modes: Vec<&str> = value.text.split(',').map(str::trim).collect();
+    for (i, mode) in modes.iter().enumerate() {
+        match *mode {
+            "kernel" | "none" | "auto" if modes.len() == 1 => {}
+            "user" | "kernel" | "network" => {}
+            "" => return Err(value.invalid("is empty, or has an empty item")),
+            "none" | "auto" => return Err(value.invalid(format_args!("has {mode} together with others"))),
+            _ => return Err(value.invalid("is none of none, auto, or a list of user, kernel, network")),
+        }
+        if modes[..i].contains(mode) {
+            return Err(value.invalid(format_args!("names {mode} twice")));
+        }
+    }
+    match modes.as_slice() {
+        ["none"] => Ok(false),
+        ["kernel"] => Ok(true),
+        _ => Err(value.invalid("is not supported yet")),
+    }
+}
+
+fn parsed<T>(keys: &Keys<'_>, name: &'static str) -> Result<Option<T>>
+where
+    T: std::str::FromStr<Err = hose::Error>,
+{
+    let Some(value) = keys.get(HOSE, name) else { return Ok(None) };
+    value.text.parse().map(Some).map_err(|why| {
+        Error::with_source(
+            ErrorKind::Annotation,
+            format!("annotation {}: {:?} is not valid", value.key, value.text),
+            why,
+        )
+    })
+}
+
+fn targets(keys: &Keys<'_>) -> Result<Vec<Name>> {
+    let Some(value) = keys.get(HOSE, "target") else { return Ok(Vec::new()) };
+    let parse = |item: &str| {
+        item.trim().parse().map_err(|why: hose::Error| {
+            let message = format!("annotation {}: {:?} has an item that is not valid", value.key, value.text);
+            Error::with_source(ErrorKind::Annotation, message, why)
+        })
+    };
+    value.text.split(',').map(parse).collect()
+}
+
+fn hose_limits(keys: &Keys<'_>) -> Result<hose::Limits> {
+    let mut limits = hose::Limits::default();
+    // One at a time, so that the message names the key whose bound was crossed.
+    if let Some(timeout) = keys.duration(HOSE, "connect-timeout")? {
+        limits = bounded(keys, "connect-timeout", timeout, limits.io_timeout(), limits.max_size())?;
+    }
+    if let Some(timeout) = keys.duration(HOSE, "io-timeout")? {
+        limits = bounded(keys, "io-timeout", limits.connect_timeout(), timeout, limits.max_size())?;
+    }
+    if let Some(size) = keys.bytes(HOSE, "max-size")? {
+        limits = bounded(keys, "max-size", limits.connect_timeout(), limits.io_timeout(), size)?;
+    }
+    Ok(limits)
+}
+
+fn bounded(
+    keys: &Keys<'_>,
+    name: &'static str,
+    connect: Duration,
+    io: Duration,
+    size: u64,
+) -> Result<hose::Limits> {
+    hose::Limits::new(connect, io, size).map_err(|why| {
+        let key = keys.get(HOSE, name).map_or(name, |value| value.key);
+        Error::with_source(ErrorKind::Annotation, format!("annotation {key}: is out of bounds"), why)
+    })
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::error::Error as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(pairs: &[(&str, &str)]) -> Result<Annotations> {
+        let annotations = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Annotations::parse(&annotations)
+    }
+
+    const HOSE_PAIRS: [(&str, &str); 3] = [
+        ("io.roadrunner.hose/mode", "kernel"),
+        ("io.roadrunner.hose/name", "a"),
+        ("io.roadrunner.hose/workflow", "w"),
+    ];
+
+    fn with_hose(more: &[(&str, &str)]) -> Result<Annotations> {
+        parse(&[&HOSE_PAIRS, more].concat())
+    }
+
+    #[test]
+    fn without_annotations_everything_is_default() {
+        let read = parse(&[]).unwrap();
+        assert_eq!(read.handler(), Handler::Auto);
+        assert_eq!(read.aot(), Aot::Cache);
+        assert_eq!(read.limits(), Limits::default());
+        assert_eq!(read.hose(), None);
+    }
+
+    #[test]
+    fn wasm_keys_are_read() {
+        let read = parse(&[
+            ("io.roadrunner.wasm/handler", "wasm"),
+            ("io.roadrunner.wasm/aot", "off"),
+            ("io.roadrunner.wasm/max-memory", "64Mi"),
+            ("io.roadrunner.wasm/timeout", "1m30s"),
+            ("io.roadrunner.wasm/fuel", "1000"),
+        ])
+        .unwrap();
+        assert_eq!(read.handler(), Handler::Wasm);
+        assert_eq!(read.aot(), Aot::Off);
+        let limits =
+            Limits { max_memory: Some(64 << 20), timeout: Some(Duration::from_secs(90)), fuel: Some(1000) };
+        assert_eq!(read.limits(), limits);
+    }
+
+    #[test]
+    fn hose_keys_are_read() {
+        let read = with_hose(&[
+            ("io.roadrunner.hose/target", "b, c"),
+            ("io.roadrunner.hose/connect-timeout", "5s"),
+            ("io.roadrunner.hose/io-timeout", "6s"),
+            ("io.roadrunner.hose/max-size", "1Mi"),
+        ])
+        .unwrap();
+        let hose = read.hose().unwrap();
+        assert_eq!(hose.name().as_str(), "a");
+        assert_eq!(hose.workflow().as_str(), "w");
+        assert_eq!(hose.targets().iter().map(Name::as_str).collect::<Vec<_>>(), ["b", "c"]);
+        let limits = hose::Limits::new(Duration::from_secs(5), Duration::from_secs(6), 1 << 20).unwrap();
+        assert_eq!(*hose.limits(), limits);
+    }
+
+    #[test]
+    fn a_bad_value_names_its_key() {
+        let wasm: &[(&str, &[&str])] = &[
+            ("io.roadrunner.wasm/handler", &["", "Wasm", "auto "]),
+            ("io.roadrunner.wasm/aot", &["", "on"]),
+            ("io.roadrunner.wasm/max-memory", &["", "0", "-1", "1Q", "99999999999Gi"]),
+            ("io.roadrunner.wasm/timeout", &["", "0", "-1s", "10", "999999999h", "1us"]),
+            ("io.roadrunner.wasm/fuel", &["", "0", "-5", "1k", "1.5", "18446744073709551616"]),
+            (
+                "io.roadrunner.hose/mode",
+                &["", "Kernel", "kernel,", "kernel,kernel", "none,kernel", "auto,kernel"],
+            ),
+            ("io.roadrunner.hose/name", &["", "A", "a/b", "..", "a b"]),
+            ("io.roadrunner.hose/workflow", &["", "W", "a/b"]),
+            ("io.roadrunner.hose/target", &["", ",", "b,,c", "B", "b,b", "a"]),
+            ("io.roadrunner.hose/connect-timeout", &["", "0s", "-1s", "48h"]),
+            ("io.roadrunner.hose/io-timeout", &["", "0s", "x"]),
+            ("io.roadrunner.hose/max-size", &["", "0", "-1", "5Gi"]),
+        ];
+        for (key, values) in wasm {
+            for value in *values {
+                let mut pairs: Vec<_> = HOSE_PAIRS.iter().copied().filter(|(k, _)| k != key).collect();
+                pairs.push((key, value));
+                let error = parse(&pairs).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Annotation, "{key}={value}");
+                assert!(error.to_string().contains(key), "{key}={value}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bad_value_is_an_error_even_where_it_has_no_effect() {
+        let error = parse(&[("io.roadrunner.wasm/handler", "native"), ("io.roadrunner.hose/max-size", "x")])
+            .unwrap_err();
+        assert!(error.to_string().contains("io.roadrunner.hose/max-size"));
+    }
+
+    #[test]
+    fn keys_of_later_releases_are_refused() {
+        for key in [
+            "hose/listen",
+            "hose/address",
+            "hose/modules",
+            "hose/transfer",
+            "hose/max-inflight",
+            "hose/lifecycle",
+            "hose/drain-timeout",
+            "wasm/stdin",
+            "wasm/stdout",
+            "hose/listen.sidecar",
+        ] {
+            let key = format!("io.roadrunner.{key}");
+            let error = parse(&[(&key, "x")]).unwrap_err();
+            assert_eq!(error.to_string(), format!("annotation {key}: not supported yet"));
+        }
+        for mode in ["user", "network", "auto", "user,kernel", "kernel,network"] {
+            let error = parse(&[("io.roadrunner.hose/mode", mode)]).unwrap_err().to_string();
+            assert!(
+                error.contains("io.roadrunner.hose/mode") && error.contains("not supported yet"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_no_error() {
+        assert!(parse(&[("io.roadrunner.wasm/colour", "x"), ("io.roadrunner.other/x", "y")]).is_ok());
+    }
+
+    #[test]
+    fn mode_kernel_needs_a_name_and_a_workflow() {
+        for (i, key) in [(1, "io.roadrunner.hose/name"), (2, "io.roadrunner.hose/workflow")] {
+            let mut pairs = HOSE_PAIRS.to_vec();
+            pairs.remove(i);
+            let error = parse(&pairs).unwrap_err().to_string();
+            assert!(error.contains(key) && error.contains("required"), "{error}");
+        }
+        assert_eq!(parse(&[("io.roadrunner.hose/mode", "none")]).unwrap().hose(), None);
+    }
+
+    #[test]
+    fn a_key_for_this_container_wins_and_one_for_another_is_ignored() {
+        for name_key in CONTAINER_NAME {
+            let read = parse(&[
+                (name_key, "fn.one"),
+                ("io.roadrunner.wasm/handler", "native"),
+                ("io.roadrunner.wasm/handler.fn.one", "wasm"),
+                ("io.roadrunner.wasm/aot.other", "rubbish"),
+            ])
+            .unwrap();
+            assert_eq!(read.handler(), Handler::Wasm);
+            assert_eq!(read.aot(), Aot::Cache);
+        }
+        let read = parse(&[("io.roadrunner.wasm/handler.x", "wasm")]).unwrap();
+        assert_eq!(read.handler(), Handler::Auto, "a container without a name is nobody's sidecar");
+    }
+
+    #[test]
+    fn habits_of_other_runtimes_are_honoured() {
+        for (key, value, handler) in [
+            ("run.oci.handler", "wasm", Handler::Wasm),
+            ("run.oci.handler", "wasmedge", Handler::Wasm),
+            ("run.oci.handler", "wasm-smart", Handler::Auto),
+            ("run.oci.handler", "krun", Handler::Auto),
+            ("module.wasm.image/variant", "compat", Handler::Wasm),
+            ("module.wasm.image/variant", "compat-smart", Handler::Auto),
+        ] {
+            assert_eq!(parse(&[(key, value)]).unwrap().handler(), handler, "{key}={value}");
+        }
+        let read = parse(&[("run.oci.handler", "wasm"), ("io.roadrunner.wasm/handler", "native")]).unwrap();
+        assert_eq!(read.handler(), Handler::Native);
+    }
+
+    #[test]
+    fn the_cause_of_a_bad_name_is_its_source() {
+        let error = with_hose(&[("io.roadrunner.hose/target", "b,C")]).unwrap_err();
+        assert!(error.source().unwrap().to_string().contains("function name"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_is_read_with_a_panic(value in ".{0,32}", i in 0_usize..12) {
+            let key = WASM_KEYS.iter().map(|k| format!("{WASM}{k}"))
+                .chain(HOSE_KEYS.iter().map(|k| format!("{HOSE}{k}"))).nth(i).unwrap();
+            if let Err(error) = parse(&[(&key, &value)]) {
+                prop_assert!(error.to_string().contains(&key));
+            }
+        }
+
+        #[test]
+        fn foreign_keys_have_no_effect(key in "[a-z./-]{0,24}", value in ".{0,16}") {
+            prop_assume!(split_prefix(&key).is_none() && key != "run.oci.handler");
+            prop_assert_eq!(parse(&[(&key, &value)]).unwrap(), parse(&[]).unwrap());
+        }
+    }
+}

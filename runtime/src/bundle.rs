@@ -1,0 +1,227 @@
+//! An OCI bundle: `config.json`, read once, and the folder that it lies in.
+//!
+//! Follows the OCI runtime specification, `bundle.md` and `config.md`. What is refused here is refused before anything
+//! exists that would have to be removed again. Where runc has words for a fault, they are runc's.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{Process, Root, Spec};
+
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::passwd;
+
+/// Name of the configuration in a bundle.
+pub const CONFIG: &str = "config.json";
+/// A configuration is read into memory whole: no real one comes near this.
+const LARGEST_CONFIG: u64 = 64 << 20;
+
+/// A bundle whose configuration was read and is complete enough to make a container of.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    path: PathBuf,
+    rootfs: PathBuf,
+    spec: Spec,
+    process: Process,
+    written: Process,
+    text: Vec<u8>,
+}
+
+impl Bundle {
+    /// Reads `config.json` in `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Bundle`], naming the file or the field at fault.
+    pub fn load(path: &Path) -> Result<Self> {
+        let path = path.canonicalize().context(ErrorKind::Bundle, || format!("chdir {}", path.display()))?;
+        let text = read_config(&path.join(CONFIG))?;
+        Self::parse(path, text)
+    }
+
+    /// A bundle of which the configuration is in memory already.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Bundle::load`].
+    pub fn parse(path: PathBuf, text: Vec<u8>) -> Result<Self> {
+        let config = path.join(CONFIG);
+        let mut spec: Spec = serde_json::from_slice(&text)
+            .context(ErrorKind::Bundle, || format!("{}: is not a configuration", config.display()))?;
+        check_version(spec.version())?;
+        let written = checked_process(&spec)?.clone();
+        let mut process = written.clone();
+        let root = spec.root().as_ref().map(Root::path).filter(|path| !path.as_os_str().is_empty());
+        let root = root.ok_or_else(|| missing("root must be specified"))?;
+        let rootfs = path.join(root);
+        let rootfs = rootfs
+            .canonicalize()
+            .context(ErrorKind::Bundle, || format!("invalid rootfs: stat {}", rootfs.display()))?;
+        if !rootfs.is_dir() {
+            return Err(missing(format!("invalid rootfs: {} is not a folder", rootfs.display())));
+        }
+        passwd::complete(&mut process, &rootfs);
+        spec.set_process(Some(process.clone()));
+        Ok(Self { path, rootfs, spec, process, written, text })
+    }
+
+    /// Absolute path of the bundle's folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Absolute path of the root file system on the host.
+    #[must_use]
+    pub fn rootfs(&self) -> &Path {
+        &self.rootfs
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// The configuration's process, which has arguments, an absolute working directory and a `HOME`.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// The process as the configuration has it: a `HOME` that it does not say is not there.
+    #[must_use]
+    pub fn written_process(&self) -> &Process {
+        &self.written
+    }
+
+    /// The configuration as it was read.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+}
+
+fn read_config(path: &Path) -> Result<Vec<u8>> {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::with_source(
+                ErrorKind::Bundle,
+                "JSON specification file config.json not found",
+                error,
+            ));
+        }
+        Err(error) => {
+            return Err(error).context(ErrorKind::Bundle, || format!("{}: cannot be read", path.display()));
+        }
+    };
+    if !metadata.is_file() || metadata.len() > LARGEST_CONFIG {
+        return Err(missing(format!("{}: is not a file of at most {LARGEST_CONFIG} bytes", path.display())));
+    }
+    fs::read(path).context(ErrorKind::Bundle, || format!("{}: cannot be read", path.display()))
+}
+
+fn check_version(version: &str) -> Result<()> {
+    let mut parts = version.split('.');
+    match (parts.next(), parts.next().map(str::parse::<u32>)) {
+        (Some("1"), Some(Ok(_))) => Ok(()),
+        _ => Err(missing(format!("ociVersion: version {version:?} is not supported, only 1.x is"))),
+    }
+}
+
+fn checked_process(spec: &Spec) -> Result<&Process> {
+    let process = spec.process().as_ref().ok_or_else(|| missing("process property must not be empty"))?;
+    check_process(process)?;
+    Ok(process)
+}
+
+/// What every process needs, also one that `exec --process` names.
+///
+/// # Errors
+///
+/// [`ErrorKind::Bundle`], in runc's words.
+pub(crate) fn check_process(process: &Process) -> Result<()> {
+    let cwd = process.cwd();
+    if cwd.as_os_str().is_empty() {
+        return Err(missing("Cwd property must not be empty"));
+    }
+    if !cwd.is_absolute() {
+        return Err(missing("Cwd must be an absolute path"));
+    }
+    let args = process.args().as_deref().unwrap_or_default();
+    if args.first().is_none_or(String::is_empty) {
+        return Err(missing("args must not be empty"));
+    }
+    let env = process.env().as_deref().unwrap_or_default();
+    if let Some(text) = args.iter().chain(env).find(|text| text.contains('\0')) {
+        return Err(missing(format!("process: {text:?} holds a NUL character")));
+    }
+    if let Some(pair) = env.iter().find(|pair| pair.find('=').is_none_or(|at| at == 0)) {
+        return Err(missing(format!("process.env: {pair:?} is not of the form name=value")));
+    }
+    Ok(())
+}
+
+fn missing(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Bundle, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(config: &str) -> Result<Bundle> {
+        Bundle::parse(PathBuf::from("/"), config.as_bytes().to_vec())
+    }
+
+    fn refused(config: &str) -> String {
+        parse(config).expect_err("must be refused").to_string()
+    }
+
+    #[test]
+    fn the_smallest_complete_configuration_is_taken() {
+        let bundle = parse(
+            r#"{"ociVersion":"1.0.2","process":{"user":{},"args":["x"],"cwd":"/"},"root":{"path":"/tmp"}}"#,
+        );
+        assert_eq!(bundle.expect("complete").rootfs(), Path::new("/tmp"));
+    }
+
+    #[test]
+    fn what_is_missing_is_named_in_runcs_words() {
+        assert_eq!(refused(r#"{"ociVersion":"1.0.2"}"#), "process property must not be empty");
+        let process = |process: &str| {
+            format!(r#"{{"ociVersion":"1.0.2","process":{process},"root":{{"path":"/tmp"}}}}"#)
+        };
+        assert_eq!(refused(&process(r#"{"user":{},"args":[],"cwd":"/"}"#)), "args must not be empty");
+        assert_eq!(
+            refused(&process(r#"{"user":{},"args":["x"],"cwd":""}"#)),
+            "Cwd property must not be empty"
+        );
+        assert_eq!(
+            refused(&process(r#"{"user":{},"args":["x"],"cwd":"a"}"#)),
+            "Cwd must be an absolute path"
+        );
+        assert!(refused(&process(r#"{"user":{},"args":["x"],"cwd":"/","env":["a"]}"#)).contains("\"a\""));
+    }
+
+    #[test]
+    fn other_versions_are_refused() {
+        for version in ["", "0.9", "2.0.0", "1", "1.x"] {
+            assert!(
+                refused(&format!(r#"{{"ociVersion":"{version}"}}"#)).contains("is not supported"),
+                "{version}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_configuration_cut_off_anywhere_is_an_error_and_no_panic() {
+        let whole =
+            r#"{"ociVersion":"1.0.2","process":{"user":{},"args":["x"],"cwd":"/"},"root":{"path":"/tmp"}}"#;
+        for end in 0..whole.len() {
+            assert!(parse(&whole[..end]).is_err(), "{end}");
+        }
+    }
+}

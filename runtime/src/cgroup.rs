@@ -1,0 +1,334 @@
+//! A container's folders in the cgroup hierarchies: which they are, who is in them, freezing, removing.
+//!
+//! libcontainer makes them and sets the limits. What is done with them later needs no manager, only their paths, which are
+//! found once, when init exists, by what the kernel says of it (`/proc/PID/cgroup`, see cgroups(7)), and kept in the state.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::id::ContainerId;
+use crate::process::Identity;
+
+/// How long a killed process may take to leave its cgroup.
+const EMPTY_WITHIN: Duration = Duration::from_secs(5);
+/// How long the freezer may take.
+const FROZEN_WITHIN: Duration = Duration::from_secs(2);
+
+/// A container's folders in the cgroup hierarchies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cgroup {
+    /// All of them, each of which is the container's own.
+    folders: BTreeSet<PathBuf>,
+    /// The one that freezes.
+    freezer: Option<PathBuf>,
+}
+
+/// The path that libcontainer is handed for a container's cgroup.
+///
+/// As under runc an absolute path starts at a hierarchy's root, a relative one below the caller's own cgroup, and none
+/// means the container's name. In version 2 a cgroup with processes in it gives no controllers to those below, so
+/// there the caller's parent is taken.
+pub(crate) fn path(given: Option<&Path>, id: &ContainerId, systemd: bool) -> PathBuf {
+    let given = given.filter(|path| !path.as_os_str().is_empty());
+    if systemd {
+        return given.map_or_else(|| PathBuf::from(format!(":rr-runtime:{id}")), Path::to_path_buf);
+    }
+    let relative = given.map_or_else(|| PathBuf::from(id.as_str()), Path::to_path_buf);
+    if relative.is_absolute() {
+        return relative;
+    }
+    match own_version2() {
+        Some(own) => own.parent().unwrap_or(Path::new("/")).join(relative),
+        None => relative,
+    }
+}
+
+/// This process's cgroup where version 2 is all there is.
+fn own_version2() -> Option<PathBuf> {
+    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let mut lines = text.lines();
+    let path = lines.next()?.strip_prefix("0::")?;
+    lines.next().is_none().then(|| PathBuf::from(path))
+}
+
+/// One line of `/proc/self/mountinfo` that mounts a hierarchy.
+struct Hierarchy {
+    mount: PathBuf,
+    root: PathBuf,
+    /// Names of version 1's controllers; empty for version 2.
+    controllers: Vec<String>,
+}
+
+impl Cgroup {
+    /// The folders that a container's init was moved to.
+    ///
+    /// A hierarchy in which it still is where this process is was not touched, and is not the container's.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::System`] when `/proc` cannot be read.
+    pub(crate) fn of(pid: i32) -> Result<Self> {
+        let read = |path: &str| {
+            fs::read_to_string(path).context(ErrorKind::System, || format!("{path}: cannot be read"))
+        };
+        let mountinfo = read("/proc/self/mountinfo")?;
+        let hierarchies: Vec<_> = mountinfo.lines().filter_map(Hierarchy::parse).collect();
+        Ok(Self::match_up(&hierarchies, &read("/proc/self/cgroup")?, &read(&format!("/proc/{pid}/cgroup"))?))
+    }
+
+    fn match_up(hierarchies: &[Hierarchy], own: &str, theirs: &str) -> Self {
+        let own: BTreeSet<&str> = own.lines().collect();
+        let mut cgroup = Self::default();
+        for line in theirs.lines().filter(|line| !own.contains(line)) {
+            let mut parts = line.splitn(3, ':').skip(1);
+            let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
+            let names: Vec<&str> = controllers.split(',').filter(|name| !name.is_empty()).collect();
+            let Some(hierarchy) = hierarchies.iter().find(|hierarchy| hierarchy.is(&names)) else { continue };
+            let Ok(below) = Path::new(path).strip_prefix(&hierarchy.root) else { continue };
+            if below.as_os_str().is_empty() {
+                continue;
+            }
+            let folder = hierarchy.mount.join(below);
+            if names.contains(&"freezer") || (names.is_empty() && folder.join("cgroup.freeze").exists()) {
+                cgroup.freezer = Some(folder.clone());
+            }
+            cgroup.folders.insert(folder);
+        }
+        cgroup
+    }
+
+    /// Checks that there is a cgroup `below` in each hierarchy: as under runc a process may join one, and makes none.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Usage`] where there is none, or `below` leads out.
+    pub(crate) fn check_below(&self, below: &str) -> Result<()> {
+        let below = Path::new(below.trim_start_matches('/'));
+        if below.components().any(|component| component == Component::ParentDir) {
+            let message = format!("--cgroup {}: is not below the container's cgroup", below.display());
+            return Err(Error::new(ErrorKind::Usage, message));
+        }
+        for folder in &self.folders {
+            let folder = folder.join(below);
+            let found = fs::metadata(&folder).context(ErrorKind::Usage, || {
+                format!("--cgroup {}: stat {}", below.display(), folder.display())
+            })?;
+            if !found.is_dir() {
+                let message = format!("--cgroup {}: {} is no cgroup", below.display(), folder.display());
+                return Err(Error::new(ErrorKind::Usage, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every process in them and below.
+    pub(crate) fn pids(&self) -> Result<Vec<i32>> {
+        let mut pids = BTreeSet::new();
+        // Any hierarchy holds them all; the freezer's is there in both versions.
+        for folder in self.freezer.iter().chain(self.folders.iter()).take(1) {
+            collect_pids(folder, &mut pids)
+                .context(ErrorKind::System, || format!("{}: processes cannot be listed", folder.display()))?;
+        }
+        Ok(pids.into_iter().collect())
+    }
+
+    /// Whether its processes are frozen.
+    pub(crate) fn is_frozen(&self) -> bool {
+        let Some(freezer) = &self.freezer else { return false };
+        match fs::read_to_string(freezer.join("freezer.state")) {
+            Ok(state) => matches!(state.trim(), "FROZEN" | "FREEZING"),
+            Err(_) => {
+                fs::read_to_string(freezer.join("cgroup.freeze")).is_ok_and(|state| state.trim() == "1")
+            }
+        }
+    }
+
+    /// Freezes or thaws its processes, and waits until they are.
+    pub(crate) fn freeze(&self, frozen: bool) -> Result<()> {
+        let freezer = self
+            .freezer
+            .as_ref()
+            .ok_or_else(|| Error::new(ErrorKind::Container, "cgroup: this system has no freezer for it"))?;
+        let (file, text, done) = if freezer.join("freezer.state").exists() {
+            (
+                "freezer.state",
+                if frozen { "FROZEN" } else { "THAWED" },
+                ("freezer.state", if frozen { "FROZEN" } else { "THAWED" }),
+            )
+        } else {
+            (
+                "cgroup.freeze",
+                if frozen { "1" } else { "0" },
+                ("cgroup.events", if frozen { "frozen 1" } else { "frozen 0" }),
+            )
+        };
+        let path = freezer.join(file);
+        let started = Instant::now();
+        loop {
+            // Version 1 may stay FREEZING until it is asked again.
+            fs::write(&path, text)
+                .context(ErrorKind::Container, || format!("{}: cannot be written", path.display()))?;
+            let reached = fs::read_to_string(freezer.join(done.0))
+                .is_ok_and(|now| now.lines().any(|line| line.trim() == done.1));
+            if reached {
+                return Ok(());
+            }
+            if started.elapsed() > FROZEN_WITHIN {
+                if frozen {
+                    let _ = fs::write(&path, if file == "freezer.state" { "THAWED" } else { "0" });
+                }
+                return Err(Error::new(
+                    ErrorKind::Container,
+                    format!("{}: not {text} in time", path.display()),
+                ));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Signals every process in them.
+    pub(crate) fn signal_all(&self, signal: Signal) -> Result<()> {
+        for pid in self.pids()? {
+            // The pid was read a moment ago: its identity is what is alive and still listed.
+            if let Ok(identity) = Identity::of(pid) {
+                identity.signal(signal)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills what is left in them and removes them.
+    pub(crate) fn remove(&self) -> Result<()> {
+        let started = Instant::now();
+        for folder in &self.folders {
+            let mut pause = Duration::from_micros(200);
+            loop {
+                match remove_tree(folder) {
+                    Ok(()) => break,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                    Err(error) if started.elapsed() > EMPTY_WITHIN => {
+                        return Err(error).context(ErrorKind::Container, || {
+                            format!("cgroup {}: cannot be removed", folder.display())
+                        });
+                    }
+                    Err(_) => {
+                        if self.is_frozen() {
+                            self.freeze(false)?;
+                        }
+                        self.signal_all(Signal::KILL)?;
+                        thread::sleep(pause);
+                        pause = (pause * 2).min(Duration::from_millis(50));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Hierarchy {
+    /// See proc_pid_mountinfo(5): `id parent dev root mount options [fields] - type source super-options`.
+    fn parse(line: &str) -> Option<Self> {
+        let (left, right) = line.split_once(" - ")?;
+        let mut right = right.split(' ');
+        let version2 = match right.next()? {
+            "cgroup" => false,
+            "cgroup2" => true,
+            _ => return None,
+        };
+        let mut left = left.split(' ').skip(3);
+        let (root, mount) = (left.next()?, left.next()?);
+        let options = right.nth(1).unwrap_or_default();
+        let controllers = if version2 { Vec::new() } else { options.split(',').map(str::to_owned).collect() };
+        Some(Self { mount: unescape(mount), root: unescape(root), controllers })
+    }
+
+    fn is(&self, controllers: &[&str]) -> bool {
+        match controllers {
+            [] => self.controllers.is_empty(),
+            names => names.iter().all(|name| self.controllers.iter().any(|controller| controller == name)),
+        }
+    }
+}
+
+/// mountinfo writes space, tab, newline and backslash as three octal digits.
+fn unescape(text: &str) -> PathBuf {
+    let replaced = text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n");
+    PathBuf::from(replaced.replace("\\134", "\\"))
+}
+
+fn collect_pids(folder: &Path, pids: &mut BTreeSet<i32>) -> io::Result<()> {
+    match fs::read_to_string(folder.join("cgroup.procs")) {
+        Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // A threaded cgroup of version 2 lists its processes only at its domain.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error()) => {}
+        Err(error) => return Err(error),
+    }
+    for child in children(folder)? {
+        collect_pids(&child, pids)?;
+    }
+    Ok(())
+}
+
+fn children(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            folders.push(entry.path());
+        }
+    }
+    Ok(folders)
+}
+
+/// Only folders can be removed from a cgroup file system, and those from the leaves up.
+fn remove_tree(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir(folder) {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {
+            for child in children(folder)? {
+                remove_tree(&child)?;
+            }
+            fs::remove_dir(folder)
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTS: &str = "\
+30 24 0:26 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:9 - cgroup cgroup rw,cpu,cpuacct
+31 24 0:27 /docker/x /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer
+32 24 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
+33 24 0:29 / /mnt rw - ext4 /dev/sda rw";
+
+    #[test]
+    fn only_folders_that_init_was_moved_to_are_the_containers() {
+        let hierarchies: Vec<_> = MOUNTS.lines().filter_map(Hierarchy::parse).collect();
+        assert_eq!(hierarchies.len(), 3);
+        let own = "3:freezer:/docker/x\n2:cpu,cpuacct:/\n0::/\n";
+        let theirs = "3:freezer:/docker/x/c1\n2:cpu,cpuacct:/c1\n0::/\n";
+        let cgroup = Cgroup::match_up(&hierarchies, own, theirs);
+        let expected = ["/sys/fs/cgroup/cpu,cpuacct/c1", "/sys/fs/cgroup/freezer/c1"].map(PathBuf::from);
+        assert_eq!(cgroup.folders, BTreeSet::from(expected));
+        assert_eq!(cgroup.freezer.as_deref(), Some(Path::new("/sys/fs/cgroup/freezer/c1")));
+    }
+
+    #[test]
+    fn a_hierarchys_own_root_is_never_taken_for_a_containers_folder() {
+        let hierarchies: Vec<_> = MOUNTS.lines().filter_map(Hierarchy::parse).collect();
+        let cgroup = Cgroup::match_up(&hierarchies, "0::/x\n", "0::/\n");
+        assert_eq!(cgroup, Cgroup::default());
+    }
+}

@@ -1,0 +1,328 @@
+//! `create`: from a bundle to an init that waits for `start`.
+//!
+//! Everything that can be refused is refused before the container's folder exists. From then on a failure at any point takes back
+//! all that was made: init, its cgroup, the folder.
+
+use std::fs;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use chrono::{SecondsFormat, Utc};
+use libcontainer::container::Container;
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+use oci_spec::runtime::{Hooks, Spec};
+use rustix::process::{Signal, WaitOptions};
+
+use crate::annotation::Annotations;
+use crate::builders;
+use crate::bundle::Bundle;
+use crate::cgroup::Cgroup;
+use crate::delete::end_and_clear;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::handover;
+use crate::id::ContainerId;
+use crate::init::{self, Installed, Ready};
+use crate::process::Identity;
+use crate::root::Root;
+use crate::signals::Inherited;
+use crate::state::{Claim, Phase, State, Store};
+use crate::terminal::Console;
+use crate::workload::Workload;
+use crate::{keyring, notify};
+
+/// How long what a failed start has forked may take to end.
+const REAPED_WITHIN: Duration = Duration::from_millis(500);
+
+/// What `create` and `run` are told.
+#[derive(Clone, Debug, Default)]
+pub struct CreateOptions {
+    /// The bundle's folder.
+    pub bundle: PathBuf,
+    /// Where the terminal's master goes.
+    pub console_socket: Option<PathBuf>,
+    /// A file that gets init's pid.
+    pub pid_file: Option<PathBuf>,
+    /// How many descriptors after standard error init inherits.
+    pub preserve_fds: u32,
+    /// `MS_MOVE` and chroot(2) in place of pivot_root(2).
+    pub no_pivot: bool,
+    /// Leave the caller's session keyring in place.
+    pub no_new_keyring: bool,
+    /// Let systemd manage the cgroup.
+    pub systemd_cgroup: bool,
+    /// The runtime's binary where it is installed, see [`crate::sealed::Origin`].
+    pub binary: PathBuf,
+    /// The administrator's file, see [`crate::config`].
+    pub config: PathBuf,
+}
+
+/// Where the master of a container's terminal goes.
+#[derive(Clone, Debug)]
+pub(crate) enum Terminal {
+    /// There is none.
+    None,
+    /// To the socket that the caller named.
+    Socket(PathBuf),
+    /// To this process, which copies.
+    Relayed,
+}
+
+/// A container that was created and is still locked.
+#[derive(Debug)]
+pub(crate) struct Created {
+    pub(crate) claim: Claim,
+    pub(crate) state: State,
+    /// Its terminal's master, when it is relayed.
+    pub(crate) master: Option<OwnedFd>,
+}
+
+/// Creates a container.
+///
+/// # Errors
+///
+/// Any kind; afterwards nothing of the container is left.
+pub fn create(store: &Store, id: &ContainerId, options: &CreateOptions) -> Result<()> {
+    let bundle = Bundle::load(&options.bundle)?;
+    check_terminal(bundle.process().terminal(), options.console_socket.is_some(), true)?;
+    let signals = Inherited::now()?;
+    let terminal = options.console_socket.clone().map_or(Terminal::None, Terminal::Socket);
+    let created = create_locked(store, id, options, &bundle, &terminal, signals)?;
+    let saved = created.claim.save(&created.state);
+    if saved.is_err() {
+        // The first error is the one to tell; what this leaves, `delete` removes.
+        let _ = end_and_clear(store, created.claim, &created.state);
+    }
+    saved
+}
+
+/// Everything that was decided before the container's folder exists.
+struct Plan<'a> {
+    id: &'a ContainerId,
+    options: &'a CreateOptions,
+    bundle: &'a Bundle,
+    workload: Workload,
+    spec: Spec,
+    root: Option<Root>,
+    terminal: &'a Terminal,
+    signals: Inherited,
+}
+
+/// Creates a container and keeps its lock.
+pub(crate) fn create_locked(
+    store: &Store,
+    id: &ContainerId,
+    options: &CreateOptions,
+    bundle: &Bundle,
+    terminal: &Terminal,
+    signals: Inherited,
+) -> Result<Created> {
+    let workload = Workload::of_bundle(bundle, &Annotations::of(bundle.spec())?)?;
+    let mut spec = handover::for_init(bundle, id, options.systemd_cgroup)?;
+    let root = init::adapt(&mut spec, &workload, bundle, None)?;
+    let claim = store.claim(id)?;
+    let plan = Plan { id, options, bundle, workload, spec, root, terminal, signals };
+    match build(&claim, plan) {
+        Ok((state, master)) => Ok(Created { claim, state, master }),
+        Err(error) => {
+            undo(claim);
+            reap();
+            Err(error)
+        }
+    }
+}
+
+/// Waits a moment for the children of a start that failed: they end by themselves, and one that nobody has waited for
+/// would keep its container's pid namespace alive.
+pub(crate) fn reap() {
+    let started = Instant::now();
+    while started.elapsed() < REAPED_WITHIN {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+            Ok(None) => thread::sleep(Duration::from_micros(200)),
+            Err(_) => return,
+        }
+    }
+}
+
+fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
+    let Plan { id, options, bundle, workload, mut spec, root, terminal, signals } = plan;
+    if matches!(workload, Workload::Native) {
+        notify::prepare(&mut spec, claim.folder())?;
+    }
+    let mut state = new_state(id, bundle, &spec, options.systemd_cgroup);
+    let installed = Installed { binary: &options.binary, config: &options.config };
+    let ready = Ready::new(&workload, &spec, id, installed, signals, root)?;
+    state.wasm = ready.state();
+    state.uncompiled = ready.uncompiled();
+    claim.save_draft(&state)?;
+    claim.save_config(bundle.text())?;
+    leave_the_caller(id, options.no_new_keyring)?;
+    let console = Console::at(terminal, claim.folder(), "console.sock")?;
+    let base = ContainerBuilder::new(id.to_string(), SyscallType::default())
+        .with_executor(ready.init.clone())
+        .with_console_socket(console.path())
+        .with_preserved_fds(i32::try_from(options.preserve_fds).unwrap_or(i32::MAX))
+        .with_root_path(claim.folder())
+        .map_err(|error| container_error(&error))?;
+    let container = builders::init(base, bundle.path(), spec, claim.folder())?
+        .with_systemd(options.systemd_cgroup)
+        .with_no_pivot(options.no_pivot)
+        .build()
+        .map_err(|error| container_error(&error))?;
+    let pid =
+        container.pid().ok_or_else(|| Error::new(ErrorKind::Container, "libcontainer names no init"))?;
+    match record(claim, &mut state, pid.as_raw(), options.pid_file.as_deref(), &console) {
+        Ok(master) => {
+            ready.created();
+            Ok((state, master))
+        }
+        Err(error) => {
+            abandon(&state);
+            Err(error)
+        }
+    }
+}
+
+/// Writes down the init that was made, and takes its terminal. Not waiting for the disk: that is for those who return before
+/// the container is started to do.
+fn record(
+    claim: &Claim,
+    state: &mut State,
+    pid: i32,
+    pid_file: Option<&Path>,
+    console: &Console,
+) -> Result<Option<OwnedFd>> {
+    let init = Identity::of(pid)?;
+    state.init = Some(init);
+    state.cgroup = Cgroup::of(pid)?;
+    state.phase = Phase::Created;
+    claim.save_draft(state)?;
+    pid_file.map_or(Ok(()), |path| write_pid_file(path, pid))?;
+    console.receive()
+}
+
+fn new_state(id: &ContainerId, bundle: &Bundle, spec: &Spec, systemd: bool) -> State {
+    let poststop = spec
+        .hooks()
+        .as_ref()
+        .map(Hooks::poststop)
+        .is_some_and(|hooks| hooks.as_ref().is_some_and(|hooks| !hooks.is_empty()));
+    State {
+        id: id.clone(),
+        phase: Phase::Creating,
+        init: None,
+        bundle: bundle.path().to_path_buf(),
+        rootfs: bundle.rootfs().to_path_buf(),
+        created: Utc::now().to_rfc3339_opts(SecondsFormat::Nanos, true),
+        annotations: spec.annotations().clone().unwrap_or_default(),
+        cgroup: Cgroup::default(),
+        systemd,
+        poststop,
+        wasm: None,
+        uncompiled: None,
+    }
+}
+
+/// Gives up what a container must not inherit of the caller and libcontainer would pass on: supplementary groups, and
+/// the session keyring.
+pub(crate) fn leave_the_caller(id: &ContainerId, keep_keyring: bool) -> Result<()> {
+    let permitted = fs::read_to_string("/proc/self/setgroups").map_or(true, |text| text.trim() != "deny");
+    if permitted && rustix::process::geteuid().is_root() {
+        nix::unistd::setgroups(&[])
+            .context(ErrorKind::System, || "supplementary groups: cannot be dropped".to_owned())?;
+    }
+    if keep_keyring { Ok(()) } else { keyring::join(id) }
+}
+
+/// runc's rules for a terminal and a socket that takes it.
+pub(crate) fn check_terminal(terminal: Option<bool>, console_socket: bool, detach: bool) -> Result<()> {
+    let terminal = terminal == Some(true);
+    if detach && terminal && !console_socket {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            "cannot allocate tty if the runtime will detach without setting console socket",
+        ));
+    }
+    if (!detach || !terminal) && console_socket {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            "cannot use console socket if the runtime will not detach or allocate tty",
+        ));
+    }
+    Ok(())
+}
+
+/// Ends what a `create` that failed late has made.
+fn abandon(state: &State) {
+    if let Some(init) = state.init {
+        let _ = init.signal(Signal::KILL);
+    }
+    let _ = state.cgroup.remove();
+}
+
+/// Removes the folder of a container that did not come to be. libcontainer has removed its cgroup.
+fn undo(claim: Claim) {
+    if let Err(error) = claim.remove() {
+        tracing::warn!(%error, "a failed create has left its state folder");
+    }
+}
+
+/// Written beside its place and renamed, so that who waits for it never reads half of it.
+pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    let cannot = || format!("pid file {}: cannot be written", path.display());
+    let name = path.file_name().ok_or_else(|| Error::new(ErrorKind::Usage, cannot()))?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    let temporary = path.with_file_name(hidden);
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o666)
+        .open(&temporary)
+        .and_then(|mut file| file.write_all(pid.to_string().as_bytes()))
+        .and_then(|()| fs::rename(&temporary, path))
+        .context(ErrorKind::System, cannot)
+}
+
+/// libcontainer's own view of a container.
+pub(crate) fn container_of(store: &Store, id: &ContainerId) -> Result<Container> {
+    Container::load(store.folder(id).join(id)).map_err(|error| container_error(&error))
+}
+
+/// Turns libcontainer's chain of causes into one message.
+///
+/// What went wrong inside init arrives as text within text, of which only the innermost says what it was.
+pub(crate) fn container_error(error: &(dyn std::error::Error + 'static)) -> Error {
+    const INSIDE: &str = "error in executing process : ";
+    let mut words: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if let Some((_, inner)) = text.split_once(INSIDE) {
+            return Error::new(
+                ErrorKind::Container,
+                format!("unable to start container process: {}", clean(inner)),
+            );
+        }
+        // A cause that only repeats its own cause says nothing.
+        if words.last().is_none_or(|last| !last.contains(&text)) {
+            words.push(text);
+        }
+        next = cause.source();
+    }
+    Error::new(
+        ErrorKind::Container,
+        format!("unable to start container process: {}", clean(&words.join(": "))),
+    )
+}
+
+/// libcontainer pads messages from a pipe with NULs.
+fn clean(text: &str) -> String {
+    text.trim_matches('\0').trim().replace('\n', " ")
+}

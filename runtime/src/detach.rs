@@ -1,0 +1,97 @@
+//! Starting a process that outlives the caller and belongs to nobody, and closing what a process inherited.
+//!
+//! `fork(2)` is safe here for one reason: until a function is executed this program has one thread (see
+//! [`detached`]). libcontainer's own fork rests on the same.
+
+#![expect(unsafe_code, reason = "fork(2) and close_range(2) have no safe wrapper")]
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Executes `command` as a grandchild in a session of its own, with none of the caller's descriptors above standard error.
+/// Returns when the process between the two has ended: nothing is left to wait for.
+///
+/// # Errors
+///
+/// Those of `fork(2)`; a command that cannot be executed is only known to its own process.
+pub(crate) fn spawn(mut command: Command) -> io::Result<()> {
+    if !is_single_threaded()? {
+        return Err(io::Error::other("the process has more than one thread"));
+    }
+    // SAFETY: this process has one thread, so the child may do what the parent may; it leaves by `_exit` alone.
+    let child = unsafe { libc::fork() };
+    if child < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if child == 0 {
+        detached(&mut command);
+    }
+    let pid = rustix::process::Pid::from_raw(child);
+    rustix::io::retry_on_intr(|| rustix::process::waitpid(pid, rustix::process::WaitOptions::empty()))?;
+    Ok(())
+}
+
+/// In the child: the grandchild becomes the command, the child is done.
+fn detached(command: &mut Command) -> ! {
+    let _ = rustix::process::setsid();
+    // SAFETY: as above: one thread.
+    if unsafe { libc::fork() } == 0 {
+        // Marked, not closed: the command's own descriptors are put in their places by `exec`, which clears the mark there.
+        mark_close_on_exec(3);
+        let _ = command.exec();
+    }
+    // SAFETY: ends this process, of which nothing has to be put away.
+    unsafe { libc::_exit(0) }
+}
+
+fn is_single_threaded() -> io::Result<bool> {
+    Ok(std::fs::read_dir("/proc/self/task")?.count() == 1)
+}
+
+fn mark_close_on_exec(first: u32) {
+    close_range(first, libc::CLOSE_RANGE_CLOEXEC);
+}
+
+/// Closes every descriptor from `first` on. To be called by a process that owns none of them any more.
+pub(crate) fn close_from(first: u32) {
+    close_range(first, 0);
+}
+
+fn close_range(first: u32, flags: u32) {
+    // SAFETY: takes numbers. With no flags it closes descriptors whose owners have given them up (see `close_from`).
+    let status = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
+    if status == 0 {
+        return;
+    }
+    // A kernel before 5.9 (5.11 for the flag).
+    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let numbers: Vec<i32> =
+        open.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok()).collect();
+    for fd in numbers.into_iter().filter(|fd| u32::try_from(*fd).is_ok_and(|fd| fd >= first)) {
+        if flags == 0 {
+            // SAFETY: as above; the folder's own descriptor is gone by now, which is EBADF.
+            unsafe { libc::close(fd) };
+        } else {
+            // SAFETY: as above.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    // `spawn` itself is tested through the binary: a test's process has many threads, which is what this asserts.
+    #[test]
+    fn a_process_with_threads_is_not_forked() {
+        let waiting = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || waiting.1.recv());
+        let error = spawn(Command::new("/bin/true")).unwrap_err();
+        assert!(error.to_string().contains("more than one thread"), "{error}");
+        drop(waiting.0);
+        thread.join().unwrap().unwrap_err();
+    }
+}

@@ -1,0 +1,366 @@
+//! What libcontainer is handed: the bundle's configuration with everything said that it would otherwise guess.
+//!
+//! Where a configuration leaves something open, runc and libcontainer fill it in differently, and several times
+//! libcontainer's choice lets a container do more. So nothing is left open:
+//!
+//! | left open | runc, and what is handed over | libcontainer's own reading |
+//! | --- | --- | --- |
+//! | `capabilities`, or one of its sets | none | those of the caller |
+//! | `noNewPrivileges: false` | filter installed with privilege | filter installed without: EACCES |
+//! | device rules | all denied but the standard ones | all allowed |
+//! | `rootfsPropagation: r…` | recursive | refused |
+//! | `umask` | 0022 | that of the caller |
+//! | `HOME` ([`crate::passwd`]) | the container's `/etc/passwd`, read by us | the container's name service, loaded into init |
+//! | `cgroupsPath` | below the caller's own | below the root |
+//!
+//! The kernel's rules for a program that is executed do the rest for native containers; a Wasm init is never
+//! executed, and gets its capabilities cut to what would have been left of them ([`without_exec`]).
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{
+    Capabilities, Linux, LinuxCapabilities, LinuxDeviceCgroup, LinuxNamespace, LinuxNamespaceBuilder,
+    LinuxNamespaceType, LinuxResources, Process, Spec,
+};
+
+use crate::bundle::Bundle;
+use crate::cgroup;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::id::ContainerId;
+use crate::process::Identity;
+
+/// Mask of new files when neither the configuration nor runc's caller says otherwise.
+const UMASK: u32 = 0o022;
+/// As many links as the kernel follows for one path.
+const MOST_LINKS: usize = 40;
+
+/// The configuration of a new container.
+pub(crate) fn for_init(bundle: &Bundle, id: &ContainerId, systemd: bool) -> Result<Spec> {
+    let mut spec = bundle.spec().clone();
+    let mut process = bundle.process().clone();
+    complete_process(&mut process);
+    if process.user().umask().is_none() {
+        process.user_mut().set_umask(Some(UMASK));
+    }
+    spec.set_process(Some(process));
+    // Absolute, so that it means the same from wherever it is read.
+    if let Some(root) = spec.root_mut() {
+        root.set_path(bundle.rootfs().to_owned());
+    }
+    keep_mounts_inside(&mut spec, bundle.rootfs());
+    let mut linux = spec.linux().clone().unwrap_or_default();
+    check_namespaces(&linux)?;
+    linux.set_cgroups_path(Some(cgroup::path(linux.cgroups_path().as_deref(), id, systemd)));
+    linux.set_resources(Some(denying_devices(linux.resources().clone())));
+    if let Some(propagation) = linux.rootfs_propagation().as_deref().map(propagation) {
+        linux.set_rootfs_propagation(Some(propagation.to_owned()));
+    }
+    spec.set_linux(Some(linux));
+    Ok(spec)
+}
+
+/// libcontainer's error for a namespace that cannot be joined does not say which.
+fn check_namespaces(linux: &Linux) -> Result<()> {
+    for namespace in linux.namespaces().iter().flatten() {
+        if let Some(path) = namespace.path().as_deref().filter(|path| !path.as_os_str().is_empty()) {
+            std::fs::metadata(path).context(ErrorKind::Bundle, || {
+                format!("namespace {}: stat {}", file_name(namespace.typ()), path.display())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Says the mount points that lead through links of the root file system by where those lead inside of it.
+///
+/// libcontainer makes the folders of a mount point that are missing, but not those that a link points to. What an
+/// earlier mount covers is left as it is: its links are not known yet. That nothing is mounted outside is not decided here.
+fn keep_mounts_inside(spec: &mut Spec, rootfs: &Path) {
+    let Some(mut mounts) = spec.mounts().clone() else { return };
+    let mut covered: Vec<PathBuf> = Vec::new();
+    for mount in &mut mounts {
+        let inside = inside(rootfs, mount.destination(), &covered);
+        covered.push(inside.clone());
+        if mount.destination() != &inside {
+            mount.set_destination(inside);
+        }
+    }
+    spec.set_mounts(Some(mounts));
+}
+
+/// Where `path` leads in `rootfs`, which is `/` to every link; see path_resolution(7).
+fn inside(rootfs: &Path, path: &Path, covered: &[PathBuf]) -> PathBuf {
+    let mut left: Vec<OsString> = path.iter().rev().map(OsStr::to_owned).collect();
+    let mut reached = PathBuf::from("/");
+    let mut links = 0;
+    while let Some(name) = left.pop() {
+        match name.as_bytes() {
+            b"/" => reached = PathBuf::from("/"),
+            b"." => {}
+            b".." => {
+                reached.pop();
+            }
+            _ if links == MOST_LINKS || covered.iter().any(|mount| reached.starts_with(mount)) => {
+                reached.push(name);
+            }
+            _ => {
+                let next = reached.join(&name);
+                match std::fs::read_link(rootfs.join(next.strip_prefix("/").unwrap_or(&next))) {
+                    Ok(target) => {
+                        links += 1;
+                        left.extend(target.iter().rev().map(OsStr::to_owned));
+                    }
+                    Err(_) => reached = next,
+                }
+            }
+        }
+    }
+    reached
+}
+
+/// The configuration of a further process in a container: its namespaces, its filter, and nothing that is set up only once.
+///
+/// The namespaces are those of `init`, given as descriptors that were opened before its identity was checked, and that
+/// must stay open until libcontainer has forked.
+pub(crate) fn for_exec(
+    spec: &Spec,
+    mut process: Process,
+    cgroup_path: PathBuf,
+    init: Identity,
+) -> Result<(Spec, Vec<OwnedFd>)> {
+    complete_process(&mut process);
+    let own = spec.linux().clone().unwrap_or_default();
+    let (namespaces, descriptors) = namespaces_of(init, &own)?;
+    let mut linux = Linux::default();
+    linux
+        .set_namespaces(Some(namespaces))
+        .set_cgroups_path(Some(cgroup_path))
+        .set_seccomp(own.seccomp().clone())
+        .set_personality(own.personality().clone())
+        .set_mount_label(own.mount_label().clone())
+        .set_resources(None)
+        .set_masked_paths(None)
+        .set_readonly_paths(None);
+    let mut joined = Spec::default();
+    joined
+        .set_version(spec.version().clone())
+        .set_root(spec.root().clone())
+        .set_process(Some(process))
+        .set_linux(Some(linux))
+        .set_mounts(None)
+        .set_hostname(None)
+        .set_annotations(spec.annotations().clone());
+    Ok((joined, descriptors))
+}
+
+/// Cuts a process's capabilities to those that it would have left after an execve(2), which a Wasm init never does.
+///
+/// See capabilities(7), "Transformation of capabilities during execve()", for a file without capabilities of its own: a user
+/// other than root keeps the ambient ones only.
+pub(crate) fn without_exec(process: &mut Process) {
+    if process.user().uid() == 0 {
+        return;
+    }
+    let Some(capabilities) = process.capabilities().clone() else { return };
+    let ambient = capabilities.ambient().clone().unwrap_or_default();
+    let mut left = capabilities;
+    left.set_effective(Some(ambient.clone()))
+        .set_permitted(Some(ambient.clone()))
+        .set_inheritable(Some(ambient));
+    process.set_capabilities(Some(left));
+}
+
+fn complete_process(process: &mut Process) {
+    process.set_capabilities(Some(all_sets(process.capabilities().as_ref())));
+    if process.no_new_privileges() == Some(false) {
+        process.set_no_new_privileges(None);
+    }
+}
+
+/// Every set said, so that an absent one means none.
+fn all_sets(capabilities: Option<&LinuxCapabilities>) -> LinuxCapabilities {
+    let set = |get: fn(&LinuxCapabilities) -> &Option<Capabilities>| {
+        Some(capabilities.and_then(|capabilities| get(capabilities).clone()).unwrap_or_default())
+    };
+    let mut all = LinuxCapabilities::default();
+    all.set_bounding(set(LinuxCapabilities::bounding))
+        .set_effective(set(LinuxCapabilities::effective))
+        .set_permitted(set(LinuxCapabilities::permitted))
+        .set_inheritable(set(LinuxCapabilities::inheritable))
+        .set_ambient(set(LinuxCapabilities::ambient));
+    all
+}
+
+/// Device rules apply in their order, so the first one denies everything.
+fn denying_devices(resources: Option<LinuxResources>) -> LinuxResources {
+    let mut resources = resources.unwrap_or_default();
+    let mut deny = LinuxDeviceCgroup::default();
+    deny.set_allow(false);
+    deny.set_access(Some("rwm".to_owned()));
+    let mut rules = vec![deny];
+    rules.extend(resources.devices().iter().flatten().cloned());
+    resources.set_devices(Some(rules));
+    resources
+}
+
+/// libcontainer always recurses, and knows only the words without `r`.
+fn propagation(word: &str) -> &str {
+    match word {
+        "rprivate" => "private",
+        "rslave" => "slave",
+        "rshared" => "shared",
+        "runbindable" => "unbindable",
+        other => other,
+    }
+}
+
+/// The namespaces of `init` that the container's configuration names, as paths that lead through our descriptors.
+fn namespaces_of(init: Identity, linux: &Linux) -> Result<(Vec<LinuxNamespace>, Vec<OwnedFd>)> {
+    let mut namespaces = Vec::new();
+    let mut descriptors = Vec::new();
+    for kind in linux.namespaces().iter().flatten().map(LinuxNamespace::typ) {
+        let path = format!("/proc/{}/ns/{}", init.pid, file_name(kind));
+        let file =
+            std::fs::File::open(&path).context(ErrorKind::System, || format!("{path}: cannot be opened"))?;
+        let through = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let namespace = LinuxNamespaceBuilder::default()
+            .typ(kind)
+            .path(through)
+            .build()
+            .context(ErrorKind::Container, || format!("namespace {}", file_name(kind)))?;
+        namespaces.push(namespace);
+        descriptors.push(OwnedFd::from(file));
+    }
+    if !init.is_alive() {
+        return Err(Error::new(ErrorKind::Status, "cannot exec in a stopped container"));
+    }
+    Ok((namespaces, descriptors))
+}
+
+/// Its name in `/proc/PID/ns`.
+fn file_name(kind: LinuxNamespaceType) -> &'static str {
+    match kind {
+        LinuxNamespaceType::Mount => "mnt",
+        LinuxNamespaceType::Cgroup => "cgroup",
+        LinuxNamespaceType::Uts => "uts",
+        LinuxNamespaceType::Ipc => "ipc",
+        LinuxNamespaceType::User => "user",
+        LinuxNamespaceType::Pid => "pid",
+        LinuxNamespaceType::Network => "net",
+        LinuxNamespaceType::Time => "time",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn handed_over(process: &serde_json::Value, linux: &serde_json::Value) -> Spec {
+        let config =
+            json!({ "ociVersion": "1.0.2", "root": { "path": "/tmp" }, "process": process, "linux": linux });
+        let bundle =
+            Bundle::parse(Path::new("/").to_owned(), config.to_string().into_bytes()).expect("a bundle");
+        for_init(&bundle, &ContainerId::parse("x").expect("an id"), false).expect("a configuration")
+    }
+
+    fn process_of(process: &serde_json::Value) -> Process {
+        handed_over(process, &json!({})).process().clone().expect("a process")
+    }
+
+    #[test]
+    fn capabilities_that_are_not_named_are_none() {
+        for capabilities in [json!(null), json!({}), json!({ "effective": [] })] {
+            let process = json!({ "user": {}, "args": ["x"], "cwd": "/", "capabilities": capabilities });
+            let all = process_of(&process).capabilities().clone().expect("capabilities");
+            for set in [all.bounding(), all.effective(), all.permitted(), all.inheritable(), all.ambient()] {
+                assert_eq!(set.as_ref().map(Capabilities::len), Some(0));
+            }
+        }
+    }
+
+    #[test]
+    fn without_exec_another_user_keeps_the_ambient_capabilities_only() {
+        let process = |uid: u32| {
+            let caps = json!({ "bounding": ["CAP_KILL"], "effective": ["CAP_KILL"], "permitted": ["CAP_KILL", "CAP_CHOWN"],
+                               "inheritable": ["CAP_CHOWN"], "ambient": ["CAP_CHOWN"] });
+            let user = json!({ "uid": uid });
+            let mut process =
+                process_of(&json!({ "user": user, "args": ["x"], "cwd": "/", "capabilities": caps }));
+            without_exec(&mut process);
+            let all = process.capabilities().clone().expect("capabilities");
+            let names = |set: &Option<Capabilities>| {
+                let mut names: Vec<_> = set.iter().flatten().map(ToString::to_string).collect();
+                names.sort();
+                names
+            };
+            (names(all.effective()), names(all.permitted()))
+        };
+        assert_eq!(process(1000), (vec!["CHOWN".to_owned()], vec!["CHOWN".to_owned()]));
+        assert_eq!(process(0), (vec!["KILL".to_owned()], vec!["CHOWN".to_owned(), "KILL".to_owned()]));
+    }
+
+    #[test]
+    fn the_first_device_rule_denies_everything() {
+        let process = json!({ "user": {}, "args": ["x"], "cwd": "/" });
+        let allow = json!([{ "allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm" }]);
+        for (linux, rules) in [
+            (json!({}), 1),
+            (json!({ "resources": {} }), 1),
+            (json!({ "resources": { "devices": allow } }), 2),
+        ] {
+            let spec = handed_over(&process, &linux);
+            let resources =
+                spec.linux().as_ref().and_then(|linux| linux.resources().clone()).expect("resources");
+            let devices = resources.devices().clone().expect("rules");
+            assert_eq!(devices.len(), rules);
+            assert!(
+                !devices[0].allow()
+                    && devices[0].major().is_none()
+                    && devices[0].typ().is_none_or(|t| t == oci_spec::runtime::LinuxDeviceType::A)
+            );
+        }
+    }
+
+    #[test]
+    fn a_mount_point_stays_in_the_root_file_system() {
+        let dir = tempfile::TempDir::new().expect("a folder");
+        let link = |target: &str, name: &str| {
+            std::os::unix::fs::symlink(target, dir.path().join(name)).expect("a link");
+        };
+        link("/outside/there", "absolute");
+        link("../../up", "relative");
+        link("loop", "loop");
+        std::fs::create_dir(dir.path().join("run")).expect("a folder");
+        link("/elsewhere", "run/link");
+        let inside = |path: &str, covered: &[&str]| {
+            let covered: Vec<PathBuf> = covered.iter().map(PathBuf::from).collect();
+            super::inside(dir.path(), Path::new(path), &covered)
+        };
+        assert_eq!(inside("/plain/new", &[]), Path::new("/plain/new"));
+        assert_eq!(inside("plain", &[]), Path::new("/plain"));
+        assert_eq!(inside("/absolute/below", &[]), Path::new("/outside/there/below"));
+        assert_eq!(inside("/relative", &[]), Path::new("/up"));
+        assert_eq!(inside("/a/../../b", &[]), Path::new("/b"));
+        assert_eq!(inside("/run/link", &[]), Path::new("/elsewhere"));
+        assert_eq!(inside("/run/link", &["/run"]), Path::new("/run/link"), "the link is below a mount");
+        assert_eq!(inside("/loop", &[]), Path::new("/loop"));
+    }
+
+    #[test]
+    fn propagation_is_said_in_libcontainers_words() {
+        for (given, said) in [
+            ("rprivate", "private"),
+            ("rslave", "slave"),
+            ("rshared", "shared"),
+            ("runbindable", "unbindable"),
+            ("x", "x"),
+        ] {
+            assert_eq!(propagation(given), said);
+        }
+    }
+}

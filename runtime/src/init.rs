@@ -1,0 +1,168 @@
+//! What libcontainer calls inside a container: a native program, or a function of the engine.
+//!
+//! Everything that a function needs of the host happens here before the fork, and is taken back when the
+//! container does not come to be.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::rc::Rc;
+
+use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
+use oci_spec::runtime::{Process, Spec};
+
+use crate::bundle::Bundle;
+use crate::compile::{Background, Pending};
+use crate::config::Settings;
+use crate::error::{Error, ErrorKind, Result};
+use crate::handover;
+use crate::id::ContainerId;
+use crate::native::Native;
+use crate::root::Root;
+use crate::signals::Inherited;
+use crate::terminal;
+use crate::wasm::{self, Function, Launch, Surroundings};
+use crate::workload::Workload;
+
+/// What a container's process becomes.
+#[derive(Clone)]
+pub(crate) enum Init {
+    Native(Native),
+    Wasm { function: Function, signals: Inherited, root: Rc<RefCell<Option<Root>>> },
+}
+
+impl Executor for Init {
+    #[cfg(libcontainer_asks_the_executor)]
+    fn before_privileges_drop(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        let Self::Wasm { root, .. } = self else {
+            return Ok(());
+        };
+        let cwd = spec.process().as_ref().map_or(Path::new("/"), |process| process.cwd());
+        let entered = root.borrow_mut().take().map_or(Ok(()), |root| root.enter(cwd));
+        // It passes on a text, and no source.
+        entered.map_err(|error| ExecutorError::Other(crate::error::chain(&error)))
+    }
+
+    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        spec.process().as_ref().map_or(Ok(()), size_console).map_err(|errno| {
+            ExecutorValidationError::ArgValidationError(format!("process.consoleSize: {errno}"))
+        })?;
+        match self {
+            Self::Native(native) => native.validate(spec),
+            Self::Wasm { function, .. } => function.validate(spec),
+        }
+    }
+
+    fn setup_envs(&self, envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
+        match self {
+            Self::Native(native) => native.setup_envs(envs),
+            Self::Wasm { function, .. } => function.setup_envs(envs),
+        }
+    }
+
+    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        match self {
+            Self::Native(native) => native.exec(spec),
+            Self::Wasm { function, signals, .. } => {
+                // A pipe that nobody reads is the function's errno, not its end: SIGPIPE stays ignored. What `run`
+                // blocks to pass it on must reach a function, though.
+                signals
+                    .restore_mask()
+                    .map_err(|errno| ExecutorError::Other(format!("signal mask: {errno}")))?;
+                function.exec(spec)
+            }
+        }
+    }
+}
+
+/// The terminal is in place, as standard input, and libcontainer leaves its size alone.
+fn size_console(process: &Process) -> rustix::io::Result<()> {
+    match (process.terminal(), process.console_size()) {
+        (Some(true), Some(size)) => {
+            rustix::termios::tcsetwinsize(rustix::stdio::stdin(), terminal::winsize(size))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the runtime consists of on this host.
+#[derive(Clone, Copy)]
+pub(crate) struct Installed<'a> {
+    /// The binary, see [`crate::sealed::Origin`].
+    pub(crate) binary: &'a Path,
+    /// The administrator's file.
+    pub(crate) config: &'a Path,
+}
+
+/// A workload that is ready for libcontainer.
+pub(crate) struct Ready {
+    pub(crate) init: Init,
+    launch: Option<Launch>,
+}
+
+impl Ready {
+    /// Makes a workload ready, for the root that [`adapt`] gave.
+    pub(crate) fn new(
+        workload: &Workload,
+        spec: &Spec,
+        id: &ContainerId,
+        installed: Installed<'_>,
+        signals: Inherited,
+        root: Option<Root>,
+    ) -> Result<Self> {
+        let Workload::Wasm(config) = workload else {
+            return Ok(Self { init: Init::Native(Native::new(signals)), launch: None });
+        };
+        let settings = Settings::load(installed.config)?;
+        let annotations = spec.annotations().clone().unwrap_or_default();
+        let binary = installed.binary;
+        let around = Surroundings { binary, settings: &settings, annotations: &annotations, id: id.as_str() };
+        let launch = wasm::launch(config, &around, matches!(root, Some(Root::Of(_))))?;
+        let root = Rc::new(RefCell::new(root));
+        Ok(Self { init: Init::Wasm { function: launch.function(), signals, root }, launch: Some(launch) })
+    }
+
+    /// What the container's state has to record.
+    pub(crate) fn state(&self) -> Option<wasm::State> {
+        self.launch.as_ref().map(|launch| launch.state().clone())
+    }
+
+    /// What is left to compile once the container has started.
+    pub(crate) fn uncompiled(&self) -> Option<Background> {
+        self.launch.as_ref().and_then(Launch::pending).map(|pending| pending.job().clone())
+    }
+
+    /// The process exists: nothing is taken back any more. Gives what is left to compile once it runs.
+    pub(crate) fn created(self) -> Option<Pending> {
+        self.launch.and_then(Launch::created)
+    }
+}
+
+/// Changes a configuration for a process that is never executed, and says what its root shall be. `joined` is the root of
+/// the function whose container it joins.
+pub(crate) fn adapt(
+    spec: &mut Spec,
+    workload: &Workload,
+    bundle: &Bundle,
+    joined: Option<OwnedFd>,
+) -> Result<Option<Root>> {
+    if matches!(workload, Workload::Native) {
+        return Ok(None);
+    }
+    let root = match joined {
+        Some(root) => Root::Of(root),
+        None => Root::Covered(wasm::procfs(spec, bundle)?),
+    };
+    #[cfg(not(libcontainer_asks_the_executor))]
+    if let Root::Covered(places) = &root {
+        wasm::mask(spec, places);
+    }
+    let mut process = spec
+        .process()
+        .clone()
+        .ok_or_else(|| Error::new(ErrorKind::Bundle, "process property must not be empty"))?;
+    handover::without_exec(&mut process);
+    spec.set_process(Some(process));
+    Ok(Some(root))
+}

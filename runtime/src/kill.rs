@@ -1,0 +1,96 @@
+//! `kill`: a signal to init, or to everything in the container.
+//!
+//! Takes no lock and writes nothing: a signal, whichever it is, does not make a container stopped; only its init's end does.
+
+use rustix::process::Signal;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::ContainerId;
+use crate::signals;
+use crate::state::{State, Status, Store};
+
+/// Reads a signal's name or number, as runc does: `KILL`, `SIGKILL`, `kill`, `9`, `RTMIN+3`.
+///
+/// # Errors
+///
+/// [`ErrorKind::Usage`], in runc's words.
+pub fn parse_signal(text: &str) -> Result<Signal> {
+    let unknown = || Error::new(ErrorKind::Usage, format!("unknown signal {text:?}"));
+    let number = match text.parse::<i32>() {
+        Ok(number) => number,
+        Err(_) => named(&text.to_ascii_uppercase()).ok_or_else(unknown)?,
+    };
+    signals::from_number(number).ok_or_else(unknown)
+}
+
+fn named(name: &str) -> Option<i32> {
+    let short = name.strip_prefix("SIG").unwrap_or(name);
+    if let Some(offset) = short.strip_prefix("RTMIN") {
+        let offset = if offset.is_empty() { 0 } else { offset.strip_prefix('+')?.parse::<i32>().ok()? };
+        return (0..=30).contains(&offset).then(|| libc::SIGRTMIN() + offset);
+    }
+    if let Some(offset) = short.strip_prefix("RTMAX") {
+        let offset = if offset.is_empty() { 0 } else { offset.strip_prefix('-')?.parse::<i32>().ok()? };
+        return (0..=30).contains(&offset).then(|| libc::SIGRTMAX() - offset);
+    }
+    let alias = match short {
+        "CLD" => "CHLD",
+        "IOT" => "ABRT",
+        "POLL" => "IO",
+        "UNUSED" => "SYS",
+        other => other,
+    };
+    format!("SIG{alias}").parse::<nix::sys::signal::Signal>().ok().map(|signal| signal as i32)
+}
+
+/// Sends a signal.
+///
+/// # Errors
+///
+/// [`ErrorKind::Status`] with runc's `container not running` when there is nothing to signal.
+pub fn kill(store: &Store, id: &ContainerId, signal: Signal, all: bool) -> Result<()> {
+    let state = store.load(id)?;
+    if all {
+        return state.cgroup.signal_all(signal);
+    }
+    send(&state, state.status(store), signal)
+}
+
+fn send(state: &State, status: Status, signal: Signal) -> Result<()> {
+    let not_running = || Error::new(ErrorKind::Status, "container not running");
+    let init = match (status, state.init) {
+        (Status::Created | Status::Running | Status::Paused, Some(init)) => init,
+        _ => return Err(not_running()),
+    };
+    if !init.signal(signal)? {
+        return Err(not_running());
+    }
+    // A frozen process of version 1 does not even die.
+    if status == Status::Paused && signal == Signal::KILL {
+        state.cgroup.freeze(false)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_read_as_runc_reads_them() {
+        for (text, number) in [
+            ("KILL", 9),
+            ("SIGKILL", 9),
+            ("term", 15),
+            ("9", 9),
+            ("SIGRTMIN+3", 37),
+            ("RTMAX", 64),
+            ("CLD", 17),
+        ] {
+            assert_eq!(parse_signal(text).map(Signal::as_raw).ok(), Some(number), "{text}");
+        }
+        for text in ["", "0", "65", "-1", "NOPE", "SIG", "RTMIN+99", "RTMIN3"] {
+            assert_eq!(parse_signal(text).map_err(|e| e.kind()), Err(ErrorKind::Usage), "{text}");
+        }
+    }
+}

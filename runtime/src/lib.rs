@@ -1,0 +1,56 @@
+//! The container lifecycle, on youki's libcontainer.
+//!
+//! Knows OCI; does not know WasmEdge, which stays behind `executor-abi`.
+
+pub mod annotation;
+mod builders;
+pub mod bundle;
+pub mod cache;
+mod cgroup;
+pub mod compile;
+pub mod config;
+pub mod create;
+pub mod delete;
+mod detach;
+pub mod engine;
+pub mod error;
+pub mod exec;
+pub mod features;
+mod foreground;
+mod handover;
+pub mod id;
+mod init;
+mod keyring;
+pub mod kill;
+pub mod list;
+mod lock;
+mod lodging;
+pub mod mount;
+mod native;
+mod notify;
+mod passwd;
+pub mod pause;
+pub mod process;
+pub mod quantity;
+pub mod rendezvous;
+mod root;
+pub mod run;
+mod sandbox;
+pub mod sealed;
+mod signals;
+pub mod spec_template;
+pub mod start;
+pub mod state;
+mod terminal;
+pub mod tree;
+pub mod trust;
+pub mod wasm;
+pub mod workload;
+
+pub use error::{Error, ErrorKind, Result};
+
+/// Whether this process is root's.
+#[must_use]
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}

@@ -1,0 +1,70 @@
+//! One command at a time on one container.
+//!
+//! A POSIX record lock (`fcntl`, see fcntl_locking(2)) on `<state>/lock`, not `flock`: a container's init is a clone of the
+//! runtime that lives on after it with copies of its descriptors, and an flock belongs to the open file, so a
+//! created container would stay locked. A record lock belongs to the process that took it and ends with it, also
+//! when it is killed.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use crate::error::{Context, ErrorKind, Result};
+
+/// Held while a command changes a container.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Waits until no other command holds the lock of the container whose state lies in `folder`.
+    ///
+    /// `None` when the container is gone, also when it vanished while this waited.
+    pub(crate) fn acquire(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join("lock");
+        loop {
+            let Some(file) = open(&path)? else { return Ok(None) };
+            retry(|| rustix::fs::fcntl_lock(&file, FlockOperation::LockExclusive))
+                .context(ErrorKind::State, || format!("{}: cannot be locked", path.display()))?;
+            if is_current(&file, &path) {
+                return Ok(Some(Self { _file: file }));
+            }
+        }
+    }
+
+    /// Whether another process holds the lock now. Not for its holder: closing any descriptor of the file releases
+    /// a record lock.
+    pub(crate) fn is_held(folder: &Path) -> bool {
+        let Ok(Some(file)) = open(&folder.join("lock")) else { return false };
+        rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
+    }
+}
+
+/// Opens the lock file, making it where its folder exists.
+fn open(path: &Path) -> Result<Option<File>> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    match rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(fd) => Ok(Some(File::from(fd))),
+        Err(rustix::io::Errno::NOENT) => Ok(None),
+        Err(error) => Err(io::Error::from(error))
+            .context(ErrorKind::State, || format!("{}: cannot be opened", path.display())),
+    }
+}
+
+/// Whether the file that was locked is still the one that others will open.
+fn is_current(file: &File, path: &Path) -> bool {
+    let (Ok(ours), Ok(theirs)) = (rustix::fs::fstat(file), rustix::fs::stat(path)) else { return false };
+    (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino)
+}
+
+fn retry(mut call: impl FnMut() -> rustix::io::Result<()>) -> rustix::io::Result<()> {
+    loop {
+        match call() {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! A container's end of the hose: published when it is created, withdrawn when it is deleted or could not be created.
+//!
+//! The tenant is the administrator's word ([`crate::config`]), everything else the annotations'. What a later `delete`
+//! needs stands in the container's state as a [`Claim`]; so does the secret, which is why the state is for
+//! the runtime's user alone.
+//!
+//! Not here: how peers find and prove each other (crate `hose`).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+
+use executor_abi::request;
+use hose::rendezvous::{Folder, Published};
+use hose::{Config, Name, Secret, Tenant, Workflow};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Settings;
+use crate::error::{Context, ErrorKind, Result};
+
+/// What the state records of a published end.
+#[derive(Clone, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Claim {
+    base: PathBuf,
+    tenant: String,
+    workflow: String,
+    name: String,
+    owner: String,
+    secret: String,
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Claim({}/{}/{} of {})", self.tenant, self.workflow, self.name, self.owner)
+    }
+}
+
+impl Claim {
+    /// Takes the end back. Idempotent: it may be gone, or belong to another container by now.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Hose`].
+    pub fn withdraw(&self) -> Result<()> {
+        let failed =
+            || format!("hose: the end {} of workflow {} cannot be withdrawn", self.name, self.workflow);
+        let withdraw = || {
+            let tenant: Tenant = self.tenant.parse()?;
+            let workflow: Workflow = self.workflow.parse()?;
+            let name: Name = self.name.parse()?;
+            Folder::open(&self.base, &tenant)?.withdraw(&workflow, &name, &self.owner)
+        };
+        withdraw().map(drop).context(ErrorKind::Hose, failed)
+    }
+}
+
+/// A published end, with the descriptors that its init inherits.
+pub(crate) struct End {
+    claim: Claim,
+    config: Config,
+    published: Published,
+}
+
+impl End {
+    /// Publishes the end that `config` describes for the container `owner`.
+    ///
+    /// Draws the container's secret: to be called after the executor was loaded, so that no initialiser of a library
+    /// runs with a secret in memory.
+    pub(crate) fn publish(
+        config: &Config,
+        settings: &Settings,
+        annotations: &HashMap<String, String>,
+        owner: &str,
+    ) -> Result<Self> {
+        let tenant = settings.tenant(annotations)?;
+        let base = settings.hose_dir()?;
+        let failed = || {
+            format!("hose: the end {} of workflow {} cannot be published", config.name(), config.workflow())
+        };
+        let publish = || -> hose::Result<_> {
+            let folder = Folder::open(base, &tenant)?;
+            let secret = Secret::generate()?;
+            Ok((folder.publish(config, &secret, owner)?, secret))
+        };
+        let (published, secret) = publish().context(ErrorKind::Hose, failed)?;
+        let claim = Claim {
+            base: base.to_owned(),
+            tenant: tenant.to_string(),
+            workflow: config.workflow().to_string(),
+            name: config.name().to_string(),
+            owner: owner.to_owned(),
+            secret: secret.to_hex().to_string(),
+        };
+        Ok(Self { claim, config: config.clone(), published })
+    }
+
+    pub(crate) fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
+    /// What the executor is told.
+    pub(crate) fn request(&self) -> request::Hose {
+        let limits = self.config.limits();
+        request::Hose {
+            name: self.claim.name.clone(),
+            workflow: self.claim.workflow.clone(),
+            targets: self.config.targets().iter().map(ToString::to_string).collect(),
+            listener_fd: Some(self.published.listener.as_raw_fd()),
+            rendezvous_fd: self.published.mount.as_raw_fd(),
+            secret: self.claim.secret.clone(),
+            connect_timeout_ms: milliseconds(limits.connect_timeout()),
+            io_timeout_ms: milliseconds(limits.io_timeout()),
+            max_size: limits.max_size(),
+        }
+    }
+}
+
+/// Whole milliseconds, for which every limit that was accepted has room.
+pub(crate) fn milliseconds(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn claim() -> Claim {
+        Claim {
+            base: "/nonexistent/hose".into(),
+            tenant: "t".to_owned(),
+            workflow: "w".to_owned(),
+            name: "n".to_owned(),
+            owner: "c".to_owned(),
+            secret: "ab".repeat(32),
+        }
+    }
+
+    #[test]
+    fn a_claim_survives_the_state_file_and_hides_its_secret_from_logs() {
+        let text = serde_json::to_string(&claim()).unwrap();
+        assert_eq!(serde_json::from_str::<Claim>(&text).unwrap(), claim());
+        assert!(!format!("{:?}", claim()).contains("abab"));
+    }
+
+    #[test]
+    fn a_claim_that_was_tampered_with_is_an_error_not_a_path() {
+        let bad = Claim { tenant: "../x".to_owned(), ..claim() };
+        assert_eq!(bad.withdraw().unwrap_err().kind(), ErrorKind::Hose);
+    }
+}

@@ -1,0 +1,75 @@
+//! What a container's process inherits of signals: what runc's would.
+//!
+//! runc is a Go program. The Go runtime installs a handler for every signal but an ignored SIGHUP or SIGINT, and execve(2)
+//! turns handlers into the default; the mask is that of runc's caller. Rust's start-up, on the other hand, ignores
+//! SIGPIPE, and this runtime blocks what it forwards. Both are undone before the container's program runs.
+
+#![expect(unsafe_code, reason = "sigaction(2) and the real-time signals have no safe wrapper")]
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction};
+
+use crate::error::{Context, ErrorKind, Result};
+
+/// The signal mask that this process was started with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inherited {
+    mask: SigSet,
+}
+
+impl Inherited {
+    /// Remembers the mask as it is now.
+    pub(crate) fn now() -> Result<Self> {
+        let mask = SigSet::thread_get_mask()
+            .context(ErrorKind::System, || "signal mask: cannot be read".to_owned())?;
+        Ok(Self { mask })
+    }
+
+    /// Blocks every signal that can be, and returns what was blocked before. What arrives from now on waits to be read.
+    pub(crate) fn block_all() -> Result<(Self, SigSet)> {
+        let mut set = SigSet::all();
+        // Faults of this process itself are no messages to pass on.
+        for fault in [
+            Signal::SIGSEGV,
+            Signal::SIGBUS,
+            Signal::SIGFPE,
+            Signal::SIGILL,
+            Signal::SIGABRT,
+            Signal::SIGTRAP,
+        ] {
+            set.remove(fault);
+        }
+        let mask = set
+            .thread_swap_mask(SigmaskHow::SIG_BLOCK)
+            .context(ErrorKind::System, || "signal mask: cannot be set".to_owned())?;
+        Ok((Self { mask }, set))
+    }
+
+    /// The mask of before.
+    pub(crate) fn restore_mask(&self) -> nix::Result<()> {
+        self.mask.thread_set_mask()
+    }
+
+    /// Makes this process's signals what the container's program shall find.
+    pub(crate) fn restore(&self) -> nix::Result<()> {
+        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        for signal in Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP))
+        {
+            // SAFETY: the default action runs no code of ours; this process has one thread and is about to be replaced.
+            let before = unsafe { sigaction(signal, &default) }?;
+            if matches!(signal, Signal::SIGHUP | Signal::SIGINT) && before.handler() == SigHandler::SigIgn {
+                // SAFETY: ignoring a signal runs no code of ours either; it is how the caller had it.
+                unsafe { sigaction(signal, &before) }?;
+            }
+        }
+        self.restore_mask()
+    }
+}
+
+/// A signal by its number: all of Linux's but the two that the C library keeps for itself.
+pub(crate) fn from_number(number: i32) -> Option<rustix::process::Signal> {
+    if (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number) {
+        // SAFETY: the number is within the range that the C library leaves to programs.
+        return Some(unsafe { rustix::process::Signal::from_raw_unchecked(number) });
+    }
+    rustix::process::Signal::from_named_raw(number)
+}

@@ -1,0 +1,84 @@
+//! `spec`: a `config.json` to begin with.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Process, Root, Spec};
+use rustix::process::{getegid, geteuid};
+
+use crate::bundle::CONFIG;
+use crate::error::{Context, Error, ErrorKind, Result};
+
+/// Writes `config.json` into `bundle`; with a module, also a root file system that holds it.
+///
+/// # Errors
+///
+/// [`ErrorKind::Bundle`], also when there is a `config.json` already.
+pub fn write(bundle: &Path, rootless: bool, wasm: Option<&Path>) -> Result<()> {
+    let path = bundle.join(CONFIG);
+    let mut spec =
+        if rootless { Spec::rootless(geteuid().as_raw(), getegid().as_raw()) } else { Spec::default() };
+    let mut process = Process::default();
+    process.set_terminal(Some(true));
+    spec.set_hostname(Some("rr-runtime".to_owned()));
+    spec.set_root(Some(root()));
+    if rootless {
+        drop_network(&mut spec);
+    }
+    if let Some(module) = wasm {
+        let name = install(bundle, module)?;
+        process.set_terminal(Some(false)).set_args(Some(vec![format!("/{name}")]));
+    }
+    process.set_no_new_privileges(Some(true));
+    spec.set_process(Some(process));
+    let text = serde_json::to_vec_pretty(&spec)
+        .context(ErrorKind::Bundle, || "configuration: cannot be encoded".to_owned())?;
+    let cannot = || format!("{}: cannot be written", path.display());
+    let mut file = match fs::File::create_new(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(Error::new(
+                ErrorKind::Bundle,
+                format!("file {} exists. Remove it first", path.display()),
+            ));
+        }
+        other => other.context(ErrorKind::Bundle, cannot)?,
+    };
+    file.write_all(&text).context(ErrorKind::Bundle, cannot)
+}
+
+fn root() -> Root {
+    let mut root = Root::default();
+    root.set_path("rootfs".into());
+    root.set_readonly(Some(true));
+    root
+}
+
+/// Another user than root shares the host's network, as in runc's template.
+fn drop_network(spec: &mut Spec) {
+    if let Some(linux) = spec.linux_mut() {
+        let kept: Vec<LinuxNamespace> = linux
+            .namespaces()
+            .iter()
+            .flatten()
+            .filter(|ns| ns.typ() != LinuxNamespaceType::Network)
+            .cloned()
+            .collect();
+        linux.set_namespaces(Some(kept));
+    }
+}
+
+/// Copies the module into the bundle's root file system and returns its name there.
+fn install(bundle: &Path, module: &Path) -> Result<String> {
+    let name = module.file_name().and_then(|name| name.to_str());
+    let name = name
+        .ok_or_else(|| Error::new(ErrorKind::Bundle, format!("module {}: has no name", module.display())))?;
+    let rootfs = bundle.join("rootfs");
+    fs::create_dir_all(&rootfs)
+        .context(ErrorKind::Bundle, || format!("{}: cannot be made", rootfs.display()))?;
+    let target = rootfs.join(name);
+    fs::copy(module, &target).context(ErrorKind::Bundle, || {
+        format!("{}: cannot be copied to {}", module.display(), target.display())
+    })?;
+    Ok(name.to_owned())
+}

@@ -1,0 +1,72 @@
+//! `start`: lets init go on to the container's program.
+
+use rustix::process::Signal;
+
+use crate::compile::Pending;
+use crate::create::{container_error, container_of};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::ContainerId;
+use crate::notify::Notify;
+use crate::state::{Claim, Phase, State, Status, Store};
+
+/// Starts a created container.
+///
+/// # Errors
+///
+/// [`ErrorKind::Status`] in runc's words unless it is created; a poststart hook that fails ends the container, as the
+/// specification wants it.
+pub fn start(store: &Store, id: &ContainerId) -> Result<()> {
+    let claim = store.lock(id)?;
+    let mut state = claim.load()?;
+    match state.status_under_lock() {
+        Status::Created => {
+            let notify = release(store, &claim, &mut state)?;
+            // Not held while the container takes its time.
+            drop(claim);
+            wait_until_ready(notify, &state)
+        }
+        Status::Stopped => Err(Error::new(ErrorKind::Status, "cannot start a container that has stopped")),
+        Status::Running => Err(Error::new(ErrorKind::Status, "cannot start an already running container")),
+        other => Err(Error::new(
+            ErrorKind::Status,
+            format!("cannot start a container in the {} state", other.as_str()),
+        )),
+    }
+}
+
+/// What `create` has left to compile: the first run does not compete with the compiler for its start.
+fn pending(state: &mut State) -> Option<Result<Pending>> {
+    let (job, init, wasm) = (state.uncompiled.take()?, state.init?, state.wasm.as_ref()?);
+    Some(Pending::resume(job, &wasm.module, init))
+}
+
+/// Compiles beside what runs. Code ahead of time is a gain in speed: a function runs without it.
+pub(crate) fn compile(pending: Option<Result<Pending>>) {
+    if let Some(Err(error)) = pending.map(|pending| pending.and_then(Pending::start)) {
+        tracing::warn!("the module is not compiled ahead of time: {}", crate::error::chain(&error));
+    }
+}
+
+/// As under runc who waits for a container to be ready gets that from `start`, which returns then.
+pub(crate) fn wait_until_ready(notify: Option<Notify>, state: &State) -> Result<()> {
+    notify.zip(state.init).map_or(Ok(()), |(notify, init)| notify.wait(init))
+}
+
+/// Releases the init of a container that is created and locked. Gives what its caller has to relay.
+pub(crate) fn release(store: &Store, claim: &Claim, state: &mut State) -> Result<Option<Notify>> {
+    let notify = state.init.map(|init| Notify::listen(claim.folder(), init)).transpose()?.flatten();
+    // Opened while init waits: a short function has ended when the state is written.
+    let pending = pending(state);
+    let started = container_of(store, &state.id)?.start();
+    state.phase = Phase::Running;
+    claim.save(state)?;
+    if started.is_ok() {
+        compile(pending);
+    }
+    started.map(|()| notify).map_err(|error| {
+        if let Some(init) = state.init {
+            let _ = init.signal(Signal::KILL);
+        }
+        container_error(&error)
+    })
+}

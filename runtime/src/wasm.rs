@@ -1,0 +1,372 @@
+//! From a [`WasmConfig`] to an init that is a function: the step between this crate and the executor.
+//!
+//! Before the fork [`launch`] loads the executor, opens what init needs of the host (the entry of compiled code, the listening
+//! socket, the rendezvous mount: three things, and no others), and publishes the container's end of the hose. Inside the
+//! container [`Function`] hands it all to the executor in one request, as the last thing before `create` returns; after
+//! `start` it runs it, and its exit code is the process's.
+//!
+//! `procfs` finds what a function's root (see `crate::root`) must not show.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use executor_abi::request::{self, Preopen};
+use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::Bundle;
+use crate::cache::Entry;
+use crate::compile::{self, Pending};
+use crate::config::Settings;
+use crate::engine::{Engine, Folders, Prepared};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::rendezvous::{Claim, End, milliseconds};
+use crate::workload::WasmConfig;
+
+/// Variables that libcontainer adds for socket activation, see sd_listen_fds(3).
+const LISTEN: [&str; 2] = ["LISTEN_FDS", "LISTEN_PID"];
+
+/// Around a launch: whose, and by whose rules.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// The runtime's binary where it is installed: the engine's folder follows from it.
+    pub binary: &'a Path,
+    /// The administrator's settings.
+    pub settings: &'a Settings,
+    /// The container's annotations, for the tenant.
+    pub annotations: &'a HashMap<String, String>,
+    /// The container's id.
+    pub id: &'a str,
+}
+
+/// What a container's state records of its function.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct State {
+    /// Path of the module in the container.
+    pub module: PathBuf,
+    /// Its end of the hose.
+    pub hose: Option<Claim>,
+}
+
+impl State {
+    /// Takes back what was published: for `delete`, and for a container that was found dead.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Hose`].
+    pub fn withdraw(&self) -> Result<()> {
+        self.hose.as_ref().map_or(Ok(()), Claim::withdraw)
+    }
+}
+
+/// A function that is ready to be handed to libcontainer. What was published is withdrawn when it is dropped, unless
+/// [`Launch::created`] was called.
+pub struct Launch {
+    function: Function,
+    state: State,
+    pending: Option<Pending>,
+    keep: bool,
+}
+
+/// Prepares a function: everything that has to happen before the fork.
+///
+/// With `join` the function joins a container that runs already (`exec`): it gets no end of the hose, because that
+/// name is init's.
+///
+/// # Errors
+///
+/// [`ErrorKind::Engine`], [`ErrorKind::Module`], [`ErrorKind::Hose`], [`ErrorKind::Config`], [`ErrorKind::Cache`]. Nothing is left published.
+pub fn launch(config: &WasmConfig, around: &Surroundings<'_>, join: bool) -> Result<Launch> {
+    let settings = around.settings;
+    let size = config.identity().size;
+    if size > settings.max_module_size() {
+        let message = format!(
+            "module {}: has {size} bytes, more than module.max-size, {}",
+            config.path().display(),
+            settings.max_module_size()
+        );
+        return Err(Error::new(ErrorKind::Module, message));
+    }
+    let folders = Folders::find(around.binary)?;
+    let engine = Engine::load(&folders)?;
+    let code = compile::code(config, around.binary, &folders, engine, settings)?;
+    let end = match config.hose() {
+        Some(hose) if !join => Some(End::publish(hose, settings, around.annotations, around.id)?),
+        _ => None,
+    };
+    let state = State { module: config.path().to_owned(), hose: end.as_ref().map(|end| end.claim().clone()) };
+    let request = request(config, settings, code.entry.as_ref(), end.as_ref())?;
+    let held = Held { _end: end, _code: code.entry };
+    let function =
+        Function { engine, request: Rc::new(request), prepared: Rc::default(), _held: Rc::new(held) };
+    Ok(Launch { function, state, pending: code.pending, keep: false })
+}
+
+impl Launch {
+    /// What libcontainer calls inside the container.
+    #[must_use]
+    pub fn function(&self) -> Function {
+        self.function.clone()
+    }
+
+    /// What the container's state has to record.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// What remains to be compiled once the function runs.
+    #[must_use]
+    pub fn pending(&self) -> Option<&Pending> {
+        self.pending.as_ref()
+    }
+
+    /// The container exists, with its state on disk: what was published is from now on `delete`'s to withdraw. Gives
+    /// what remains to be compiled once the function runs.
+    #[must_use]
+    pub fn created(mut self) -> Option<Pending> {
+        self.keep = true;
+        self.pending.take()
+    }
+}
+
+impl Drop for Launch {
+    fn drop(&mut self) {
+        if !self.keep
+            && let Err(error) = self.state.withdraw()
+        {
+            tracing::warn!("{error}");
+        }
+    }
+}
+
+/// Descriptors that live as long as any copy of the function in this process.
+struct Held {
+    _end: Option<End>,
+    _code: Option<Entry>,
+}
+
+/// The container's init, as libcontainer sees it.
+#[derive(Clone)]
+pub struct Function {
+    engine: Engine,
+    request: Rc<request::Prepare>,
+    prepared: Rc<RefCell<Option<Prepared>>>,
+    _held: Rc<Held>,
+}
+
+impl Executor for Function {
+    /// Nothing yet: what `setup_envs` learns belongs to the request, and it is called next.
+    fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
+        Ok(())
+    }
+
+    /// Hands the request over; a module that does not load fails `create` here. The process's own environment is left alone: the
+    /// function's is in the request, in the spec's order.
+    fn setup_envs(&self, envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
+        let mut request = (*self.request).clone();
+        let listen = LISTEN.iter().filter_map(|name| envs.get(*name).map(|value| format!("{name}={value}")));
+        request.env.extend(listen);
+        let prepared =
+            self.engine.prepare(&request).map_err(|error| ExecutorSetEnvsError::Other(error.to_string()))?;
+        *self.prepared.borrow_mut() = Some(prepared);
+        Ok(())
+    }
+
+    /// Does not return.
+    fn exec(&self, _: &Spec) -> Result<(), ExecutorError> {
+        let prepared = self.prepared.borrow_mut().take().ok_or(ExecutorError::CantHandle("wasm"))?;
+        prepared.run_and_exit()
+    }
+}
+
+/// Everything that the executor needs to know.
+fn request(
+    config: &WasmConfig,
+    settings: &Settings,
+    code: Option<&Entry>,
+    end: Option<&End>,
+) -> Result<request::Prepare> {
+    let path = config.path().to_str().ok_or_else(|| {
+        Error::new(ErrorKind::Module, format!("module {}: its path is not UTF-8", config.path().display()))
+    })?;
+    let limits = config.limits();
+    Ok(request::Prepare {
+        module: request::Module {
+            path: path.to_owned(),
+            function: config.function().map(str::to_owned),
+            aot: code.map(|entry| request::Aot {
+                fd: entry.file().as_raw_fd(),
+                offset: entry.offset(),
+                len: entry.len(),
+                module: config.identity(),
+            }),
+            max_size: settings.max_module_size(),
+        },
+        args: config.args().to_vec(),
+        env: config.env().to_vec(),
+        // Every mount lies below the root, and the kernel knows which of them are read-only.
+        preopens: vec![Preopen { guest: "/".to_owned(), host: "/".to_owned(), read_only: false }],
+        limits: request::Limits {
+            max_memory: limits.max_memory,
+            timeout_ms: limits.timeout.map(milliseconds),
+            fuel: limits.fuel,
+        },
+        hose: end.map(End::request),
+    })
+}
+
+/// Places in the container where a procfs will be seen: absolute paths.
+///
+/// # Errors
+///
+/// [`ErrorKind::Bundle`] when the container has no mount namespace of its own: covering them would reach the host's.
+pub(crate) fn procfs(spec: &Spec, bundle: &Bundle) -> Result<Vec<PathBuf>> {
+    let linux = spec.linux().as_ref();
+    let namespaces = linux.and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
+    let own = namespaces.iter().any(|ns| ns.typ() == LinuxNamespaceType::Mount && ns.path().is_none());
+    if !own {
+        let message = "linux.namespaces: a Wasm container needs a mount namespace of its own, to keep procfs out of reach";
+        return Err(Error::new(ErrorKind::Bundle, message));
+    }
+    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo")
+        .context(ErrorKind::System, || "/proc/self/mountinfo: cannot be read".to_owned())?;
+    Ok(procfs_places(spec, bundle.path(), bundle.rootfs(), &procfs_mounts(&mountinfo)))
+}
+
+/// Masks every procfs for the whole container: what is left where libcontainer does not ask the executor for its root.
+#[cfg_attr(libcontainer_asks_the_executor, cfg(test))]
+pub(crate) fn mask(spec: &mut Spec, places: &[PathBuf]) {
+    let mut linux = spec.linux().clone().unwrap_or_default();
+    let below = |path: &str| places.iter().any(|place| Path::new(path).starts_with(place));
+    // What lies below a mask needs none of its own, and would not be found behind it.
+    let mut masked: Vec<String> = linux.masked_paths().clone().unwrap_or_default();
+    masked.retain(|path| !below(path));
+    masked.extend(places.iter().map(|place| place.to_string_lossy().into_owned()));
+    let mut read_only = linux.readonly_paths().clone().unwrap_or_default();
+    read_only.retain(|path| !below(path));
+    linux.set_masked_paths(Some(masked)).set_readonly_paths(Some(read_only));
+    spec.set_linux(Some(linux));
+}
+
+/// Mount points of the host where a procfs is mounted.
+fn procfs_mounts(mountinfo: &str) -> Vec<PathBuf> {
+    let point = |line: &str| {
+        let (mount, kind) = line.split_once(" - ")?;
+        let place = mount.split(' ').nth(4)?;
+        kind.starts_with("proc ").then(|| PathBuf::from(unescape(place)))
+    };
+    mountinfo.lines().filter_map(point).collect()
+}
+
+/// The kernel writes space, tab, newline and backslash of a path as octal escapes (`proc_pid_mountinfo(5)`).
+fn unescape(text: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(text.to_owned(), |text, (escape, plain)| text.replace(escape, plain))
+}
+
+/// Where in the container a procfs would be seen: mounted as such, or within what is bound from the host, the root file
+/// system included.
+fn procfs_places(spec: &Spec, bundle: &Path, rootfs: &Path, procfs: &[PathBuf]) -> Vec<PathBuf> {
+    let mut places = bound(rootfs, Path::new("/"), procfs);
+    for mount in spec.mounts().iter().flatten() {
+        let destination = Path::new("/").join(mount.destination());
+        match (mount.typ().as_deref(), mount.source()) {
+            (Some("proc"), _) => places.push(destination),
+            (_, Some(source)) => places.extend(bound(&bundle.join(source), &destination, procfs)),
+            _ => {}
+        }
+    }
+    places.sort();
+    places.dedup();
+    places
+}
+
+/// Where a procfs is seen when `source` of the host stands at `destination`.
+fn bound(source: &Path, destination: &Path, procfs: &[PathBuf]) -> Vec<PathBuf> {
+    let source = source.canonicalize().unwrap_or_else(|_| source.to_owned());
+    let within = |point: &PathBuf| {
+        if source.starts_with(point) {
+            return Some(destination.to_owned());
+        }
+        point.strip_prefix(&source).ok().map(|rest| destination.join(rest))
+    };
+    procfs.iter().filter_map(within).collect()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn spec(mounts: serde_json::Value, own_namespace: bool) -> Spec {
+        let namespaces =
+            if own_namespace { json!([{ "type": "mount" }]) } else { json!([{ "type": "pid" }]) };
+        let config = json!({
+            "ociVersion": "1.0.2", "root": { "path": "rootfs" }, "mounts": mounts,
+            "linux": { "namespaces": namespaces, "maskedPaths": ["/proc/kcore", "/sys/firmware"],
+                       "readonlyPaths": ["/proc/sys", "/sys/fs"] },
+        });
+        serde_json::from_value(config).unwrap()
+    }
+
+    #[test]
+    fn every_procfs_is_masked_whole() {
+        let mounts = json!([
+            { "destination": "/proc", "type": "proc", "source": "proc" },
+            { "destination": "/second", "type": "proc", "source": "/nonexistent" },
+            { "destination": "/tmp", "type": "tmpfs", "source": "tmpfs" },
+        ]);
+        let mut spec = spec(mounts, true);
+        let places = procfs_places(&spec, Path::new("/bundle"), Path::new("/bundle/rootfs"), &[]);
+        mask(&mut spec, &places);
+        let linux = spec.linux().as_ref().unwrap();
+        assert_eq!(linux.masked_paths().as_deref().unwrap(), ["/sys/firmware", "/proc", "/second"]);
+        assert_eq!(linux.readonly_paths().as_deref().unwrap(), ["/sys/fs"]);
+    }
+
+    #[test]
+    fn a_procfs_that_is_bound_from_the_host_is_masked_too() {
+        let mounts = json!([
+            { "destination": "/a", "type": "bind", "source": "/proc", "options": ["rbind"] },
+            { "destination": "/b", "type": "bind", "source": "/proc/self", "options": ["bind"] },
+            { "destination": "/c", "type": "bind", "source": "/", "options": ["rbind"] },
+            { "destination": "/d", "type": "bind", "source": "/etc", "options": ["rbind"] },
+        ]);
+        let procfs = ["/proc".into(), "/srv/root/proc".into()];
+        let places =
+            procfs_places(&spec(mounts, true), Path::new("/bundle"), Path::new("/srv/root"), &procfs);
+        let expected: Vec<PathBuf> =
+            ["/a", "/b", "/c/proc", "/c/srv/root/proc", "/proc"].map(PathBuf::from).into();
+        assert_eq!(places, expected);
+    }
+
+    #[test]
+    fn without_a_mount_namespace_of_its_own_a_function_is_refused() {
+        let mounts = json!([{ "destination": "/proc", "type": "proc", "source": "proc" }]);
+        let mut spec = spec(mounts, false);
+        let process = json!({ "user": { "uid": 0, "gid": 0 }, "args": ["/m"], "cwd": "/" });
+        spec.set_process(serde_json::from_value(process).unwrap());
+        spec.root_mut().as_mut().unwrap().set_path("/tmp".into());
+        let text = serde_json::to_vec(&spec).unwrap();
+        let bundle = Bundle::parse("/".into(), text).unwrap();
+        let error = procfs(&spec, &bundle).unwrap_err();
+        assert!(error.to_string().contains("linux.namespaces"), "{error}");
+    }
+
+    #[test]
+    fn mount_points_are_read_as_the_kernel_writes_them() {
+        let mountinfo = "22 1 0:21 / /proc rw,nosuid - proc proc rw\n\
+                         23 1 0:22 / /sys rw shared:7 - sysfs sysfs rw\n\
+                         24 1 0:23 / /a\\040b\\134/proc rw shared:1 master:2 - proc none rw\n";
+        assert_eq!(procfs_mounts(mountinfo), [PathBuf::from("/proc"), PathBuf::from("/a b\\/proc")]);
+    }
+}

@@ -1,0 +1,170 @@
+//! containerd on the runtime under test, through runc's shim: the same steps with a native image under runc and
+//! under ours, and with a Wasm image under ours. All three have to look the same.
+
+use std::fs;
+
+use serde_json::Value;
+use tests::command::eventually;
+use tests::console::Terminal;
+use tests::containerd::Containerd;
+use tests::workload::{Form, Steps};
+use tests::{Case, Output, agree, proc};
+
+fn text(out: &Output) -> String {
+    format!("{} {:?} {:?}", out.code, out.stdout, out.stderr)
+}
+
+/// In the foreground: exit codes, streams, environment, mounts, terminal.
+fn foreground(case: &Case, form: Form) -> Option<Steps> {
+    let containerd = Containerd::with_image(case, form)?;
+    let mut steps = Steps::default();
+    let run = |flags: &[&str], command: &[&str]| {
+        let flags: Vec<_> = ["--rm"].iter().chain(flags).copied().collect();
+        containerd.run(&case.id(), &flags, command)
+    };
+    for code in ["0", "7", "255"] {
+        let out = run(&[], &["/tool", "exit", code]).output();
+        steps.expect("exit status", text(&out), &format!("{code} \"\" \"\""));
+    }
+    let out = run(&[], &[]).ok();
+    steps.expect("the image's command", out, "default\n");
+    let out = run(&[], &["/tool", "args", "a b", ""]).ok();
+    steps.expect("arguments", out, "[/tool]\n[args]\n[a b]\n[]\n");
+    let out = run(&[], &["/tool", "say", "out", "err"]).output();
+    steps.expect("streams", text(&out), "0 \"out\\n\" \"err\\n\"");
+    let out = run(&["--env", "B=flag"], &["/tool", "env"]).ok();
+    for variable in ["A=image", "B=flag"] {
+        steps.expect(variable, out.lines().any(|line| line == variable), "true");
+    }
+    let volume = case.folder();
+    let mount = |mode: &str| format!("type=bind,src={},dst=/v,options=rbind:{mode}", volume.display());
+    let out = run(&["--mount", &mount("rw")], &["/tool", "put", "/v/x", "content"]).output();
+    steps.expect("writing to a mount", text(&out), "0 \"\" \"\"");
+    steps.expect("what was written", fs::read_to_string(volume.join("x")).unwrap_or_default(), "content");
+    let out = run(&["--mount", &mount("ro")], &["/tool", "put", "/v/y", "content"]).output();
+    steps.expect(
+        "writing to a read-only mount",
+        (out.code != 0, volume.join("y").exists()) == (true, false),
+        "true",
+    );
+    let out = run(&["--cwd", "/work"], &["/tool", "cat", "here"]).ok();
+    steps.expect("working directory", out, "work\n");
+    // A line, not all of it: ctr 1.6 does not pass the end of its input on.
+    let out = run(&[], &["/tool", "line"]).stdin("piped\n").ok();
+    steps.expect("input", out, "ready\ngot piped\n");
+    let out = run(&["--read-only"], &["/tool", "put", "/x", "y"]).output();
+    steps.expect("--read-only", out.code != 0, "true");
+    let out = run(&["--net-host"], &["/tool", "say", "host", ""]).ok();
+    steps.expect("--net-host", out, "host\n");
+    let (mut terminal, slave) = Terminal::pair();
+    let running = run(&["--tty"], &["/tool", "line"]).terminal(slave).spawn();
+    terminal.expect("ready");
+    terminal.send("typed\r");
+    terminal.expect("got typed");
+    steps.expect("--tty", running.wait().code, "0");
+    let out = run(&[], &["/nosuch"]).output();
+    steps.expect(
+        "no such entrypoint",
+        out.code != 0 && out.stderr.contains("no such file or directory"),
+        "true",
+    );
+    steps.expect("states that are left", containerd.states().join(" "), "");
+    Some(steps)
+}
+
+/// In the background: the task's verbs.
+fn background(case: &Case, form: Form) -> Option<Steps> {
+    let containerd = Containerd::with_image(case, form)?;
+    let mut steps = Steps::default();
+    let log = case.dir().join("log");
+    let uri = format!("file://{}", log.display());
+    let detach = |id: &str, flags: &[&str]| {
+        let _ = fs::remove_file(&log);
+        let flags: Vec<_> = ["--detach", "--log-uri", &uri].iter().chain(flags).copied().collect();
+        containerd.run(id, &flags, &["/tool", "loop"]).ok();
+        eventually("it is ready", || fs::read_to_string(&log).is_ok_and(|text| text.contains("ready")));
+    };
+    let status = |id: &str| containerd.task(id).map(|(_, status)| status).unwrap_or_default();
+    let id = case.id();
+    detach(&id, &["--memory-limit", "67108864"]);
+    steps.expect("task ls", status(&id), "RUNNING");
+    let pid = containerd.task(&id).expect("a task").0;
+    steps.expect("its process is there", proc::alive(pid), "true");
+    let pids = containerd.ctr(["task", "ps", &id]).ok();
+    steps.expect("task ps", pids.lines().any(|line| line.starts_with(&pid.to_string())), "true");
+    let memory = format!("/sys/fs/cgroup/memory/{}/{id}/memory.limit_in_bytes", containerd.namespace());
+    steps.expect("memory limit", fs::read_to_string(memory).expect("a limit").trim(), "67108864");
+    let metrics = containerd.ctr(["task", "metrics", "--format", "json", &id]).ok();
+    steps.expect("task metrics", serde_json::from_str::<Value>(&metrics).is_ok(), "true");
+    let exec = |args: &[&str]| containerd.ctr(["task", "exec", "--exec-id", "e", &id]).args(args);
+    let out = exec(&["/tool", "say", "beside", "aside"]).output();
+    steps.expect("task exec", text(&out), "0 \"beside\\n\" \"aside\\n\"");
+    steps.expect("exit status of task exec", exec(&["/tool", "exit", "9"]).output().code, "9");
+    steps.expect("input of task exec", exec(&["/tool", "stdin"]).stdin("in").ok(), "in");
+    let out = exec(&["/nosuch"]).output();
+    steps.expect(
+        "task exec of nothing",
+        out.code != 0 && out.stderr.contains("no such file or directory"),
+        "true",
+    );
+    containerd.ctr(["task", "pause", &id]).ok();
+    steps.expect("task pause", status(&id), "PAUSED");
+    containerd.ctr(["task", "resume", &id]).ok();
+    steps.expect("task resume", status(&id), "RUNNING");
+    containerd.ctr(["task", "kill", "--signal", "SIGTERM", &id]).ok();
+    eventually("it has stopped", || status(&id) == "STOPPED");
+    let out = containerd.ctr(["task", "delete", &id]).output();
+    steps.expect("task delete", format!("{} {}", out.code, out.stderr.contains("exit code 143")), "0 true");
+    containerd.ctr(["container", "rm", &id]).ok();
+    steps.expect("states that are left", containerd.states().join(" "), "");
+
+    let id = case.id();
+    detach(&id, &["--seccomp", "--cap-drop", "CAP_KILL"]);
+    let pid = containerd.task(&id).expect("a task").0;
+    let facts = proc::status(pid);
+    steps.expect("--seccomp", &facts["Seccomp"], "2");
+    steps.expect("--cap-drop", &facts["CapEff"], "00000000a80425db");
+    containerd.ctr(["task", "kill", "--all", "--signal", "SIGKILL", &id]).ok();
+    eventually("it has stopped", || status(&id) == "STOPPED");
+    let out = containerd.ctr(["task", "delete", &id]).output();
+    steps.expect("after SIGKILL", out.stderr.contains("exit code 137"), "true");
+    containerd.ctr(["container", "rm", &id]).ok();
+
+    let id = case.id();
+    detach(&id, &[]);
+    containerd.ctr(["task", "delete", "--force", &id]).ok();
+    steps.expect("task delete --force", status(&id), "");
+    containerd.ctr(["container", "rm", &id]).ok();
+    Some(steps)
+}
+
+/// Runs the steps with a native image under both runtimes and with a Wasm image under ours.
+fn thrice(steps: fn(&Case, Form) -> Option<Steps>) {
+    let Some(native) = agree(|case| steps(case, Form::Native)) else { return };
+    if let Some(case) = Case::wasm_runtime() {
+        let Some(wasm) = steps(&case, Form::Wasm) else { return };
+        assert!(wasm == native, "Wasm differs from native\nWasm: {wasm:#?}\nnative: {native:#?}");
+    }
+}
+
+#[test]
+fn tasks_in_the_foreground() {
+    thrice(foreground);
+}
+
+#[test]
+fn tasks_in_the_background() {
+    thrice(background);
+}
+
+#[test]
+fn annotations_reach_the_runtime() {
+    let Some(case) = Case::wasm_runtime() else { return };
+    let Some(containerd) = Containerd::with_image(&case, Form::Wasm) else { return };
+    let flags = ["--rm", "--annotation", "io.roadrunner.wasm/timeout=300ms"];
+    let out = containerd.run(&case.id(), &flags, &["/tool", "loop"]).output().exits(124);
+    assert!(out.stderr.contains("300"), "{}", out.stderr);
+    let flags = ["--rm", "--annotation", "io.roadrunner.wasm/fuel=-1"];
+    let out = containerd.run(&case.id(), &flags, &["/tool", "loop"]).output();
+    assert!(out.code != 0 && out.stderr.contains("io.roadrunner.wasm/fuel"), "{}", out.stderr);
+}

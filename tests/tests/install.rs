@@ -1,0 +1,108 @@
+//! An installation: what it consists of, and that it needs nothing of the tree that it was built in.
+//!
+//! `make test` installs before it runs these, and names the result with `RR_RUNTIME`. With any other runtime they are skipped.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tests::{Case, Invocation, Runtime, skip};
+
+/// What the runtime was built against.
+const ENGINE: &str = env!("RR_ENGINE_DIR");
+
+/// Says hello through WASI.
+const HELLO: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 0) "\08\00\00\00\06\00\00\00hello\n")
+    (func (export "_start") (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))))"#;
+
+/// The folder beside `bin/` that belongs to the runtime under test, if that is an installed rr-runtime.
+fn installed() -> Option<PathBuf> {
+    let runtime = Runtime::under_test();
+    let prefix = runtime.path().parent()?.parent()?;
+    let home = prefix.join("lib/rr-runtime");
+    (runtime.is_ours() && home.is_dir()).then_some(home)
+}
+
+/// A runtime that finds the project's folder and the engine that it was built against empty.
+fn far_from_home(invocation: Invocation) -> Invocation {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the project").display().to_string();
+    let hide = r#"mount -t tmpfs none "$0" && mount -t tmpfs none "$1" && shift && exec "$@""#;
+    invocation.cwd("/").wrapped([
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        hide,
+        &project,
+        ENGINE,
+    ])
+}
+
+fn patchelf(what: &str, file: &Path) -> String {
+    Invocation::new("patchelf").arg(what).arg(file).ok().trim().to_owned()
+}
+
+#[test]
+fn nobody_else_can_write_to_it() {
+    let Some(home) = installed() else { skip!("RR_RUNTIME is not an installed rr-runtime") };
+    let binary = Runtime::under_test().path().to_owned();
+    let owner = rustix::process::geteuid().as_raw();
+    let mut pending = vec![home, binary];
+    while let Some(path) = pending.pop() {
+        let meta = fs::symlink_metadata(&path).expect("what is installed can be looked at");
+        assert!(!meta.is_symlink(), "{} is a symbolic link", path.display());
+        assert_eq!(meta.uid(), owner, "owner of {}", path.display());
+        assert_eq!(meta.permissions().mode() & 0o022, 0, "mode of {}", path.display());
+        if meta.is_dir() {
+            let entries = fs::read_dir(&path).expect("a folder that can be read");
+            pending.extend(entries.map(|entry| entry.expect("an entry").path()));
+        }
+    }
+}
+
+#[test]
+fn it_names_libraries_of_its_own_only() {
+    let Some(home) = installed() else { skip!("RR_RUNTIME is not an installed rr-runtime") };
+    let binary = Runtime::under_test().path().to_owned();
+    for file in [&binary, &home.join("librr_executor.so")] {
+        assert_eq!(
+            patchelf("--print-rpath", file),
+            home.join("lib").display().to_string(),
+            "{}",
+            file.display()
+        );
+    }
+    // Where the engine brings a C library, its loader comes along.
+    let loader = PathBuf::from(patchelf("--print-interpreter", &binary));
+    let brought = fs::read_dir(home.join("lib"))
+        .expect("lib/ can be read")
+        .any(|entry| entry.expect("an entry").file_name().to_string_lossy().starts_with("ld-linux"));
+    assert_eq!(loader.starts_with(home.join("lib")), brought, "{}", loader.display());
+    assert!(loader.is_file(), "{}", loader.display());
+}
+
+#[test]
+fn it_runs_without_the_tree_that_it_was_built_in() {
+    if installed().is_none() {
+        skip!("RR_RUNTIME is not an installed rr-runtime");
+    }
+    let case = Case::ours();
+    let version = far_from_home(case.cmd(["--version"])).ok();
+    assert!(version.starts_with("rr-runtime "), "{version}");
+
+    let native = case.busybox();
+    native.script("echo native");
+    assert_eq!(far_from_home(case.run(&native, &case.id())).ok(), "native\n");
+
+    // Interpreted, then compiled by the real LLVM.
+    for aot in ["off", "wait"] {
+        let wasm = case.wasm(HELLO);
+        wasm.annotation("io.roadrunner.wasm/aot", aot);
+        assert_eq!(far_from_home(case.run(&wasm, &case.id())).ok(), "hello\n", "aot: {aot}");
+    }
+}

@@ -1,0 +1,592 @@
+//! What a container's processes are given: user, capabilities, seccomp, limits, descriptors, environment,
+//! mounts, terminal. Each is read from inside (or from `/proc` of the host), under the runtime under test and
+//! under runc, and has to be the same.
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+
+use serde_json::json;
+use tests::command::eventually;
+use tests::console::{ConsoleSocket, Terminal};
+use tests::{Bundle, Case, Invocation, agree, native, proc};
+
+/// Prints what a process is, one fact a line.
+const FACTS: &str = "
+    grep -E '^(Uid|Gid|Groups|Cap...|NoNewPrivs|Seccomp|Umask):' /proc/self/status
+    tail -n +2 /proc/self/limits 2>/dev/null || sed 1d /proc/self/limits
+    echo cwd $(pwd); echo oom $(cat /proc/self/oom_score_adj); echo fds $(ls /proc/self/fd); env | sort";
+
+/// Runs the facts in a bundle that was changed by `change`.
+fn facts(change: impl Fn(&Bundle)) -> String {
+    let text = agree(|case| {
+        let bundle = case.busybox();
+        bundle.script(FACTS);
+        change(&bundle);
+        let out = case.run(&bundle, &case.id()).output().success();
+        // Pending signals are a limit of the user on the whole host.
+        out.stdout.lines().filter(|line| !line.starts_with("Max pending")).collect::<Vec<_>>().join("\n")
+    });
+    assert!(text.contains("CapEff"), "{text}");
+    text
+}
+
+fn fact(text: &str, key: &str) -> String {
+    proc::parse_status(text).remove(key).unwrap_or_else(|| panic!("no {key} in {text}"))
+}
+
+#[test]
+fn roots_capabilities_are_the_specs() {
+    let text = facts(|_| {});
+    assert_eq!(fact(&text, "CapEff"), "0000000020000420");
+    assert_eq!(fact(&text, "CapBnd"), "0000000020000420");
+    assert_eq!(fact(&text, "CapInh"), "0000000000000000");
+    assert_eq!(fact(&text, "NoNewPrivs"), "1");
+}
+
+#[test]
+fn without_capabilities_in_the_spec_there_are_none() {
+    let text = facts(|bundle| {
+        bundle.edit(|config| {
+            drop(config["process"].as_object_mut().expect("an object").remove("capabilities"))
+        });
+    });
+    for set in ["CapEff", "CapPrm", "CapInh", "CapAmb"] {
+        assert_eq!(fact(&text, set), "0000000000000000", "{set}");
+    }
+}
+
+#[test]
+fn empty_sets_are_empty() {
+    let text = facts(|bundle| {
+        bundle.edit(|config| config["process"]["capabilities"] = json!({}));
+    });
+    assert_eq!(fact(&text, "CapBnd"), "0000000000000000");
+}
+
+#[test]
+fn another_user_has_its_groups_and_no_effective_capabilities() {
+    let text = facts(|bundle| {
+        bundle.edit(|config| {
+            config["process"]["user"] = json!({ "uid": 1000, "gid": 1001, "additionalGids": [20, 7, 44] });
+        });
+    });
+    assert_eq!(fact(&text, "Uid"), "1000 1000 1000 1000");
+    assert_eq!(fact(&text, "Gid"), "1001 1001 1001 1001");
+    assert_eq!(fact(&text, "Groups"), "7 20 44");
+    assert_eq!(fact(&text, "CapEff"), "0000000000000000");
+}
+
+#[test]
+fn ambient_capabilities_reach_another_user() {
+    let text = facts(|bundle| {
+        bundle.edit(|config| {
+            config["process"]["user"] = json!({ "uid": 1000, "gid": 1000 });
+            let set = json!(["CAP_NET_BIND_SERVICE"]);
+            config["process"]["capabilities"] = json!({
+                "bounding": set, "permitted": set, "effective": set, "inheritable": set, "ambient": set,
+            });
+        });
+    });
+    assert_eq!(fact(&text, "CapEff"), "0000000000000400");
+    assert_eq!(fact(&text, "CapAmb"), "0000000000000400");
+}
+
+#[test]
+fn groups_of_the_caller_do_not_leak() {
+    if tests::runtime::program("setpriv").is_none() {
+        tests::skip!("setpriv (util-linux) is not installed");
+    }
+    let groups = agree(|case| {
+        let bundle = case.busybox();
+        bundle.script("grep ^Groups: /proc/self/status");
+        case.run(&bundle, &case.id()).wrapped(["setpriv", "--groups", "4,24,27"]).ok()
+    });
+    assert_eq!(groups.trim(), "Groups:");
+}
+
+#[test]
+fn the_umask_is_the_specs() {
+    assert_eq!(fact(&facts(|_| {}), "Umask"), "0022");
+    let text = facts(|bundle| {
+        bundle.edit(|config| config["process"]["user"]["umask"] = json!(0o27));
+    });
+    assert_eq!(fact(&text, "Umask"), "0027");
+}
+
+#[test]
+fn new_privileges_are_the_specs() {
+    let text = facts(|bundle| {
+        bundle.edit(|config| config["process"]["noNewPrivileges"] = json!(false));
+    });
+    assert_eq!(fact(&text, "NoNewPrivs"), "0");
+}
+
+/// Allows all but creating directories.
+fn no_mkdir(bundle: &Bundle) {
+    bundle.edit(|config| {
+        config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "architectures": ["SCMP_ARCH_X86_64"],
+            "syscalls": [{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95 }],
+        });
+    });
+}
+
+#[test]
+fn seccomp_holds_with_and_without_new_privileges() {
+    for no_new_privileges in [true, false] {
+        let seen = agree(|case| {
+            let bundle = case.busybox();
+            bundle.script("grep ^Seccomp: /proc/self/status; mkdir /tmp/x 2>&1");
+            no_mkdir(&bundle);
+            bundle.edit(|config| {
+                config["process"]["noNewPrivileges"] = json!(no_new_privileges);
+                // A filter without no_new_privs takes CAP_SYS_ADMIN, which the runtime has.
+            });
+            let out = case.run(&bundle, &case.id()).output();
+            (out.code, out.stdout)
+        });
+        assert_eq!(seen.0, 1, "{seen:?}");
+        assert!(seen.1.starts_with("Seccomp:\t2"), "{seen:?}");
+        assert!(seen.1.contains("not supported"), "EOPNOTSUPP was asked for: {seen:?}");
+    }
+}
+
+#[test]
+fn resource_limits_are_the_specs() {
+    let text = facts(|bundle| {
+        bundle.edit(|config| {
+            config["process"]["rlimits"] = json!([
+                { "type": "RLIMIT_NOFILE", "soft": 100, "hard": 200 },
+                { "type": "RLIMIT_CORE", "soft": 0, "hard": 0 },
+                { "type": "RLIMIT_NPROC", "soft": 300, "hard": 400 },
+                { "type": "RLIMIT_AS", "soft": 1_073_741_824, "hard": 1_073_741_824 },
+            ]);
+        });
+    });
+    let limits = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(limits.contains("Max open files 100 200 files"), "{text}");
+    assert!(limits.contains("Max core file size 0 0 bytes"), "{text}");
+    assert!(limits.contains("Max processes 300 400 processes"), "{text}");
+}
+
+#[test]
+fn the_oom_score_is_the_specs() {
+    let text = facts(|bundle| {
+        bundle.edit(|config| config["process"]["oomScoreAdj"] = json!(321));
+    });
+    assert!(text.contains("oom 321"), "{text}");
+}
+
+#[test]
+fn the_environment_is_the_specs_and_a_home() {
+    let text = facts(|bundle| {
+        bundle.env("A=1").env("B=with = and spaces").env("A=2").env("EMPTY=");
+        bundle.file("/etc/passwd", "root:x:0:0:root:/roots-home:/bin/sh\n");
+    });
+    assert!(text.contains("A=2") && text.contains("B=with = and spaces"), "{text}");
+    assert!(text.contains("HOME=/roots-home"), "{text}");
+    assert!(!text.contains("RR_TEST_CASE"), "the caller's environment leaked: {text}");
+}
+
+#[test]
+fn a_missing_working_directory_is_made() {
+    let text = facts(|bundle| {
+        bundle.edit(|config| config["process"]["cwd"] = json!("/made/for/this"));
+    });
+    assert!(text.contains("cwd /made/for/this"), "{text}");
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.script("pwd; stat -c '%u %a' .").edit(|config| {
+            config["process"]["cwd"] = json!("/made");
+            config["process"]["user"] = json!({ "uid": 1000, "gid": 1000 });
+        });
+        let out = case.run(&bundle, &case.id()).output();
+        (out.code, out.stdout)
+    });
+    assert_eq!(seen.0, 0, "{seen:?}");
+}
+
+#[test]
+fn a_relative_working_directory_is_refused() {
+    let code = agree(|case| {
+        let bundle = case.busybox();
+        bundle.edit(|config| config["process"]["cwd"] = json!("tmp"));
+        case.run(&bundle, &case.id()).output().code
+    });
+    assert_eq!(code, 1);
+}
+
+/// Opens descriptors from 3 on before it runs the runtime.
+fn with_descriptors(invocation: Invocation, count: u32) -> Invocation {
+    let opens: Vec<_> = (3..3 + count).map(|fd| format!("{fd}</etc/hostname")).collect();
+    invocation.wrapped(["sh", "-c", &format!("exec {}; exec \"$@\"", opens.join(" ")), "sh"])
+}
+
+#[test]
+fn descriptors_of_the_caller_do_not_leak() {
+    let fds = agree(|case| {
+        let bundle = case.busybox();
+        bundle.args(["/bin/ls", "/proc/self/fd"]);
+        with_descriptors(case.run(&bundle, &case.id()), 5).ok()
+    });
+    // 3 is the folder that `ls` reads.
+    assert_eq!(fds, "0\n1\n2\n3\n");
+}
+
+#[test]
+fn descriptors_are_preserved_when_asked() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.script("ls /proc/1/fd; cat <&4");
+        let run = case.cmd(["run", "--preserve-fds", "2", "--bundle"]).arg(bundle.dir()).arg(case.id());
+        with_descriptors(run, 4).ok()
+    });
+    let host = fs::read_to_string("/etc/hostname").expect("a host name");
+    assert_eq!(seen, format!("0\n1\n2\n3\n4\n{host}"));
+}
+
+#[test]
+fn too_few_descriptors_to_preserve_are_an_error() {
+    let code = agree(|case| {
+        let bundle = case.busybox();
+        let run = case.cmd(["run", "--preserve-fds", "100", "--bundle"]).arg(bundle.dir()).arg(case.id());
+        with_descriptors(run, 1).output().code
+    });
+    assert_eq!(code, 1);
+}
+
+#[test]
+fn listening_sockets_are_passed_on() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.script("echo $LISTEN_FDS $LISTEN_PID; cat <&3");
+        // The protocol of systemd: the variables hold for the process of that pid only.
+        let exec = "exec 3</etc/hostname; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"";
+        case.run(&bundle, &case.id()).wrapped(["sh", "-c", exec, "sh"]).ok()
+    });
+    let host = fs::read_to_string("/etc/hostname").expect("a host name");
+    assert_eq!(seen, format!("1 1\n{host}"));
+}
+
+/// Tells systemd that the service is ready.
+const NOTIFY: &str = r#"
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+int main(void) {
+    struct sockaddr_un to = { .sun_family = AF_UNIX };
+    char *path = getenv("NOTIFY_SOCKET");
+    if (!path) return 2;
+    puts(path);
+    fflush(stdout);
+    strncpy(to.sun_path, path, sizeof to.sun_path - 1);
+    int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+    if (sendto(fd, "READY=1", 7, 0, (void *)&to, sizeof to) != 7) return 3;
+    sleep(2);
+    return 0;
+}
+"#;
+
+#[test]
+fn a_notify_socket_is_relayed() {
+    let seen = agree(|case| {
+        let path = case.dir().join("notify.sock");
+        let socket = UnixDatagram::bind(&path).expect("a socket");
+        socket.set_read_timeout(Some(std::time::Duration::from_secs(10))).expect("setsockopt");
+        let bundle = case.busybox();
+        if !native::compile(NOTIFY, &bundle.rootfs().join("bin/notify")) {
+            return None;
+        }
+        bundle.args(["/bin/notify"]);
+        let run = case.run(&bundle, &case.id()).env("NOTIFY_SOCKET", &path).spawn();
+        let mut message = [0; 512];
+        let n = socket.recv(&mut message).expect("a message comes through");
+        let out = run.wait();
+        Some((out.code, out.stdout, String::from_utf8_lossy(&message[..n]).into_owned()))
+    });
+    let Some((code, path, message)) = seen else { return };
+    assert_eq!((code, path.as_str()), (0, "/run/notify/notify.sock\n"));
+    assert!(message.contains("READY=1"), "{message}");
+}
+
+#[test]
+fn mounts_are_the_specs() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        let (plain, read_only) = (case.folder(), case.folder());
+        fs::write(plain.join("f"), "x").expect("write");
+        bundle.bind(&plain, "/plain", &["rw"]).bind(&read_only, "/read only", &["ro", "nosuid"]);
+        bundle.bind(&plain.join("f"), "/file", &["ro"]);
+        bundle.mount(json!({
+            "type": "tmpfs", "source": "tmpfs", "destination": "/deep/er",
+            "options": ["size=64k", "mode=1770", "noexec"],
+        }));
+        // Mount point, file system, options, and those of the super block that the spec sets.
+        bundle.script(
+            "while read -r id parent dev root at opts rest; do
+                 echo \"$at $opts ${rest##*- }\" | sed 's, /dev/[^ ]*,,; s,inode64,,; /sysfs/s/ r[ow]$//'
+             done </proc/self/mountinfo",
+        );
+        let text = case.run(&bundle, &case.id()).ok();
+        text.replace(case.dir().to_str().expect("UTF-8"), "CASE")
+            .lines()
+            .filter(|line| !line.starts_with("/sys/fs/cgroup"))
+            // runc 1.1 drops nosuid, nodev and noexec when it makes a path read-only; to keep them is right.
+            .map(|line| line.replace(" ro,nosuid,nodev,noexec,relatime proc", " ro,relatime proc"))
+            .collect::<Vec<_>>()
+    });
+    assert!(seen.iter().any(|line| line.starts_with("/read\\040only ro,nosuid")), "{seen:#?}");
+}
+
+#[test]
+fn cgroups_are_mounted_as_under_runc() {
+    agree(|case| {
+        let bundle = case.busybox();
+        bundle.args(["/bin/ls", "/sys/fs/cgroup", "/sys/fs/cgroup/memory"]);
+        case.run(&bundle, &case.id()).ok()
+    });
+}
+
+#[test]
+fn devices_are_the_default_ones() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.script("ls -l /dev | sed 1d | tr -s ' ' | cut -d' ' -f1,3-6,10-; stat -c '%t %T' /dev/null");
+        case.run(&bundle, &case.id()).ok()
+    });
+    assert!(seen.contains("1 3\n"), "{seen}");
+}
+
+#[test]
+fn devices_of_the_spec_are_made_and_others_denied() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.edit(|config| {
+            config["linux"]["devices"] = json!([
+                { "path": "/dev/mine", "type": "c", "major": 1, "minor": 5, "fileMode": 0o640, "uid": 3, "gid": 4 },
+            ]);
+            config["linux"]["resources"]["devices"] = json!([
+                { "allow": false, "access": "rwm" },
+                { "allow": true, "type": "c", "major": 1, "minor": 5, "access": "r" },
+            ]);
+        });
+        bundle.script(
+            "stat -c '%t %T %u %g %a' /dev/mine; head -c 2 /dev/mine | wc -c; echo x 2>&1 >/dev/mine",
+        );
+        let out = case.run(&bundle, &case.id()).output();
+        (out.code, out.stdout)
+    });
+    assert!(seen.1.starts_with("1 5 3 4 640\n"), "{seen:?}");
+}
+
+#[test]
+fn masked_and_read_only_paths_hold() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.file("/secret/file", "s").file("/hidden", "h").file("/fixed/file", "f");
+        bundle.edit(|config| {
+            for path in ["/secret", "/hidden", "/nosuch"] {
+                config["linux"]["maskedPaths"].as_array_mut().expect("a list").push(json!(path));
+            }
+            config["linux"]["readonlyPaths"].as_array_mut().expect("a list").push(json!("/fixed"));
+        });
+        bundle.script(
+            "ls /secret; wc -c </hidden; (: >/fixed/file) 2>&1; wc -c </proc/timer_list
+             (: >/proc/sysrq-trigger) 2>&1; (: >/proc/sys/kernel/domainname) 2>&1",
+        );
+        case.run(&bundle, &case.id()).output().stdout
+    });
+    assert!(seen.contains("Read-only file system"), "{seen}");
+}
+
+#[test]
+fn a_read_only_root_is_read_only() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.edit(|config| config["root"]["readonly"] = json!(true));
+        bundle.script("touch /x 2>&1; touch /dev/shm/y && echo shm");
+        case.run(&bundle, &case.id()).output().stdout
+    });
+    assert!(seen.contains("Read-only file system") && seen.ends_with("shm\n"), "{seen}");
+}
+
+#[test]
+fn a_mount_point_that_is_a_symlink_stays_in_the_rootfs() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        let (source, outside) = (case.folder(), case.folder());
+        fs::write(source.join("mark"), "").expect("write");
+        std::os::unix::fs::symlink(&outside, bundle.rootfs().join("link")).expect("symlink");
+        bundle.bind(&source, "/link/below", &["rw"]).script("ls /link/below");
+        let out = case.run(&bundle, &case.id()).output();
+        let escaped = fs::read_dir(&outside).expect("a folder").count();
+        (out.code, out.stdout, escaped)
+    });
+    assert_eq!(seen, (0, "mark\n".to_owned(), 0));
+}
+
+#[test]
+fn host_name_and_sysctl_are_the_containers_own() {
+    let before = fs::read_to_string("/proc/sys/kernel/hostname").expect("a host name");
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.edit(|config| {
+            config["hostname"] = json!("inside");
+            config["linux"]["sysctl"] = json!({ "net.ipv4.ip_unprivileged_port_start": "77" });
+        });
+        bundle.script("hostname; cat /proc/sys/net/ipv4/ip_unprivileged_port_start");
+        case.run(&bundle, &case.id()).ok()
+    });
+    assert_eq!(seen, "inside\n77\n");
+    assert_eq!(fs::read_to_string("/proc/sys/kernel/hostname").expect("a host name"), before);
+}
+
+/// Root in the container is 100000 outside.
+fn user_namespace(bundle: &Bundle) {
+    bundle.edit(|config| {
+        config["linux"]["namespaces"].as_array_mut().expect("a list").push(json!({ "type": "user" }));
+        let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
+        config["linux"]["uidMappings"] = map.clone();
+        config["linux"]["gidMappings"] = map;
+    });
+}
+
+#[test]
+fn a_user_namespace_maps_ids() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        user_namespace(&bundle);
+        bundle.script("id -u; tr -s ' ' </proc/self/uid_map; exec sleep 600");
+        let id = case.id();
+        let pid = case.start(&bundle, &id);
+        let outside = proc::status(pid).remove("Uid");
+        let inside =
+            case.cmd(["exec", &id, "/bin/sh", "-c", "id -u; id -g; tr -s ' ' </proc/self/uid_map"]).ok();
+        case.force_delete(&id);
+        (outside, inside)
+    });
+    assert_eq!(seen.0.as_deref(), Some("100000 100000 100000 100000"));
+    assert!(seen.1.starts_with("0\n0\n"), "{seen:?}");
+}
+
+#[test]
+fn the_runtimes_binary_is_not_init() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.args(["/bin/sleep", "600"]);
+        let id = case.id();
+        let pid = case.start(&bundle, &id);
+        eventually("init has become the program", || proc::cmdline(pid) == ["/bin/sleep", "600"]);
+        let exe = fs::read_link(format!("/proc/{pid}/exe")).expect("a link");
+        let maps = proc::mapped_files(pid);
+        assert!(!maps.iter().any(|file| file.contains("wasmedge") || file.contains("LLVM")), "{maps:#?}");
+        let fds = proc::descriptors(pid);
+        case.force_delete(&id);
+        (exe.ends_with("bin/busybox"), fds.keys().copied().collect::<Vec<_>>())
+    });
+    assert_eq!(seen, (true, vec![0, 1, 2]));
+}
+
+#[test]
+fn a_created_init_shows_no_writable_way_to_the_runtime() {
+    let case = Case::ours();
+    let bundle = case.busybox();
+    let id = case.id();
+    let pid = case.create(&bundle, &id);
+    // Opened for writing through /proc the file is busy, on a read-only mount, or not the installed one.
+    let exe = format!("/proc/{pid}/exe");
+    let opened = fs::OpenOptions::new().write(true).open(&exe);
+    assert!(opened.is_err(), "{exe} can be opened for writing");
+    case.force_delete(&id);
+}
+
+#[test]
+fn the_console_socket_gets_the_terminal() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.edit(|config| {
+            config["process"]["terminal"] = json!(true);
+            config["process"]["consoleSize"] = json!({ "height": 31, "width": 97 });
+        });
+        bundle.script(
+            "tty; test -t 0 && test -t 1 && test -t 2 && echo terminal; stty size; read x; echo got $x",
+        );
+        let socket = ConsoleSocket::bind(case.dir());
+        let id = case.id();
+        let pid_file = case.dir().join("pid");
+        case.cmd(["create", "--console-socket"])
+            .arg(socket.path())
+            .arg("--pid-file")
+            .arg(&pid_file)
+            .arg("--bundle")
+            .arg(bundle.dir())
+            .arg(&id)
+            .ok();
+        let mut terminal = socket.receive();
+        case.cmd(["start", &id]).ok();
+        terminal.expect("31 97");
+        terminal.send("typed\n");
+        terminal.expect("got typed");
+        let pid = fs::read_to_string(pid_file).expect("a pid").parse().expect("a number");
+        let status = case.exit_status(pid);
+        case.await_stopped(&id);
+        case.delete(&id);
+        (status, terminal.seen())
+    });
+    assert_eq!(seen.0, 0);
+    assert!(seen.1.contains("31 97"), "{seen:?}");
+}
+
+#[test]
+fn run_in_the_foreground_passes_its_terminal_through() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.edit(|config| config["process"]["terminal"] = json!(true));
+        bundle.script(
+            "test -t 0 && test -t 1 && echo terminal
+             until stty size 2>/dev/null | grep 77; do sleep 0.02; done
+             read x; echo got $x; exit 9",
+        );
+        let (mut terminal, slave) = Terminal::pair();
+        terminal.resize(24, 77);
+        let run = case.run(&bundle, &case.id()).terminal(slave).spawn();
+        terminal.expect("24 77");
+        terminal.send("typed\r");
+        terminal.expect("got typed");
+        (run.wait().code, terminal.seen())
+    });
+    assert_eq!(seen.0, 9);
+    assert!(seen.1.contains("terminal"), "{seen:?}");
+}
+
+#[test]
+fn a_terminal_needs_a_console_socket_when_detached() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.edit(|config| config["process"]["terminal"] = json!(true));
+        let none = case.cmd(["create", "--bundle"]).arg(bundle.dir()).arg(case.id()).output();
+        let dead = case
+            .cmd(["create", "--console-socket", "/nonexistent/socket", "--bundle"])
+            .arg(bundle.dir())
+            .arg(case.id())
+            .output();
+        bundle.edit(|config| config["process"]["terminal"] = json!(false));
+        let socket = ConsoleSocket::bind(case.dir());
+        let unneeded = case
+            .cmd(["create", "--console-socket"])
+            .arg(socket.path())
+            .arg("--bundle")
+            .arg(bundle.dir())
+            .arg(case.id())
+            .output();
+        drop(socket);
+        case.nothing_left();
+        (none.code, dead.code, unneeded.code)
+    });
+    assert_eq!(seen, (1, 1, 1));
+}

@@ -1,0 +1,334 @@
+//! A function's limits, and the code compiled for it ahead of time.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::json;
+use tests::command::eventually;
+use tests::guest::{self, HELLO, LOOP, READ};
+use tests::{Bundle, Case, Invocation, Output, tool, wasm_case};
+
+const TIMEOUT: &str = "io.roadrunner.wasm/timeout";
+const FUEL: &str = "io.roadrunner.wasm/fuel";
+const MAX_MEMORY: &str = "io.roadrunner.wasm/max-memory";
+const AOT: &str = "io.roadrunner.wasm/aot";
+
+/// What it must say of a limit that was hit: one line, with the value.
+#[track_caller]
+fn hit(out: &Output, value: &str) {
+    assert_eq!(out.code, 124, "{}", out.stderr);
+    assert_eq!(out.error_lines().len(), 1, "{}", out.stderr);
+    assert!(out.stderr.contains(value), "{value} is not named in: {}", out.stderr);
+}
+
+#[test]
+fn out_of_time_in_a_loop_and_in_a_read() {
+    let case = wasm_case!();
+    for module in [LOOP, READ] {
+        let bundle = case.wasm(module);
+        bundle.annotation(TIMEOUT, "300ms");
+        let mut run = case.run(&bundle, &case.id()).stdin_pipe().spawn();
+        let input = run.input();
+        run.expect_stdout("ready");
+        let out = run.wait();
+        drop(input);
+        hit(&out, "300");
+        assert!(out.elapsed < Duration::from_secs(5), "{:?}", out.elapsed);
+    }
+}
+
+#[test]
+fn time_counts_from_start() {
+    let case = wasm_case!();
+    let bundle = case.wasm(HELLO);
+    bundle.annotation(TIMEOUT, "300ms");
+    let id = case.id();
+    let pid = case.create(&bundle, &id);
+    std::thread::sleep(Duration::from_millis(600));
+    case.cmd(["start", &id]).ok();
+    assert_eq!(case.exit_status(pid), 0);
+    case.await_stopped(&id);
+    case.delete(&id);
+}
+
+#[test]
+fn out_of_fuel() {
+    let case = wasm_case!();
+    for aot in ["off", "wait"] {
+        let bundle = case.wasm(LOOP);
+        bundle.annotation(FUEL, "123456").annotation(AOT, aot);
+        hit(&Cache::new(&case).run(&bundle), "123456");
+    }
+    let bundle = case.wasm(HELLO);
+    bundle.annotation(FUEL, "100000");
+    let _ = case.run(&bundle, &case.id()).output().success();
+}
+
+#[test]
+fn memory_stops_growing_at_the_lower_limit() {
+    let case = wasm_case!();
+    let bundle = tool!(case, ["grow"]);
+    bundle.annotation(MAX_MEMORY, "16Mi");
+    let pages: u64 = case.run(&bundle, &case.id()).ok().trim().parse().expect("a number");
+    assert_eq!(pages, 256);
+    // The cgroup's limit, when it is lower.
+    bundle.edit(|config| config["linux"]["resources"]["memory"] = json!({ "limit": 8 << 20 }));
+    let pages: u64 = case.run(&bundle, &case.id()).ok().trim().parse().expect("a number");
+    assert!(pages <= 128, "{pages} pages under a cgroup of 8 MiB");
+    bundle.args(["/module.wasm", "allocate", "0x4000000"]);
+    let out = case.run(&bundle, &case.id()).output();
+    assert_ne!(out.code, 0, "{}", out.stdout);
+}
+
+#[test]
+fn a_module_that_wants_less_than_its_limit_gets_it() {
+    let case = wasm_case!();
+    let bundle = case.wasm(
+        r#"(module (memory (export "memory") 16)
+            (func (export "_start") (i32.store8 (i32.const 1048575) (i32.const 1))))"#,
+    );
+    bundle.annotation(MAX_MEMORY, "1Mi");
+    let _ = case.run(&bundle, &case.id()).output().success();
+    bundle.annotation(MAX_MEMORY, "960Ki");
+    let out = case.run(&bundle, &case.id()).output();
+    assert_ne!(out.code, 0);
+    assert_eq!(out.error_lines().len(), 1, "{}", out.stderr);
+}
+
+#[test]
+fn the_cgroup_ends_what_goes_beyond_it() {
+    let case = wasm_case!();
+    // Touches its pages one by one; the limit of the cgroup is for all of the process, not for linear memory.
+    let bundle = tool!(case, ["allocate", "0x3000000"]);
+    bundle.edit(|config| config["linux"]["resources"]["memory"] = json!({ "limit": 64 << 20 }));
+    assert_eq!(case.run(&bundle, &case.id()).ok(), "allocated\n");
+    bundle.args(["/module.wasm", "allocate", "0x8000000"]);
+    let out = case.run(&bundle, &case.id()).output();
+    assert_ne!(out.code, 0);
+}
+
+/// A cache of the case's own, which the administrator's file names.
+struct Cache<'a> {
+    case: &'a Case,
+}
+
+impl<'a> Cache<'a> {
+    fn new(case: &'a Case) -> Self {
+        let cache = Self { case };
+        let text = format!("[cache]\ndirectory = \"{}\"\n", cache.folder().display());
+        fs::write(cache.config(), text).expect("write");
+        cache
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.case.dir().join("cache")
+    }
+
+    fn config(&self) -> PathBuf {
+        self.case.dir().join("config.toml")
+    }
+
+    /// `VERB --bundle B ID` with this cache.
+    fn cmd(&self, verb: &str, bundle: &Bundle, id: &str) -> Invocation {
+        let cmd = self.case.mark(self.case.runtime().command()).arg("--root").arg(self.case.root());
+        cmd.arg("--config").arg(self.config()).args([verb, "--bundle"]).arg(bundle.dir()).arg(id)
+    }
+
+    fn run(&self, bundle: &Bundle) -> Output {
+        self.cmd("run", bundle, &self.case.id()).output()
+    }
+
+    /// Files of the cache that hold code.
+    fn entries(&self) -> Vec<PathBuf> {
+        let mut all = Vec::new();
+        walk(&self.folder(), &mut all);
+        all.sort();
+        all
+    }
+}
+
+fn walk(dir: &Path, all: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            walk(&entry.path(), all);
+        } else if entry.path().extension().is_some_and(|kind| kind == "aot") {
+            all.push(entry.path());
+        }
+    }
+}
+
+/// A module that nobody has compiled before: its digest is the case's own.
+fn fresh(case: &Case, body: &str) -> Bundle {
+    let module = format!(
+        r#"(module
+          (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+          (memory (export "memory") 1)
+          (data (i32.const 1024) "{}{:?}")
+          (func $fib (param i32) (result i32)
+            (if (result i32) (i32.lt_s (local.get 0) (i32.const 2)) (then (local.get 0))
+              (else (i32.add (call $fib (i32.sub (local.get 0) (i32.const 1)))
+                             (call $fib (i32.sub (local.get 0) (i32.const 2)))))))
+          (func (export "_start") {body}))"#,
+        case.name(),
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos(),
+    );
+    case.wasm(&module)
+}
+
+/// fib(24) = 46368 = 0xb520: the lowest byte is the exit code.
+const FIB: &str = "(call $proc_exit (i32.and (call $fib (i32.const 24)) (i32.const 0xff)))";
+
+#[test]
+fn off_makes_no_code_and_wait_makes_it_first() {
+    let case = wasm_case!();
+    let cache = Cache::new(&case);
+    let bundle = fresh(&case, FIB);
+    let _ = cache.run(&bundle).exits(0x20);
+    assert_eq!(cache.entries(), Vec::<PathBuf>::new(), "`off` made an entry");
+    bundle.annotation(AOT, "wait");
+    let out = cache.run(&bundle).exits(0x20);
+    assert_eq!(out.stderr, "");
+    let made = cache.entries();
+    assert_eq!(made.len(), 1, "{made:?}");
+    let content = fs::read(&made[0]).expect("an entry");
+    let out = cache.run(&bundle).exits(0x20);
+    assert_eq!(out.stderr, "");
+    assert!(fs::read(&made[0]).expect("an entry") == content, "a good entry was replaced");
+    // Code that counts instructions is another entry.
+    bundle.annotation(FUEL, "100000000");
+    let _ = cache.run(&bundle).exits(0x20);
+    assert_eq!(cache.entries().len(), 2);
+}
+
+#[test]
+fn damaged_and_foreign_code_is_replaced_with_a_warning() {
+    let case = wasm_case!();
+    let cache = Cache::new(&case);
+    let bundle = fresh(&case, FIB);
+    bundle.annotation(AOT, "wait");
+    let _ = cache.run(&bundle).exits(0x20);
+    let made = cache.entries();
+    let [entry] = &made[..] else { panic!("one entry: {made:?}") };
+    let content = fs::read(entry).expect("an entry");
+    let other = fresh(&case, "(call $proc_exit (i32.const 99))");
+    other.annotation(AOT, "wait");
+    let _ = cache.run(&other).exits(99);
+    let foreign = cache.entries().into_iter().find(|path| path != entry).expect("a second entry");
+    let foreign = fs::read(foreign).expect("read");
+    let mut flipped = content.clone();
+    let at = flipped.len() / 2;
+    flipped[at] ^= 0x40;
+    let mut head = content.clone();
+    head[0] ^= 0xff;
+    let damages: [(&str, &[u8]); 6] = [
+        ("empty", b""),
+        ("cut off", &content[..content.len() / 2]),
+        ("a bit flipped in the middle", &flipped),
+        ("another head", &head),
+        ("another module's entry", &foreign),
+        (
+            "rubbish",
+            b"rubbish rubbish rubbish rubbish rubbish rubbish rubbish rubbish rubbish rubbish rubbish",
+        ),
+    ];
+    for (what, damage) in damages {
+        fs::write(entry, damage).expect("write");
+        let out = cache.run(&bundle);
+        assert_eq!(out.code, 0x20, "{what}: {}", out.stderr);
+        assert!(out.stderr.contains("level=warning"), "{what}: no warning: {}", out.stderr);
+        assert!(fs::read(entry).is_ok_and(|now| now != damage), "{what}: not replaced");
+        let out = cache.run(&bundle).exits(0x20);
+        assert_eq!(out.stderr, "", "{what}: it still warns after it was replaced");
+    }
+}
+
+#[test]
+fn code_is_made_in_the_background_after_the_first_run() {
+    let case = wasm_case!();
+    let cache = Cache::new(&case);
+    let bundle = fresh(&case, FIB);
+    bundle.annotation(AOT, "cache");
+    let out = cache.cmd("run", &bundle, &case.id()).piped().output().exits(0x20);
+    assert!(out.closed, "the compiler holds the container's pipes");
+    assert_eq!(out.stderr, "");
+    eventually("an entry was made in the background", || cache.entries().len() == 1);
+    let _ = cache.run(&bundle).exits(0x20);
+}
+
+#[test]
+fn the_cache_can_be_filled_listed_and_emptied() {
+    let case = wasm_case!();
+    let cache = Cache::new(&case);
+    let bundle = fresh(&case, FIB);
+    let cmd =
+        |args: &[&str]| case.mark(case.runtime().command()).arg("--config").arg(cache.config()).args(args);
+    let (module, copy) = (bundle.rootfs().join("module.wasm"), case.dir().join("copy.wasm"));
+    cmd(&["compile", "--output"]).arg(&copy).arg(&module).ok();
+    let (module, copy) = (fs::read(module).expect("readable"), fs::read(copy).expect("written"));
+    assert!(copy.starts_with(b"\0asm") && copy.len() > module.len(), "the code comes beside the module");
+    let made = cache.entries();
+    assert_eq!(made.len(), 1, "{made:?}");
+    assert_eq!(cmd(&["cache", "ls"]).ok().lines().count(), 2, "a header and one entry");
+    // It is the one that a run takes.
+    bundle.annotation(AOT, "wait");
+    let _ = cache.run(&bundle).exits(0x20);
+    assert_eq!(cache.entries(), made);
+    cmd(&["cache", "prune"]).ok();
+    assert_eq!(cache.entries(), made);
+    cmd(&["cache", "prune", "--keep", "0"]).ok();
+    assert_eq!(cache.entries(), Vec::<PathBuf>::new());
+    let out = cmd(&["compile"]).arg(bundle.config_file()).output().exits(1);
+    assert!(out.error_lines().len() == 1 && out.stderr.contains("config.json"), "{}", out.stderr);
+}
+
+#[test]
+fn a_cache_that_others_can_write_is_not_believed() {
+    let case = wasm_case!();
+    let cache = Cache::new(&case);
+    fs::create_dir(cache.folder()).expect("mkdir");
+    fs::set_permissions(cache.folder(), fs::Permissions::from_mode(0o777)).expect("chmod");
+    let bundle = fresh(&case, FIB);
+    bundle.annotation(AOT, "wait");
+    let out = cache.run(&bundle);
+    // To refuse and to interpret with a warning are both safe; to use what lies there is not.
+    assert!(out.code == 1 || out.stderr.contains("level=warning"), "{} {}", out.code, out.stderr);
+    assert_eq!(cache.entries(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn limits_and_signals_hold_in_compiled_code() {
+    let case = wasm_case!();
+    let cache = Cache::new(&case);
+    let bundle = fresh(&case, "(loop $again (br $again))");
+    bundle.annotation(AOT, "wait").annotation(TIMEOUT, "300ms");
+    hit(&cache.run(&bundle), "300");
+    bundle.edit(|config| drop(config["annotations"].as_object_mut().expect("an object").remove(TIMEOUT)));
+    let id = case.id();
+    let run = cache.cmd("run", &bundle, &id).spawn();
+    eventually("it runs", || {
+        let state = case.cmd(["state", &id]).output();
+        state.code == 0 && state.stdout.contains("running")
+    });
+    std::thread::sleep(Duration::from_millis(100));
+    case.cmd(["kill", &id, "TERM"]).ok();
+    let _ = run.wait().exits(143);
+}
+
+#[test]
+fn a_module_that_cannot_be_compiled_is_refused_not_compiled() {
+    let case = wasm_case!();
+    let bundle = case.wasm_bytes(b"\0asm\x01\0\0\0\xff\xff\xff\xff");
+    bundle.annotation(AOT, "wait");
+    let out = case.cmd(["create", "--bundle"]).arg(bundle.dir()).arg(case.id()).output().exits(1);
+    assert!(out.stderr.contains("/module.wasm"), "{}", out.stderr);
+}
+
+#[test]
+fn all_limits_at_once() {
+    let case = wasm_case!();
+    let bundle = case.wasm(&guest::exit(3));
+    bundle.annotation(TIMEOUT, "1h").annotation(FUEL, "18446744073709551615").annotation(MAX_MEMORY, "4Gi");
+    let _ = case.run(&bundle, &case.id()).output().exits(3);
+}
