@@ -13,7 +13,7 @@ use crate::id::ContainerId;
 use crate::notify::Notify;
 use crate::signals::Inherited;
 use crate::start::{release, wait_until_ready};
-use crate::state::Store;
+use crate::state::{State, Store};
 use crate::terminal::{Caller, Relay};
 
 /// What `run` is told besides what `create` is.
@@ -46,11 +46,28 @@ pub fn run(store: &Store, id: &ContainerId, create: &CreateOptions, options: Run
     // Before the program runs: what it writes first has to find the terminal as it will be.
     let relay = created.master.take().map(take_over).transpose();
     let (created, notify) = started(store, created)?;
-    let waited = relay.and_then(|relay| wait(&created, relay, notify, &blocked));
+    let Created { claim, state, .. } = created;
+    // Others may act on the container while it runs.
+    drop(claim);
+    let waited = relay.and_then(|relay| wait(&state, relay, notify, &blocked));
     if waited.is_ok() && options.keep {
         return waited;
     }
-    end_and_clear(store, created.claim, &created.state).and(waited)
+    clear(store, id, &state).and(waited)
+}
+
+/// Removes what is left of the container that ran as `ran`: nothing, where another command has deleted it meanwhile.
+fn clear(store: &Store, id: &ContainerId, ran: &State) -> Result<()> {
+    let claim = match store.lock(id) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    let state = claim.load()?;
+    // By now the id may be another container's.
+    if state.init != ran.init {
+        return Ok(());
+    }
+    end_and_clear(store, claim, &state)
 }
 
 fn started(store: &Store, mut created: Created) -> Result<(Created, Option<Notify>)> {
@@ -68,9 +85,8 @@ fn take_over(master: OwnedFd) -> Result<Relay> {
     Relay::new(master, Caller::take_over()?)
 }
 
-fn wait(created: &Created, relay: Option<Relay>, notify: Option<Notify>, blocked: &SigSet) -> Result<i32> {
-    let init = created
-        .state
+fn wait(state: &State, relay: Option<Relay>, notify: Option<Notify>, blocked: &SigSet) -> Result<i32> {
+    let init = state
         .init
         .ok_or_else(|| Error::new(ErrorKind::Container, "a started container has no init"))?;
     Foreground::new(init.pid, blocked, relay)?.with_notify(notify).wait()

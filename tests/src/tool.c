@@ -108,9 +108,11 @@ static int clocks(void) {
 
 __attribute__((noinline)) static int divide(int by) { return 1 / by; }
 
-__attribute__((noinline)) static int deep(volatile int *n) {
-    int here = ++*n;
-    return deep(n) + here;
+// Each frame keeps a page that the next one is shown: no compiler can make a loop of it.
+__attribute__((noinline)) static int deep(volatile char *above) {
+    volatile char here[4096];
+    here[0] = above[0] + 1;
+    return deep(here) + here[0];
 }
 
 // Grows memory a page at a time; says how many pages it got.
@@ -174,8 +176,8 @@ int main(int argc, char **argv) {
     } else if (!strcmp(verb, "divide")) {
         return divide(atoi(a));
     } else if (!strcmp(verb, "deep")) {
-        volatile int n = 0;
-        return deep(&n);
+        volatile char top = 0;
+        return deep(&top);
     } else if (!strcmp(verb, "loop")) {
         puts("ready");
         for (volatile unsigned n = 0;; n++) {}

@@ -119,6 +119,24 @@ fn run_forwards_signals() {
 }
 
 #[test]
+fn others_act_on_a_container_that_runs_in_the_foreground() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.script("echo ready; sleep 600");
+        let id = case.id();
+        let mut run = case.run(&bundle, &id).spawn();
+        run.expect_stdout("ready");
+        let executed = case.cmd(["exec", &id, "/bin/echo", "beside"]).ok();
+        case.cmd(["pause", &id]).ok();
+        let paused = case.status(&id);
+        case.cmd(["resume", &id]).ok();
+        case.force_delete(&id);
+        (executed, paused, run.wait().code)
+    });
+    assert_eq!(seen, ("beside\n".to_owned(), "paused".to_owned(), 137));
+}
+
+#[test]
 fn run_deletes_what_it_ran() {
     agree(|case| {
         let id = case.id();
@@ -627,4 +645,31 @@ fn limits_reach_the_cgroup() {
         values
     });
     assert_eq!(seen, ["67108864", "32", "512", "50000"]);
+}
+
+#[test]
+fn a_container_is_in_its_own_cgroup_of_every_controller() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.script("sleep 600 & echo ready; wait");
+        let path = format!("/{}own", case.name());
+        bundle.edit(|config| config["linux"]["cgroupsPath"] = json!(path));
+        let id = case.id();
+        let mut running = case.run(&bundle, &id).spawn();
+        running.expect_stdout("ready");
+        let init = case.state(&id)["pid"].as_u64().and_then(|pid| pid.try_into().ok()).expect("a pid");
+        let child = *proc::children_of(init).first().expect("the shell has a child");
+        // A hierarchy without controllers bounds nothing.
+        let cgroups = |pid: u32| -> Vec<(String, bool)> {
+            let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("a cgroup file");
+            let fields = text.lines().map(|line| line.splitn(3, ':').skip(1).collect::<Vec<_>>());
+            let bounding = fields.filter(|fields| !fields[0].is_empty() && !fields[0].contains("name="));
+            bounding.map(|fields| (fields[0].to_owned(), fields[1].ends_with(&path))).collect()
+        };
+        let seen = (cgroups(init), cgroups(child));
+        case.force_delete(&id);
+        let _ = running.wait();
+        seen
+    });
+    assert!(seen.0.iter().all(|(_, own)| *own) && seen.0 == seen.1, "{seen:?}");
 }

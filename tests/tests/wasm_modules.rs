@@ -353,6 +353,9 @@ fn a_module_that_changes_after_create_is_not_run_with_others_code() {
 #[test]
 fn a_c_program_overflows_its_stack_within_its_sandbox() {
     let case = wasm_case!();
-    let bundle = tool!(case, ["deep"]);
-    let _ = case.run(&bundle, &case.id()).timeout(std::time::Duration::from_secs(10)).output().exits(134);
+    for aot in ["off", "wait"] {
+        let bundle = tool!(case, ["deep"]);
+        bundle.annotation("io.roadrunner.wasm/aot", aot);
+        let _ = case.run(&bundle, &case.id()).output().exits(134);
+    }
 }
