@@ -12,7 +12,7 @@ use guest_abi::Region;
 use crate::engine::{Guest, Stop, Val};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::memory::{self, Regions};
+use crate::memory::{self, Covered, Linear, Regions};
 use crate::module::printable;
 
 /// Calls `function` with standard input, at most `max` bytes of it, in a region from `allocator`, and writes what it answers to
@@ -38,16 +38,17 @@ pub(crate) fn call(
     // Not all allocators have an address for nothing.
     let asked = [Val::from_u32(len.max(1))];
     let values = match host.inside(|| guest.call(allocator, &asked)) {
-        Ok(values) => values,
-        Err(stop) => return Ok(Err(stop)),
+        Some(Ok(values)) => values,
+        None => Vec::new(),
+        Some(Err(stop)) => return Ok(Err(stop)),
     };
     let address = values.first().and_then(|value| value.as_u32()).unwrap_or(0);
     if address == 0 {
         return Err(refused(allocator, format!("no memory for {len} bytes")));
     }
     let region = Region { address, len };
-    let copied = registered(region, |regions| {
-        memory::write_memory_host(guest, regions, region, |bytes| bytes.copy_from_slice(&input))
+    let copied = registered(region, |covered| {
+        memory::write_memory_host(Linear::of(*guest), covered, |bytes| bytes.copy_from_slice(&input))
     });
     copied.ok_or_else(|| refused(allocator, format!("its region {region:?} is not in memory")))?;
     drop(input);
@@ -61,7 +62,7 @@ pub(crate) fn call(
     if answer.len == 0 {
         return Ok(Ok(()));
     }
-    registered(answer, |regions| memory::read_memory_host(guest, regions, answer, write_output))
+    registered(answer, |covered| memory::read_memory_host(Linear::of(*guest), covered, write_output))
         .ok_or_else(|| refused(function, format!("its answer {answer:?} is not in memory")))??;
     Ok(Ok(()))
 }
@@ -69,11 +70,11 @@ pub(crate) fn call(
 /// Runs `touch` with nothing registered but a region that the guest has just named for this very call.
 fn registered<R>(
     region: Region,
-    touch: impl FnOnce(&Regions) -> std::result::Result<R, memory::Refused>,
+    touch: impl FnOnce(Covered) -> std::result::Result<R, memory::Refused>,
 ) -> Option<R> {
     let mut regions = Regions::default();
     regions.register(region).ok()?;
-    touch(&regions).ok()
+    touch(regions.check(region).ok()?).ok()
 }
 
 fn read_input(max: u64) -> Result<Vec<u8>> {

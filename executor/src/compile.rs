@@ -18,37 +18,55 @@ use crate::{module, process};
 /// Largest module that is compiled. The runtime has a lower bound of its own.
 const MAX_SIZE: u64 = 1 << 30;
 
+/// What is asked of ahead-of-time code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kind {
+    /// It counts instructions.
+    pub(crate) fuel: bool,
+    /// Another thread can stop it.
+    pub(crate) interruptible: bool,
+}
+
+impl Kind {
+    fn words(self) -> &'static str {
+        match (self.fuel, self.interruptible) {
+            (false, false) => "plain",
+            (true, false) => "fuel",
+            (false, true) => "interruptible",
+            (true, true) => "fuel interruptible",
+        }
+    }
+}
+
 /// How ahead-of-time code was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
     engine: String,
-    fuel: bool,
+    kind: Kind,
 }
 
 impl Mark {
-    fn new(fuel: bool) -> Self {
-        Self { engine: engine::version(), fuel }
+    fn new(kind: Kind) -> Self {
+        Self { engine: engine::version(), kind }
     }
 
     pub(crate) fn parse(section: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(section).ok()?;
-        let (engine, fuel) = text.strip_prefix("wasmedge ")?.split_once(' ')?;
-        let fuel = match fuel {
-            "fuel" => true,
-            "plain" => false,
-            _ => return None,
-        };
-        Some(Self { engine: engine.to_owned(), fuel })
+        let (engine, words) = text.strip_prefix("wasmedge ")?.split_once(' ')?;
+        let all = [false, true].map(|fuel| [false, true].map(|interruptible| Kind { fuel, interruptible }));
+        let kind = all.into_iter().flatten().find(|kind| kind.words() == words)?;
+        Some(Self { engine: engine.to_owned(), kind })
     }
 
     fn text(&self) -> String {
-        format!("wasmedge {} {}", self.engine, if self.fuel { "fuel" } else { "plain" })
+        format!("wasmedge {} {}", self.engine, self.kind.words())
     }
 
-    /// Whether this engine may run the code, under a limit of instructions if `fuel`. Code with counters stops at its
-    /// first one where there is no limit, and code without them never does.
-    pub(crate) fn serves(&self, fuel: bool) -> bool {
-        self.engine == engine::version() && self.fuel == fuel
+    /// Whether this engine may run the code where `kind` is asked for. Code with counters stops at its first one where there
+    /// is no limit, and code without them never does; code that can be stopped serves also where nobody will.
+    pub(crate) fn serves(&self, kind: Kind) -> bool {
+        let stops = self.kind.interruptible || !kind.interruptible;
+        self.engine == engine::version() && self.kind.fuel == kind.fuel && stops
     }
 }
 
@@ -68,12 +86,13 @@ pub fn compile(request: &Compile) -> Result<Vec<u8>> {
         .map_err(|reason| Error::new(ErrorKind::Module, format!("module: {reason}")))?;
     check(&bytes)?;
     let out = std::path::Path::new(&request.scratch).join("module.wasm");
+    let kind = Kind { fuel: request.fuel, interruptible: request.interruptible };
     let compiled =
-        translate(&bytes, &out, request.fuel).and_then(|()| std::fs::read(&out).map_err(failed("read code")));
+        translate(&bytes, &out, kind).and_then(|()| std::fs::read(&out).map_err(failed("read code")));
     let removed = std::fs::remove_file(&out);
     let mut compiled = compiled?;
     removed.map_err(failed("remove temporary file"))?;
-    append_section(&mut compiled, module::MARK, Mark::new(request.fuel).text().as_bytes());
+    append_section(&mut compiled, module::MARK, Mark::new(kind).text().as_bytes());
     Ok(compiled)
 }
 
@@ -90,14 +109,13 @@ fn check(bytes: &[u8]) -> Result<()> {
     ast.validate(&config).map_err(refused)
 }
 
-fn translate(bytes: &[u8], out: &std::path::Path, fuel: bool) -> Result<()> {
-    let mut config = engine::config(settings(fuel))?;
+fn translate(bytes: &[u8], out: &std::path::Path, kind: Kind) -> Result<()> {
+    let mut config = engine::config(settings(kind.fuel))?;
     config.set_aot_compiler_output_format(CompilerOutputFormat::Wasm);
     config.set_aot_optimization_level(CompilerOptimizationLevel::O2);
     config.dump_ir(false);
     config.generic_binary(false);
-    // Signals end the process; nothing ever asks the engine to interrupt itself.
-    config.interruptible(false);
+    config.interruptible(kind.interruptible);
     let failed = |error| {
         let log = engine::take_log().join("; ");
         Error::with(ErrorKind::Engine, format!("compile module ({log})"), error)
@@ -134,10 +152,17 @@ mod tests {
     use super::*;
     use crate::module::Outline;
 
+    const KINDS: [Kind; 4] = [
+        Kind { fuel: false, interruptible: false },
+        Kind { fuel: false, interruptible: true },
+        Kind { fuel: true, interruptible: false },
+        Kind { fuel: true, interruptible: true },
+    ];
+
     #[test]
     fn a_mark_survives_its_section() {
-        for fuel in [false, true] {
-            let mark = Mark::new(fuel);
+        for kind in KINDS {
+            let mark = Mark::new(kind);
             let mut module = b"\0asm\x01\0\0\0".to_vec();
             append_section(&mut module, module::MARK, mark.text().as_bytes());
             let read = Outline::of(&module).mark.expect("the section");
@@ -147,12 +172,14 @@ mod tests {
 
     #[test]
     fn code_serves_what_it_was_made_for_and_another_engines_serves_nothing() {
-        assert!(Mark::new(false).serves(false));
-        assert!(!Mark::new(false).serves(true));
-        assert!(Mark::new(true).serves(true));
-        assert!(!Mark::new(true).serves(false));
-        let foreign = Mark { engine: "0.0.1".to_owned(), fuel: true };
-        assert!(!foreign.serves(false));
+        for made in KINDS {
+            for asked in KINDS {
+                let serves = made.fuel == asked.fuel && made.interruptible >= asked.interruptible;
+                assert_eq!(Mark::new(made).serves(asked), serves, "{made:?} {asked:?}");
+            }
+            let foreign = Mark { engine: "0.0.1".to_owned(), kind: made };
+            assert!(!foreign.serves(made));
+        }
         assert_eq!(Mark::parse(b"wasmedge 1 fast"), None);
         assert_eq!(Mark::parse(b"\xff"), None);
     }

@@ -8,18 +8,18 @@
 //! - every pointer in here came from the engine's constructor of its type, is not null, and is freed once;
 //! - the configuration is explicit everywhere: the engine's own default permits memory64, whose compiled code
 //!   has no bounds checks;
-//! - one thread. Nothing in here is `Send`.
+//! - one thread at a time. Nothing in here is `Send` but a [`Canceller`]; `vm` says why a whole instance may move.
 //!
 //! Not here: what a module may import (`link`), how linear memory may be touched (`memory`).
 
 #![expect(unsafe_code, reason = "the boundary to WasmEdge's C interface")]
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::Once;
 
 use wasmedge_sdk::RunMode;
 use wasmedge_sys::{Config, ffi};
@@ -93,8 +93,10 @@ pub(crate) fn version() -> String {
     version.to_string_lossy().into_owned()
 }
 
-/// The last lines that the engine logged at level *error*; see [`capture_log`].
-static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
+thread_local! {
+    /// The last lines that the engine logged at level *error* in this thread; see [`capture_log`].
+    static LOG: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
 /// Lines kept: a failure writes five at most, and what a module makes the engine say is bounded.
 const LOG_LINES: usize = 32;
 
@@ -109,9 +111,9 @@ pub(crate) fn capture_log() {
     });
 }
 
-/// Takes what the engine logged since the last call.
+/// Takes what the engine logged in this thread since the last call.
 pub(crate) fn take_log() -> Vec<String> {
-    std::mem::take(&mut *LOG.lock().unwrap_or_else(PoisonError::into_inner))
+    LOG.take()
 }
 
 unsafe extern "C" fn keep_line(message: *const ffi::WasmEdge_LogMessage) {
@@ -119,11 +121,12 @@ unsafe extern "C" fn keep_line(message: *const ffi::WasmEdge_LogMessage) {
     let message = unsafe { &*message };
     // SAFETY: the message's text is `Length` bytes at `Buf`, which live as long as the message.
     let text = unsafe { borrow(message.Message) };
-    let mut log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
-    if log.len() == LOG_LINES {
-        log.remove(0);
-    }
-    log.push(String::from_utf8_lossy(text).trim().to_owned());
+    LOG.with_borrow_mut(|log| {
+        if log.len() == LOG_LINES {
+            log.remove(0);
+        }
+        log.push(String::from_utf8_lossy(text).trim().to_owned());
+    });
 }
 
 /// Borrows the bytes of a string of the engine.
@@ -162,6 +165,11 @@ impl Stop {
     /// The function left by `proc_exit`: the code is in the WASI instance.
     pub(crate) fn is_exit(self) -> bool {
         self.raw == ffi::WasmEdge_ErrCode_Terminated
+    }
+
+    /// A [`Canceller`] has stopped it.
+    pub(crate) fn is_cancelled(self) -> bool {
+        self.raw == ffi::WasmEdge_ErrCode_Interrupted
     }
 
     /// The instructions that were granted are used up.
@@ -534,7 +542,7 @@ impl Executor {
             ffi::WasmEdge_ExecutorRegisterImport(
                 self.executor.as_ptr(),
                 self.store.as_ptr(),
-                instance.0.as_ptr(),
+                instance.raw.as_ptr(),
             )
         })
     }
@@ -551,23 +559,125 @@ impl Executor {
                 module.0.as_ptr(),
             )
         })?;
-        NonNull::new(instance).map(Instance).ok_or(Stop { raw: ffi::WasmEdge_ErrCode_RuntimeError })
+        NonNull::new(instance).map(Instance::new).ok_or(Stop { raw: ffi::WasmEdge_ErrCode_RuntimeError })
     }
 
     /// The guest that `instance` is, for calls that the host starts.
     pub(crate) fn guest<'a>(&'a self, instance: &'a Instance) -> Guest<'a> {
-        Guest { executor: self.executor, instance: instance.0, lifetime: PhantomData }
+        Guest { executor: self.executor, instance: instance.raw, lifetime: PhantomData }
+    }
+}
+
+/// Stops what an executor runs, from another thread.
+///
+/// The interface has no call for that but one on an asynchronous run, which it serves by telling the executor. So one is made
+/// of a function that does nothing, waited for, and kept. An executor that is told while it runs nothing stops its next
+/// call: see [`Executor::forget_cancel`].
+#[derive(Debug)]
+pub(crate) struct Canceller(NonNull<ffi::WasmEdge_Async>);
+
+// SAFETY: the run has ended, and what `cancel` reaches of it is a function that stores to an atomic of the executor's. Its
+// owner keeps the executor as long (`vm::Vm`).
+unsafe impl Send for Canceller {}
+// SAFETY: as above.
+unsafe impl Sync for Canceller {}
+
+impl Drop for Canceller {
+    fn drop(&mut self) {
+        // SAFETY: made by `Executor::canceller`, freed here only; the run that it stands for has ended.
+        unsafe { ffi::WasmEdge_AsyncDelete(self.0.as_ptr()) };
+    }
+}
+
+impl Canceller {
+    /// Stops what the executor runs at its next loop or call.
+    pub(crate) fn cancel(&self) {
+        // SAFETY: the run is live, and the executor, too.
+        unsafe { ffi::WasmEdge_AsyncCancel(self.0.as_ptr()) };
+    }
+}
+
+/// Name of the function that does nothing.
+const IDLE: &str = "idle";
+
+impl Executor {
+    /// What stops this executor. `idle` is an instance made by [`Instance::idle`]. Starts a thread, and waits for its end.
+    pub(crate) fn canceller(&self, idle: &Instance) -> Result<Canceller> {
+        let failed = || Error::new(ErrorKind::Engine, "create canceller: the engine gives none");
+        let function = idle.function(IDLE).ok_or_else(failed)?;
+        // SAFETY: executor and function are live, and there are no parameters.
+        let run = unsafe {
+            ffi::WasmEdge_ExecutorAsyncInvoke(self.executor.as_ptr(), function.as_ptr(), ptr::null(), 0)
+        };
+        let run = NonNull::new(run).ok_or_else(failed)?;
+        // SAFETY: just made.
+        unsafe { ffi::WasmEdge_AsyncWait(run.as_ptr()) };
+        Ok(Canceller(run))
+    }
+
+    /// Takes back a cancel that came too late to stop anything.
+    pub(crate) fn forget_cancel(&self, idle: &Instance) {
+        if let Some(function) = idle.function(IDLE) {
+            // SAFETY: executor and function are live, and there are neither parameters nor results. Whether it was stopped or
+            // has returned, the executor has forgotten.
+            unsafe {
+                ffi::WasmEdge_ExecutorInvoke(
+                    self.executor.as_ptr(),
+                    function.as_ptr(),
+                    ptr::null(),
+                    0,
+                    ptr::null_mut(),
+                    0,
+                )
+            };
+        }
     }
 }
 
 /// An instance of a module: the guest's, or one whose functions are the host's.
 #[derive(Debug)]
-pub(crate) struct Instance(NonNull<ffi::WasmEdge_ModuleInstanceContext>);
+pub(crate) struct Instance {
+    raw: NonNull<ffi::WasmEdge_ModuleInstanceContext>,
+    /// What the engine passes to the host's functions; freed after the instance.
+    entries: RefCell<Vec<Entry>>,
+}
 
 impl Drop for Instance {
     fn drop(&mut self) {
         // SAFETY: made by the engine for the caller, freed here only. The engine unlinks it from its stores.
-        unsafe { ffi::WasmEdge_ModuleInstanceDelete(self.0.as_ptr()) };
+        unsafe { ffi::WasmEdge_ModuleInstanceDelete(self.raw.as_ptr()) };
+    }
+}
+
+/// A `HostEntry` of some type, as it was given to the engine.
+struct Entry {
+    data: NonNull<c_void>,
+    free: unsafe fn(NonNull<c_void>),
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Entry")
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        // SAFETY: `free` is that of `data`'s type (see `Entry::new`), and the instance whose functions used it is gone.
+        unsafe { (self.free)(self.data) };
+    }
+}
+
+impl Entry {
+    fn new<S>(entry: HostEntry<S>) -> Self {
+        unsafe fn free<S>(data: NonNull<c_void>) {
+            // SAFETY: made by `Box::into_raw` of this type, and freed once.
+            drop(unsafe { Box::from_raw(data.cast::<HostEntry<S>>().as_ptr()) });
+        }
+        let raw = Box::into_raw(Box::new(entry));
+        // SAFETY: a box is not null.
+        let data = unsafe { NonNull::new_unchecked(raw) }.cast();
+        Self { data, free: free::<S> }
     }
 }
 
@@ -577,8 +687,20 @@ impl Instance {
         // SAFETY: the name is copied.
         let instance = unsafe { ffi::WasmEdge_ModuleInstanceCreate(lend(name)) };
         NonNull::new(instance)
-            .map(Self)
+            .map(Self::new)
             .ok_or_else(|| Error::new(ErrorKind::Engine, format!("create module {name}")))
+    }
+
+    fn new(raw: NonNull<ffi::WasmEdge_ModuleInstanceContext>) -> Self {
+        Self { raw, entries: RefCell::default() }
+    }
+
+    /// A module with one function that does nothing, for [`Executor::canceller`].
+    pub(crate) fn idle() -> Result<Self> {
+        let instance = Self::named(IDLE)?;
+        let ty = FuncType { params: Vec::new(), results: Vec::new() };
+        instance.add_function(IDLE, &ty, &Rc::new(()), |(), _, _| Ok(None))?;
+        Ok(instance)
     }
 
     /// The engine's WASI, without arguments, environment or directories so far.
@@ -586,7 +708,7 @@ impl Instance {
         // SAFETY: null with a length of 0 is how the interface spells an empty list.
         let instance =
             unsafe { ffi::WasmEdge_ModuleInstanceCreateWASI(ptr::null(), 0, ptr::null(), 0, ptr::null(), 0) };
-        NonNull::new(instance).map(Self).ok_or_else(|| Error::new(ErrorKind::Engine, "create WASI"))
+        NonNull::new(instance).map(Self::new).ok_or_else(|| Error::new(ErrorKind::Engine, "create WASI"))
     }
 
     /// Gives an instance made by [`Self::wasi`] what a program is started with; opens the directories.
@@ -598,7 +720,7 @@ impl Instance {
         // copied. An instance that is not WASI's is left alone by the engine.
         unsafe {
             ffi::WasmEdge_ModuleInstanceInitWASI(
-                self.0.as_ptr(),
+                self.raw.as_ptr(),
                 args.as_ptr(),
                 length(&args),
                 env.as_ptr(),
@@ -612,7 +734,7 @@ impl Instance {
     /// The code that a function gave to `proc_exit`.
     pub(crate) fn wasi_exit_code(&self) -> u32 {
         // SAFETY: the instance is live.
-        unsafe { ffi::WasmEdge_ModuleInstanceWASIGetExitCode(self.0.as_ptr()) }
+        unsafe { ffi::WasmEdge_ModuleInstanceWASIGetExitCode(self.raw.as_ptr()) }
     }
 
     /// The host's descriptor behind descriptor `fd` of the guest.
@@ -620,12 +742,12 @@ impl Instance {
         let mut native = 0;
         // SAFETY: the instance is live, and `native` is a place for one number.
         let status =
-            unsafe { ffi::WasmEdge_ModuleInstanceWASIGetNativeHandler(self.0.as_ptr(), fd, &raw mut native) };
+            unsafe { ffi::WasmEdge_ModuleInstanceWASIGetNativeHandler(self.raw.as_ptr(), fd, &raw mut native) };
         (status == 0).then_some(native)
     }
 
     fn function(&self, name: &str) -> Option<NonNull<ffi::WasmEdge_FunctionInstanceContext>> {
-        find_function(self.0, name)
+        find_function(self.raw, name)
     }
 
     /// The type of an exported function.
@@ -663,17 +785,18 @@ impl Instance {
             )
         };
         let raw_type = NonNull::new(raw_type).ok_or_else(failed)?;
-        // Leaked on purpose: the engine keeps the pointer and has no finaliser for it. There are a dozen a process.
-        let entry = Box::leak(Box::new(HostEntry { params: params.len(), state: Rc::clone(state), call }));
-        let data = ptr::from_mut(entry).cast::<c_void>();
-        // SAFETY: the type is live; `enter::<S>` takes `data` for the `HostEntry<S>` that it is, and that is never freed.
+        let entry = Entry::new(HostEntry { params: params.len(), state: Rc::clone(state), call });
+        let data = entry.data.as_ptr();
+        // SAFETY: the type is live; `enter::<S>` takes `data` for the `HostEntry<S>` that it is, and that is freed after the
+        // instance which has the function.
         let function =
             unsafe { ffi::WasmEdge_FunctionInstanceCreate(raw_type.as_ptr(), Some(enter::<S>), data, 0) };
+        self.entries.borrow_mut().push(entry);
         // SAFETY: made above, freed here only; the function has a copy.
         unsafe { ffi::WasmEdge_FunctionTypeDelete(raw_type.as_ptr()) };
         let function = NonNull::new(function).ok_or_else(failed)?;
         // SAFETY: both are live; the instance takes the function.
-        unsafe { ffi::WasmEdge_ModuleInstanceAddFunction(self.0.as_ptr(), lend(name), function.as_ptr()) };
+        unsafe { ffi::WasmEdge_ModuleInstanceAddFunction(self.raw.as_ptr(), lend(name), function.as_ptr()) };
         Ok(())
     }
 }
@@ -705,7 +828,7 @@ unsafe extern "C" fn enter<S>(
     params: *const ffi::WasmEdge_Value,
     returns: *mut ffi::WasmEdge_Value,
 ) -> ffi::WasmEdge_Result {
-    // SAFETY: `data` is what `add_function::<S>` passed: a leaked entry, shared only.
+    // SAFETY: `data` is what `add_function::<S>` passed: an entry that lives as long as the instance, shared only.
     let entry = unsafe { &*data.cast::<HostEntry<S>>() };
     let mut args = [Val::I32(0); MAX_PARAMS];
     let params: &[ffi::WasmEdge_Value] = if entry.params == 0 {
@@ -748,36 +871,97 @@ pub(crate) struct Guest<'a> {
     lifetime: PhantomData<(&'a Executor, Cell<()>)>,
 }
 
+/// An exported function that was looked up once. It is live as long as its instance, of which it tells nobody: only a [`Guest`]
+/// of that instance calls it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Export {
+    function: NonNull<ffi::WasmEdge_FunctionInstanceContext>,
+    instance: NonNull<ffi::WasmEdge_ModuleInstanceContext>,
+}
+
+/// A guest's linear memory, likewise.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    memory: NonNull<ffi::WasmEdge_MemoryInstanceContext>,
+    instance: NonNull<ffi::WasmEdge_ModuleInstanceContext>,
+}
+
 impl Guest<'_> {
+    /// An exported function, for calls that are made often.
+    pub(crate) fn export(&self, name: &str) -> Option<Export> {
+        let function = find_function(self.instance, name)?;
+        Some(Export { function, instance: self.instance })
+    }
+
     /// Calls an exported function. `None` when there is none of that name.
     ///
     /// A function that leaves by `proc_exit` is a [`Stop`], never a value.
     pub(crate) fn call(&self, name: &str, args: &[Val]) -> Option<std::result::Result<Vec<Val>, Stop>> {
-        let function = find_function(self.instance, name)?;
+        let export = self.export(name)?;
         // SAFETY: the function belongs to the instance, which is live.
-        let ty = unsafe { ffi::WasmEdge_FunctionInstanceGetFunctionType(function.as_ptr()) };
+        let ty = unsafe { ffi::WasmEdge_FunctionInstanceGetFunctionType(export.function.as_ptr()) };
         // SAFETY: a type of a live function.
         let results = unsafe { ffi::WasmEdge_FunctionTypeGetReturnsLength(ty) };
-        let params: Vec<_> = args.iter().map(|arg| arg.into_raw()).collect();
         let mut returns = vec![Val::I32(0).into_raw(); results as usize];
-        let count = u32::try_from(params.len()).unwrap_or(u32::MAX);
-        // SAFETY: executor and function are live, both lists have the length given with them, and `returns` is
-        // initialised whether or not the engine writes to it.
+        let called = self.invoke(export, args, &mut returns);
+        Some(called.map(|()| returns.into_iter().filter_map(Val::from_raw).collect()))
+    }
+
+    /// Calls a function of this guest's that returns one value, without a look-up and without memory of its own.
+    pub(crate) fn call_for_value(
+        &self,
+        export: Export,
+        args: &[Val],
+    ) -> std::result::Result<Option<Val>, Stop> {
+        let mut returns = [Val::I32(0).into_raw()];
+        self.invoke(export, args, &mut returns)?;
+        Ok(Val::from_raw(returns[0]))
+    }
+
+    /// Likewise, for a function that returns nothing.
+    pub(crate) fn call_for_nothing(&self, export: Export, args: &[Val]) -> std::result::Result<(), Stop> {
+        self.invoke(export, args, &mut [])
+    }
+
+    /// `returns` has as many places as the function has results.
+    fn invoke(
+        &self,
+        export: Export,
+        args: &[Val],
+        returns: &mut [ffi::WasmEdge_Value],
+    ) -> std::result::Result<(), Stop> {
+        if export.instance != self.instance {
+            return Err(Stop::HOST_FAILED);
+        }
+        let mut few = [Val::I32(0).into_raw(); MAX_PARAMS];
+        let many: Vec<_>;
+        let params = if args.len() <= MAX_PARAMS {
+            for (place, arg) in few.iter_mut().zip(args) {
+                *place = arg.into_raw();
+            }
+            &few[..args.len()]
+        } else {
+            many = args.iter().map(|arg| arg.into_raw()).collect();
+            &many[..]
+        };
+        let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+        // SAFETY: executor and function are live (the function belongs to this guest's instance), both lists have the length
+        // given with them, and `returns` is initialised whether or not the engine writes to it.
         let result = unsafe {
             ffi::WasmEdge_ExecutorInvoke(
                 self.executor.as_ptr(),
-                function.as_ptr(),
+                export.function.as_ptr(),
                 params.as_ptr(),
-                count,
+                count(params.len()),
                 returns.as_mut_ptr(),
-                results,
+                count(returns.len()),
             )
         };
-        Some(Stop::check(result).map(|()| returns.into_iter().filter_map(Val::from_raw).collect()))
+        Stop::check(result)
     }
 
     /// The guest's linear memory, if it has one. Modules have one at most: further ones are a proposal that is off.
-    pub(crate) fn memory(&self) -> Option<NonNull<ffi::WasmEdge_MemoryInstanceContext>> {
+    pub(crate) fn memory(&self) -> Option<Memory> {
         // SAFETY: the instance is live.
         if unsafe { ffi::WasmEdge_ModuleInstanceListMemoryLength(self.instance.as_ptr()) } == 0 {
             return None;
@@ -786,13 +970,30 @@ impl Guest<'_> {
         // SAFETY: as above, and `name` is a place for one string.
         unsafe { ffi::WasmEdge_ModuleInstanceListMemory(self.instance.as_ptr(), &raw mut name, 1) };
         // SAFETY: as above; the name points into the instance.
-        NonNull::new(unsafe { ffi::WasmEdge_ModuleInstanceFindMemory(self.instance.as_ptr(), name) })
+        let memory = unsafe { ffi::WasmEdge_ModuleInstanceFindMemory(self.instance.as_ptr(), name) };
+        Some(Memory { memory: NonNull::new(memory)?, instance: self.instance })
     }
 
-    /// Size of that memory in pages, as granted.
-    pub(crate) fn pages(&self) -> Option<u64> {
-        let memory = self.memory()?;
+    /// Size of a memory of this guest's in pages, as granted; 0 for another's.
+    pub(crate) fn pages_of(&self, memory: Memory) -> u64 {
+        if memory.instance != self.instance {
+            return 0;
+        }
         // SAFETY: the memory belongs to the instance, which is live.
-        Some(unsafe { ffi::WasmEdge_MemoryInstanceGetPageSize(memory.as_ptr()) })
+        unsafe { ffi::WasmEdge_MemoryInstanceGetPageSize(memory.memory.as_ptr()) }
+    }
+
+    /// Where `len` bytes at `offset` of a memory of this guest's lie in this process; nothing when they are not in bounds.
+    pub(crate) fn pointer(&self, memory: Memory, offset: u64, len: u64) -> Option<NonNull<u8>> {
+        if memory.instance != self.instance {
+            return None;
+        }
+        // SAFETY: as above; the engine checks the bounds, and answers null.
+        NonNull::new(unsafe { ffi::WasmEdge_MemoryInstanceGetPointer(memory.memory.as_ptr(), offset, len) })
+    }
+
+    /// Size of the guest's memory in pages, as granted.
+    pub(crate) fn pages(&self) -> Option<u64> {
+        Some(self.pages_of(self.memory()?))
     }
 }

@@ -14,6 +14,10 @@
 //! | `run` | a function that is ready → an exit code |
 //! | `bytes` | a function that takes standard input as bytes and gives what is written to standard output |
 //! | `host` | the imports of module `roadrunner`, payloads for a handler |
+//! | `vm` | an instance of a module, with all that it needs |
+//! | `workflow` | the functions of one process, and the memory transport between them |
+//! | `parcel` | a payload that waits to be pulled by another thread |
+//! | `watch` | deadlines of calls |
 //! | `memory` | the only two ways into linear memory |
 //! | `trap` | what is said about a trap |
 //! | `process` | descriptors, signals, clock, `/proc/PID` |
@@ -28,13 +32,17 @@ mod host;
 mod link;
 mod memory;
 mod module;
+mod parcel;
 mod prepare;
 mod process;
 mod resident;
 mod run;
 mod table;
 mod trap;
+mod vm;
 mod wasi;
+mod watch;
+mod workflow;
 
 pub use compile::compile;
 pub use error::{Error, ErrorKind, Result};

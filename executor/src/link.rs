@@ -106,6 +106,13 @@ pub(crate) struct Entry {
     pub(crate) contract: Contract,
 }
 
+impl Entry {
+    /// Of a module of which it is not known yet.
+    pub(crate) fn none() -> Self {
+        Self { initialize: false, call: Call::Handler, contract: Contract::default() }
+    }
+}
+
 /// How a function is called.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Call {

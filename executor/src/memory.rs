@@ -5,7 +5,7 @@
 //! - only *registered* regions are touched (`guest_abi` says how a region becomes one), and of those only what is
 //!   in bounds at the moment of the call; all sums are made in 64 bits;
 //! - a borrow of guest memory lives inside one closure, during which no instruction of the guest can run: the closure has no
-//!   [`Guest`] that it could call, there is one thread, and the proposal for shared memories is off;
+//!   [`Guest`] that it could call, one thread at a time has an instance, and the proposal for shared memories is off;
 //! - linear memory never moves and never shrinks (the engine grows it in place), so a pointer that was in bounds stays valid.
 //!
 //! Beside them stands [`fill_callers_buffer`] for WASI-like calls, in which a guest names a buffer of its own for
@@ -14,11 +14,12 @@
 #![expect(unsafe_code, reason = "borrows of the guest's linear memory")]
 
 use std::collections::BTreeMap;
+use std::ptr::NonNull;
 
 use guest_abi::Region;
-use wasmedge_sys::ffi;
+use hose::pages::Range;
 
-use crate::engine::Guest;
+use crate::engine::{Guest, Memory, PAGE};
 
 /// Most regions that one guest may have registered: they are the host's memory.
 const MAX_REGIONS: usize = 65_536;
@@ -66,85 +67,120 @@ impl Regions {
         let candidate = self.by_address.range(..=region.address).next_back();
         candidate.is_some_and(|(&address, &len)| Region { address, len }.contains(region))
     }
+
+    /// The key to a region that may be touched now.
+    pub(crate) fn check(&self, region: Region) -> Result<Covered, Refused> {
+        if self.covers(region) { Ok(Covered(region)) } else { Err(Refused::NotRegistered) }
+    }
+}
+
+/// A region that lay within a registered one when it was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Covered(Region);
+
+/// A guest and its linear memory, which was looked up once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Linear<'a> {
+    guest: Guest<'a>,
+    memory: Option<Memory>,
+}
+
+impl<'a> Linear<'a> {
+    /// `memory` is the guest's own; another one's has no byte in bounds.
+    pub(crate) fn new(guest: Guest<'a>, memory: Option<Memory>) -> Self {
+        Self { guest, memory }
+    }
+
+    /// Looks it up.
+    pub(crate) fn of(guest: Guest<'a>) -> Self {
+        Self { guest, memory: guest.memory() }
+    }
+
+    /// Whether a region lies within the granted pages.
+    pub(crate) fn has(&self, region: Region) -> bool {
+        self.start_of(region).is_ok()
+    }
+
+    /// Where a region that is in bounds begins in this process.
+    fn start_of(&self, region: Region) -> Result<NonNull<u8>, Refused> {
+        let memory = self.memory.ok_or(Refused::OutOfBounds)?;
+        if region.end() > self.guest.pages_of(memory).saturating_mul(PAGE) {
+            return Err(Refused::OutOfBounds);
+        }
+        // A pointer that may be borrowed for no bytes at all, without asking the engine for byte number `size`.
+        if region.len == 0 {
+            return Ok(NonNull::dangling());
+        }
+        let (offset, len) = (u64::from(region.address), u64::from(region.len));
+        self.guest.pointer(memory, offset, len).ok_or(Refused::OutOfBounds)
+    }
+
+    fn fill<R>(&self, region: Region, write: impl FnOnce(&mut [u8]) -> R) -> Result<R, Refused> {
+        let start = self.start_of(region)?;
+        // SAFETY: `start_of` checked that the region's bytes lie within the granted pages, which stay mapped; nothing
+        // else reads or writes them while the closure runs (see the module's documentation).
+        Ok(write(unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), region.len as usize) }))
+    }
 }
 
 /// Lends the bytes of a registered region to `read`.
 pub(crate) fn read_memory_host<R>(
-    guest: &Guest<'_>,
-    regions: &Regions,
-    region: Region,
+    linear: Linear<'_>,
+    Covered(region): Covered,
     read: impl FnOnce(&[u8]) -> R,
 ) -> Result<R, Refused> {
-    if !regions.covers(region) {
-        return Err(Refused::NotRegistered);
-    }
-    let start = start_of(guest, region)?;
+    let start = linear.start_of(region)?;
     // SAFETY: `start_of` checked that the region's bytes lie within the granted pages, which stay mapped; nothing
     // writes to them while the closure runs (see the module's documentation).
-    Ok(read(unsafe { std::slice::from_raw_parts(start, region.len as usize) }))
+    Ok(read(unsafe { std::slice::from_raw_parts(start.as_ptr(), region.len as usize) }))
 }
 
 /// Lends the bytes of a registered region to `write`.
 pub(crate) fn write_memory_host<R>(
-    guest: &Guest<'_>,
-    regions: &Regions,
-    region: Region,
+    linear: Linear<'_>,
+    Covered(region): Covered,
     write: impl FnOnce(&mut [u8]) -> R,
 ) -> Result<R, Refused> {
-    if !regions.covers(region) {
-        return Err(Refused::NotRegistered);
-    }
-    fill(guest, region, write)
+    linear.fill(region, write)
+}
+
+/// Lends the pages of a registered region to `with`, for the memory transport: both of the functions above in one, where
+/// bytes go from one guest's memory into another's.
+pub(crate) fn lend_range<R>(
+    linear: Linear<'_>,
+    Covered(region): Covered,
+    with: impl FnOnce(Range<'_>) -> R,
+) -> Result<R, Refused> {
+    let start = linear.start_of(region)?;
+    // SAFETY: the bytes lie within the granted pages, private anonymous memory that stays mapped; nothing else reads, writes
+    // or maps them while the closure runs (see the module's documentation).
+    Ok(with(unsafe { Range::new(start, region.len as usize) }))
 }
 
 /// Lends a buffer that a guest named for the answer of the call which it is making.
 pub(crate) fn fill_callers_buffer<R>(
-    guest: &Guest<'_>,
+    linear: Linear<'_>,
     address: u32,
     len: u32,
     write: impl FnOnce(&mut [u8]) -> R,
 ) -> Result<R, Refused> {
-    fill(guest, Region { address, len }, write)
+    linear.fill(Region { address, len }, write)
 }
 
-/// Copies at most `max` bytes that a guest named as an argument of the call which it is making.
-pub(crate) fn copy_argument(guest: &Guest<'_>, address: u32, len: u32, max: u32) -> Result<Vec<u8>, Refused> {
+/// Lends at most `max` bytes that a guest named as an argument of the call which it is making.
+pub(crate) fn read_argument<R>(
+    linear: Linear<'_>,
+    address: u32,
+    len: u32,
+    max: u32,
+    read: impl FnOnce(&[u8]) -> R,
+) -> Result<R, Refused> {
     if len > max {
         return Err(Refused::OutOfBounds);
     }
-    let start = start_of(guest, Region { address, len })?;
+    let start = linear.start_of(Region { address, len })?;
     // SAFETY: as in `read_memory_host`.
-    Ok(unsafe { std::slice::from_raw_parts(start, len as usize) }.to_vec())
-}
-
-/// Whether a region lies within the granted pages.
-pub(crate) fn in_bounds(guest: &Guest<'_>, region: Region) -> bool {
-    start_of(guest, region).is_ok()
-}
-
-fn fill<R>(guest: &Guest<'_>, region: Region, write: impl FnOnce(&mut [u8]) -> R) -> Result<R, Refused> {
-    let start = start_of(guest, region)?;
-    // SAFETY: `start_of` checked that the region's bytes lie within the granted pages, which stay mapped; nothing
-    // else reads or writes them while the closure runs (see the module's documentation).
-    Ok(write(unsafe { std::slice::from_raw_parts_mut(start, region.len as usize) }))
-}
-
-/// Where a region that is in bounds begins in this process.
-fn start_of(guest: &Guest<'_>, region: Region) -> Result<*mut u8, Refused> {
-    let memory = guest.memory().ok_or(Refused::OutOfBounds)?;
-    // SAFETY: the memory belongs to the guest's instance, which is live.
-    let pages = unsafe { ffi::WasmEdge_MemoryInstanceGetPageSize(memory.as_ptr()) };
-    if region.end() > pages.saturating_mul(crate::engine::PAGE) {
-        return Err(Refused::OutOfBounds);
-    }
-    // A pointer that may be borrowed for no bytes at all, without asking the engine for byte number `size`.
-    if region.len == 0 {
-        return Ok(std::ptr::dangling_mut());
-    }
-    let (offset, length) = (u64::from(region.address), u64::from(region.len));
-    // SAFETY: as above; the engine checks the bounds once more and answers null.
-    let start = unsafe { ffi::WasmEdge_MemoryInstanceGetPointer(memory.as_ptr(), offset, length) };
-    if start.is_null() { Err(Refused::OutOfBounds) } else { Ok(start) }
+    Ok(read(unsafe { std::slice::from_raw_parts(start.as_ptr(), len as usize) }))
 }
 
 #[cfg(test)]

@@ -8,99 +8,181 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
 
-use executor_abi::request::{Aot, Hose, Limits, Prepare};
+use executor_abi::request::{Aot, Function, Hose, Limits, Module, Prepare, Transfer};
+use hose::Name;
+use sha2::{Digest, Sha256};
 use wasmedge_sys::Config;
 
 use crate::engine::{self, Ast, Instance, PAGE, Settings, Stop};
 use crate::error::{Error, ErrorKind, Result};
-use crate::link::{self, Entry, Uses};
+use crate::link;
 use crate::module::{self, Outline, Source};
+use crate::vm::Loaded;
 use crate::{compile, process, wasi};
 
 /// Pages of a 32-bit linear memory.
 const MAX_PAGES: u64 = 65_536;
 
-/// A function that is ready to run.
+/// A function that is ready to run, with the others of its process.
 #[derive(Debug)]
 pub struct Prepared {
-    pub(crate) source: Source,
-    pub(crate) config: Config,
-    pub(crate) ast: Ast,
-    pub(crate) entry: Entry,
-    pub(crate) uses: Uses,
-    pub(crate) wasi: Instance,
-    pub(crate) start: wasi::Start,
+    pub(crate) main: Loaded,
     pub(crate) limits: Limits,
-    pub(crate) min_pages: u64,
-    pub(crate) max_pages: u32,
-    pub(crate) hose: Option<End>,
-    /// Whether the code was compiled ahead of time.
-    pub(crate) compiled: bool,
+    pub(crate) hose: Option<Ready>,
 }
 
-/// A function's end of the hose, validated, with the descriptors that the runtime opened.
+/// A function's hose, validated, with the descriptors that the runtime opened.
 #[derive(Debug)]
-pub(crate) struct End {
-    pub(crate) config: hose::Config,
+pub(crate) struct Ready {
+    pub(crate) name: Name,
+    pub(crate) workflow: hose::Workflow,
+    pub(crate) targets: Vec<Name>,
+    pub(crate) limits: hose::Limits,
+    pub(crate) transfer: Transfer,
+    pub(crate) endpoint: Option<Endpoint>,
+    /// The other functions: their names, their targets, themselves.
+    pub(crate) functions: Vec<(Name, Vec<Name>, Loaded)>,
+}
+
+/// A container's published end.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
     pub(crate) secret: hose::Secret,
     pub(crate) rendezvous: OwnedFd,
     pub(crate) listener: Option<OwnedFd>,
 }
 
-impl End {
+impl Endpoint {
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {
         let listener = self.listener.as_ref().map(AsRawFd::as_raw_fd);
         listener.into_iter().chain([self.rendezvous.as_raw_fd()]).collect()
     }
 }
 
-/// Reads, checks and links the module of `request`.
+/// A module of the request, and the descriptor of its compiled code, which is closed on every way out.
+struct Asked<'a> {
+    module: &'a Module,
+    code: Option<OwnedFd>,
+    /// SHA-256 that the module must have.
+    digest: Option<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(module: &'a Module, digest: Option<&'a str>) -> Self {
+        Self { module, code: module.aot.as_ref().and_then(|aot| process::own(aot.fd)), digest }
+    }
+}
+
+/// Reads, checks and links the module of `request`, and those of its workflow.
 ///
 /// # Errors
 /// Every reason for which the container cannot be created, naming the module and what is wrong with it.
-pub fn prepare(mut request: Prepare) -> Result<Prepared> {
+pub fn prepare(request: Prepare) -> Result<Prepared> {
     // The descriptors first: from here on they are closed on every way out.
-    let entry = request.module.aot.as_ref().and_then(|aot| process::own(aot.fd));
-    let hose = request.hose.take().map(end).transpose()?;
+    let main = Asked::new(&request.module, None);
+    let further: Vec<&Function> = request.hose.iter().flat_map(|hose| &hose.functions).collect();
+    let asked: Vec<Asked<'_>> =
+        further.iter().map(|function| Asked::new(&function.module, Some(&function.digest))).collect();
+    let endpoint = request.hose.as_ref().map(endpoint).transpose()?.flatten();
+    let mut hose = request.hose.as_ref().map(|hose| ready(hose, endpoint)).transpose()?;
     engine::capture_log();
-    let (source, file) = Source::open(&request.module)?;
-    let aot = request
-        .module
-        .aot
-        .take()
-        .zip(entry)
-        .and_then(|(aot, entry)| usable(&source, &request.limits, &aot, entry));
-    let max_pages = max_pages(&request.limits);
-    let settings = Settings { aot: aot.is_some(), max_pages, fuel: request.limits.fuel.is_some() };
-    let (config, code) = match aot {
-        Some((code, outline)) => (engine::config(settings)?, Code { bytes: code, outline: Some(outline) }),
-        None => (engine::config(settings)?, Code { bytes: source.read(file)?, outline: None }),
+    let wasi = wasi::instance()?;
+    let receives =
+        hose.as_ref().and_then(|hose| hose.endpoint.as_ref()).is_some_and(|end| end.listener.is_some());
+    let interruptible = !further.is_empty();
+    let start = start(&request, &request.args)?;
+    let identity = start.clone();
+    let mut main = load(main, &request.limits, &wasi, start, false)?;
+    main.entry = link::entry(
+        main.source.path(),
+        &main.ast,
+        request.module.function.as_deref(),
+        &request.args,
+        receives,
+    )?;
+    for (function, asked) in further.iter().zip(asked) {
+        let args = [function.name.clone()];
+        let mut loaded =
+            load(asked, &request.limits, &wasi, self::start(&request, &args)?, interruptible)?;
+        let entry = function.module.function.as_deref();
+        loaded.entry = link::entry(loaded.source.path(), &loaded.ast, entry, &args, true)?;
+        if let Some(hose) = &mut hose {
+            hose.functions.push((name(&function.name)?, names(&function.targets)?, loaded));
+        }
+    }
+    process::take_identity(file_name(main.source.path()), identity.args(), identity.env());
+    Ok(Prepared { main, limits: request.limits, hose })
+}
+
+/// Reads, checks and links one module.
+fn load(
+    asked: Asked<'_>,
+    limits: &Limits,
+    wasi: &Instance,
+    start: wasi::Start,
+    interruptible: bool,
+) -> Result<Loaded> {
+    let Asked { module, code, digest } = asked;
+    let (source, file) = Source::open(module)?;
+    let kind = compile::Kind { fuel: limits.fuel.is_some(), interruptible };
+    let aot = module.aot.as_ref().zip(code).and_then(|(aot, code)| usable(&source, kind, aot, code));
+    let max_pages = max_pages(limits);
+    let settings = Settings { aot: aot.is_some(), max_pages, fuel: limits.fuel.is_some() };
+    let config = engine::config(settings)?;
+    // Code was chosen by the digest of the module that it was made of; without code the bytes themselves are looked at.
+    let code = match aot {
+        Some((bytes, outline)) if digest.is_none_or(|digest| aot_is_of(module, digest)) => {
+            Code { bytes, outline: Some(outline) }
+        }
+        _ => {
+            let bytes = source.read(file)?;
+            check_digest(source.path(), &bytes, digest)?;
+            Code { bytes, outline: None }
+        }
+    };
+    let compiled = code.outline.is_some();
+    let config = if compiled || !settings.aot {
+        config
+    } else {
+        engine::config(Settings { aot: false, ..settings })?
     };
     let ast = parse(source.path(), &config, &code.bytes)?;
     let outline = code.outline.unwrap_or_else(|| Outline::of(&code.bytes));
     drop(code.bytes);
     check_memory(source.path(), &outline, max_pages)?;
-    let wasi = wasi::instance()?;
-    let uses = link::check_imports(source.path(), &ast, &wasi)?;
-    let receives = hose.as_ref().is_some_and(|end| end.listener.is_some());
-    let function = request.module.function.as_deref();
-    let entry = link::entry(source.path(), &ast, function, &request.args, receives)?;
-    let start = start(&request)?;
-    process::take_identity(file_name(source.path()), start.args(), start.env());
-    Ok(Prepared {
-        compiled: settings.aot,
+    let uses = link::check_imports(source.path(), &ast, wasi)?;
+    Ok(Loaded {
+        compiled,
         min_pages: outline.min_pages,
         max_pages,
-        limits: request.limits,
+        fuel: limits.fuel,
+        entry: link::Entry::none(),
         source,
         config,
         ast,
-        entry,
         uses,
-        wasi,
         start,
-        hose,
     })
+}
+
+fn aot_is_of(module: &Module, digest: &str) -> bool {
+    module.aot.as_ref().is_some_and(|aot| aot.digest == digest)
+}
+
+/// A module that was pinned is that one, or none.
+fn check_digest(path: &str, bytes: &[u8], digest: Option<&str>) -> Result<()> {
+    use std::fmt::Write as _;
+    let Some(wanted) = digest else { return Ok(()) };
+    let found = Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
+    if found == wanted {
+        return Ok(());
+    }
+    let message = format!("module {path}: its SHA-256 is {found}, not {wanted}");
+    Err(Error::new(ErrorKind::Module, message))
 }
 
 struct Code {
@@ -117,14 +199,14 @@ fn file_name(path: &str) -> &str {
 ///
 /// A cache entry that does not fit is no error: the runtime chose it before it could see the container's own file,
 /// and the module runs without it. Who wants to know asks [`Prepared::compiled`].
-fn usable(source: &Source, limits: &Limits, aot: &Aot, entry: OwnedFd) -> Option<(Vec<u8>, Outline)> {
+fn usable(source: &Source, kind: compile::Kind, aot: &Aot, entry: OwnedFd) -> Option<(Vec<u8>, Outline)> {
     if !source.is(&aot.module) {
         return None;
     }
     let bytes = module::read_aot(aot, entry).ok()?;
     let outline = Outline::of(&bytes);
     let mark = compile::Mark::parse(outline.mark.as_deref()?)?;
-    mark.serves(limits.fuel.is_some()).then_some((bytes, outline))
+    mark.serves(kind).then_some((bytes, outline))
 }
 
 fn parse(path: &str, config: &Config, bytes: &[u8]) -> Result<Ast> {
@@ -168,7 +250,7 @@ fn check_memory(path: &str, outline: &Outline, max_pages: u32) -> Result<()> {
     Err(Error::new(ErrorKind::Limit, message))
 }
 
-fn start(request: &Prepare) -> Result<wasi::Start> {
+fn start(request: &Prepare, args: &[String]) -> Result<wasi::Start> {
     let cwd = rustix::process::getcwd(Vec::new())
         .map_err(|error| Error::with(ErrorKind::System, "getcwd", std::io::Error::from(error)))?;
     let cwd = cwd.to_str().map_err(|error| Error::with(ErrorKind::Request, "working directory", error))?;
@@ -176,26 +258,46 @@ fn start(request: &Prepare) -> Result<wasi::Start> {
     wasi::check_cwd(cwd)?;
     let preopens = wasi::preopens(&request.preopens, cwd)?;
     let env = wasi::environment(&request.env, cwd);
-    wasi::Start::new(&request.args, &env, &preopens)
+    wasi::Start::new(args, &env, &preopens)
 }
 
-fn end(hose: Hose) -> Result<End> {
-    let listener = hose.listener_fd.and_then(process::own);
-    let rendezvous = process::own(hose.rendezvous_fd)
+fn refused(error: hose::Error) -> Error {
+    Error::with(ErrorKind::Request, "hose", error)
+}
+
+fn name(text: &str) -> Result<Name> {
+    text.parse().map_err(refused)
+}
+
+fn names(list: &[String]) -> Result<Vec<Name>> {
+    list.iter().map(|text| name(text)).collect()
+}
+
+fn endpoint(hose: &Hose) -> Result<Option<Endpoint>> {
+    let Some(end) = &hose.endpoint else { return Ok(None) };
+    let listener = end.listener_fd.and_then(process::own);
+    let rendezvous = process::own(end.rendezvous_fd)
         .ok_or_else(|| Error::new(ErrorKind::Request, "hose: no descriptor of the rendezvous"))?;
-    let refused = |error: hose::Error| Error::with(ErrorKind::Request, "hose", error);
-    let name = |text: &str| text.parse::<hose::Name>().map_err(refused);
+    let secret = hose::Secret::from_hex(&end.secret).map_err(refused)?;
+    Ok(Some(Endpoint { secret, rendezvous, listener }))
+}
+
+fn ready(hose: &Hose, endpoint: Option<Endpoint>) -> Result<Ready> {
     let limits = hose::Limits::new(
         Duration::from_millis(hose.connect_timeout_ms),
         Duration::from_millis(hose.io_timeout_ms),
         hose.max_size,
     )
     .map_err(refused)?;
-    let targets = hose.targets.iter().map(|target| name(target)).collect::<Result<Vec<_>>>()?;
-    let workflow = hose.workflow.parse::<hose::Workflow>().map_err(refused)?;
-    let config = hose::Config::new(name(&hose.name)?, workflow, targets, limits).map_err(refused)?;
-    let secret = hose::Secret::from_hex(&hose.secret).map_err(refused)?;
-    Ok(End { config, secret, rendezvous, listener })
+    Ok(Ready {
+        name: name(&hose.name)?,
+        workflow: hose.workflow.parse().map_err(refused)?,
+        targets: names(&hose.targets)?,
+        limits,
+        transfer: hose.transfer,
+        endpoint,
+        functions: Vec::new(),
+    })
 }
 
 #[cfg(test)]

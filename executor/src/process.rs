@@ -130,12 +130,7 @@ const HANDLER_STACK: usize = 64 * 1024;
 /// Signals that were ignored stay so, as they do across execve(2); SIGPIPE does not, because it is this binary's own start-up
 /// code that ignores it. SIGSEGV, SIGBUS and SIGFPE belong to the engine while compiled code runs.
 pub(crate) fn install_signals() -> Result<()> {
-    let stack = Box::leak(vec![0_u8; HANDLER_STACK].into_boxed_slice());
-    let stack = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: HANDLER_STACK };
-    // SAFETY: the stack is leaked: it lives as long as the process.
-    if unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) } != 0 {
-        return Err(failed("sigaltstack"));
-    }
+    give_handlers_a_stack()?;
     for signal in (1..=libc::SIGRTMAX()).filter(|signal| is_fatal(*signal)) {
         if signal == libc::SIGPIPE || !is_ignored(signal) {
             install(signal)?;
@@ -147,6 +142,54 @@ pub(crate) fn install_signals() -> Result<()> {
     // SAFETY: `none` was just written.
     if unsafe { libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut()) } != 0 {
         return Err(failed("sigprocmask"));
+    }
+    Ok(())
+}
+
+/// Gives the handlers a stack on the calling thread, which is one that runs functions.
+pub(crate) fn give_handlers_a_stack() -> Result<()> {
+    let stack = Box::leak(vec![0_u8; HANDLER_STACK].into_boxed_slice());
+    let stack = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: HANDLER_STACK };
+    // SAFETY: the stack is leaked: it lives as long as the process.
+    if unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) } != 0 {
+        return Err(failed("sigaltstack"));
+    }
+    Ok(())
+}
+
+/// A thread of this process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Thread(libc::pthread_t);
+
+impl Thread {
+    /// The calling one.
+    pub(crate) fn this() -> Self {
+        // SAFETY: takes nothing.
+        Self(unsafe { libc::pthread_self() })
+    }
+}
+
+/// Interrupts the system call that a thread waits in, if it does: the call fails with EINTR. The thread must be one that is
+/// known to run: whoever it makes a call for holds it there.
+pub(crate) fn interrupt(thread: Thread) {
+    // SAFETY: the thread runs (the caller's word), and the signal has a handler that does nothing.
+    unsafe { libc::pthread_kill(thread.0, interrupting_signal()) };
+}
+
+fn interrupting_signal() -> c_int {
+    libc::SIGRTMAX() - 1
+}
+
+/// Makes [`interrupt`] harmless. After [`install_signals`].
+pub(crate) fn allow_interrupts() -> Result<()> {
+    extern "C" fn nothing(_: c_int) {}
+    // SAFETY: all zero is a valid sigaction; without SA_RESTART a call that was interrupted fails.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = nothing as *const () as usize;
+    action.sa_flags = libc::SA_ONSTACK;
+    // SAFETY: the handler has the signature that is asked for, and does nothing.
+    if unsafe { libc::sigaction(interrupting_signal(), &raw const action, ptr::null_mut()) } != 0 {
+        return Err(failed("sigaction of the interrupting signal"));
     }
     Ok(())
 }

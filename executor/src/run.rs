@@ -10,20 +10,23 @@
 //! | what the host needs for it fails | 1 |
 
 use std::cell::RefCell;
+use std::os::fd::RawFd;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use hose::unix::{Local, Receiver, Sender};
+use hose::unix::{Local as Own, Receiver, Sender};
 
 use crate::bytes;
-use crate::engine::{self, Executor, Guest, Instance, PAGE, Stop, Val};
+use crate::engine::{Stop, Val};
 use crate::error::{Error, ErrorKind, Result};
-use crate::host::{self, Ends, Host};
-use crate::link::{Call, INITIALIZE, START};
-use crate::prepare::{End, Prepared};
-use crate::process::{self, EXIT_LIMIT, EXIT_TRAP};
+use crate::host::{Hose, Host, Local, Remote};
+use crate::link::{Call, START};
+use crate::prepare::{Endpoint, Prepared, Ready};
+use crate::process;
 use crate::resident;
-use crate::trap;
+use crate::vm::{Loaded, Vm};
+use crate::workflow::{self, Function, Unit, Workflow};
 
 /// Exit code when the host could not do its part.
 const EXIT_HOST: i32 = 1;
@@ -32,7 +35,7 @@ impl Prepared {
     /// Whether it runs code that was compiled ahead of time.
     #[must_use]
     pub fn compiled(&self) -> bool {
-        self.compiled
+        self.main.compiled
     }
 
     /// Runs the function to its end and returns the exit code of the process, which the caller passes to `_exit`.
@@ -40,9 +43,8 @@ impl Prepared {
     /// Closes every descriptor of the process but the standard streams and the request's own; installs handlers
     /// for every signal whose default is to end a process. What the user shall read is on standard error by then.
     #[must_use]
-    pub fn run(mut self) -> i32 {
-        let end = self.hose.take();
-        match self.guarded(end) {
+    pub fn run(self) -> i32 {
+        match self.guarded() {
             Ok(code) => code,
             Err(error) => {
                 process::say(&error.report());
@@ -51,140 +53,107 @@ impl Prepared {
         }
     }
 
-    fn guarded(&self, end: Option<End>) -> Result<i32> {
-        let keep = end.as_ref().map(End::descriptors).unwrap_or_default();
-        process::close_descriptors(&keep)?;
+    fn guarded(self) -> Result<i32> {
+        process::close_descriptors(&self.descriptors())?;
         process::mend_input()?;
         process::install_signals()?;
         resident::forget_the_runtime();
+        self.limit()?;
+        let contract = self.main.entry.contract;
+        let (workflow, hose) = self.hose.map(connect).transpose()?.unwrap_or_default();
+        let host = Host::new(hose, contract);
+        let unit = Unit { vm: None, loaded: self.main };
+        let Some(workflow) = workflow else { return run_main(unit, host) };
+        process::allow_interrupts()?;
+        workflow.start()?;
+        let code = run_main(unit, host);
+        let others = workflow.close();
+        code.map(|code| if code == 0 { others } else { code })
+    }
+
+    fn descriptors(&self) -> Vec<RawFd> {
+        let endpoint = self.hose.as_ref().and_then(|hose| hose.endpoint.as_ref());
+        endpoint.map(Endpoint::descriptors).unwrap_or_default()
+    }
+
+    /// Sets the clock, and bounds the memory.
+    fn limit(&self) -> Result<()> {
+        let path = self.main.source.path();
         if let Some(limit) = self.limits.timeout_ms {
-            let text =
-                format!("rr-runtime: {} stopped: time limit of {limit} ms reached\n", self.source.path());
+            let text = format!("rr-runtime: {path} stopped: time limit of {limit} ms reached\n");
             process::arm_timeout(Duration::from_millis(limit), text)?;
         }
-        let text = format!(
-            "rr-runtime: {} trapped: call stack exhausted, or tables too large\n",
-            self.source.path()
-        );
+        let text = format!("rr-runtime: {path} trapped: call stack exhausted, or tables too large\n");
         // Standard input is held beside linear memory, in a buffer that doubles.
-        let buffers = if matches!(self.entry.call, Call::Bytes { .. }) { 3 } else { 1 };
-        process::bound_memory(self.max_linear().saturating_mul(buffers), text)?;
-        engine::take_log();
-        let host = Host::new(end.map(ends).transpose()?, self.entry.contract);
-        let executor = Executor::create(&self.config, self.limits.fuel)?;
-        self.offer(&executor, &host)?
-            .map_or_else(|stop| Ok(self.ended(stop)), |_imports| self.instantiate_and_call(&executor, &host))
-    }
-
-    /// Offers the host's modules to the guest. The instance that is returned has to outlive it.
-    fn offer(
-        &self,
-        executor: &Executor,
-        host: &Rc<Host>,
-    ) -> Result<std::result::Result<Option<Instance>, Stop>> {
-        if self.uses.wasi {
-            self.start.apply(&self.wasi)?;
-            if let Err(stop) = executor.register(&self.wasi) {
-                return Ok(Err(stop));
-            }
-        }
-        if !self.uses.host {
-            return Ok(Ok(None));
-        }
-        let imports = host::instance(host)?;
-        Ok(executor.register(&imports).map(|()| Some(imports)))
-    }
-
-    fn instantiate_and_call(&self, executor: &Executor, host: &Host) -> Result<i32> {
-        let instance = match executor.instantiate(&self.ast) {
-            Ok(instance) => instance,
-            Err(stop) => return Ok(self.ended(stop)),
-        };
-        let guest = executor.guest(&instance);
-        self.check_pages(&guest)?;
-        let outcome = self.call(&guest, host);
-        host.abandon();
-        match outcome? {
-            Ok(()) => Ok(0),
-            Err(stop) => Ok(self.ended(stop)),
-        }
-    }
-
-    /// The engine answers success when it granted fewer pages than the module declares.
-    fn check_pages(&self, guest: &Guest<'_>) -> Result<()> {
-        let Some(granted) = guest.pages() else { return Ok(()) };
-        if granted >= self.min_pages {
-            return Ok(());
-        }
-        let message = format!(
-            "module {}: {} pages of memory declared, {granted} granted: out of address space",
-            self.source.path(),
-            self.min_pages,
-        );
-        Err(Error::new(ErrorKind::Limit, message))
-    }
-
-    fn call(&self, guest: &Guest<'_>, host: &Host) -> Result<std::result::Result<(), Stop>> {
-        if self.entry.initialize
-            && let Err(stop) = guest.call(INITIALIZE, &[]).transpose()
-        {
-            return Ok(Err(stop));
-        }
-        let outcome = match &self.entry.call {
-            Call::Handler => Ok(()),
-            Call::Start => guest.call(START, &[]).transpose().map(drop),
-            Call::Numbers { function, args } => {
-                guest.call(function, args).transpose().map(|results| print(&results.unwrap_or_default()))
-            }
-            Call::Bytes { function, allocator } => {
-                bytes::call(guest, host, self.source.path(), function, allocator, self.max_linear())?
-            }
-        };
-        Ok(outcome.and_then(|()| if host.pushes() { host.serve(guest) } else { Ok(()) }))
-    }
-
-    /// Bytes of the largest linear memory.
-    fn max_linear(&self) -> u64 {
-        u64::from(self.max_pages) * PAGE
-    }
-
-    /// Says why a function ended that did not return, and gives its exit code.
-    fn ended(&self, stop: Stop) -> i32 {
-        let path = self.source.path();
-        if stop.is_exit() {
-            // The kernel keeps the low 8 bits of a native process's code.
-            return (self.wasi.wasi_exit_code() & 0xff).cast_signed();
-        }
-        let log = engine::take_log();
-        match self.limits.fuel {
-            Some(limit) if stop.is_out_of_fuel() => {
-                process::say(&format!("{path} stopped: fuel limit of {limit} instructions reached"));
-                EXIT_LIMIT
-            }
-            _ => {
-                process::say(&format!(
-                    "{path} trapped: {}",
-                    trap::describe(stop, &log, &self.source, self.compiled)
-                ));
-                EXIT_TRAP
-            }
-        }
+        let buffers = if matches!(self.main.entry.call, Call::Bytes { .. }) { 3 } else { 1 };
+        let further = self.hose.iter().flat_map(|hose| &hose.functions);
+        let others = further
+            .map(|(_, _, loaded)| loaded.max_linear().saturating_add(workflow::STACK as u64))
+            .fold(0, u64::saturating_add);
+        process::bound_memory(self.main.max_linear().saturating_mul(buffers).saturating_add(others), text)
     }
 }
 
-/// Connects a function's end of the hose.
-fn ends(end: End) -> Result<Ends> {
-    let targets = end.config.targets().to_vec();
-    let max_size = end.config.limits().max_size();
-    let local = Local::new(end.config, end.secret, end.rendezvous);
-    let receiver = end.listener.map(|listener| Receiver::new(&local, listener)).transpose();
+/// Runs the container's own function to its end.
+fn run_main(mut unit: Unit, host: Rc<Host>) -> Result<i32> {
+    let loaded = &unit.loaded;
+    let ended = match Vm::create(loaded, Rc::clone(&host), false)? {
+        Err(ended) => ended,
+        Ok(vm) => {
+            let outcome = call(loaded, &vm, &host);
+            host.abandon();
+            let Err(stop) = outcome? else { return Ok(0) };
+            let ended = vm.ended(stop);
+            unit.vm = Some(vm);
+            ended
+        }
+    };
+    let (code, line) = loaded.report(ended);
+    if let Some(line) = line {
+        process::say(&line);
+    }
+    Ok(code)
+}
+
+fn call(loaded: &Loaded, vm: &Vm, host: &Host) -> Result<std::result::Result<(), Stop>> {
+    let guest = vm.guest();
+    let outcome = match &loaded.entry.call {
+        Call::Handler => Ok(()),
+        Call::Start => guest.call(START, &[]).transpose().map(drop),
+        Call::Numbers { function, args } => {
+            guest.call(function, args).transpose().map(|results| print(&results.unwrap_or_default()))
+        }
+        Call::Bytes { function, allocator } => {
+            bytes::call(&guest, host, loaded.source.path(), function, allocator, loaded.max_linear())?
+        }
+    };
+    Ok(outcome.and_then(|()| if host.pushes() { host.serve(&guest) } else { Ok(()) }))
+}
+
+/// Connects a function with the others of its process, and with its container's end.
+fn connect(ready: Ready) -> Result<(Option<Arc<Workflow>>, Option<Hose>)> {
+    let Ready { name, workflow, targets, limits, transfer, endpoint, functions } = ready;
+    let within: Vec<_> = functions.iter().map(|(name, _, _)| name.clone()).collect();
+    let outside = targets.iter().filter(|target| !within.contains(target)).cloned().collect();
+    let config = hose::Config::new(name.clone(), workflow, outside, limits)
+        .map_err(|error| Error::with(ErrorKind::Request, "hose", error))?;
+    let remote = endpoint.map(|end| connect_outside(config, end)).transpose()?;
+    let max_size = limits.max_size();
+    if functions.is_empty() {
+        return Ok((None, Some(Hose { local: None, remote, targets, max_size })));
+    }
+    let mut all = vec![Function::without_unit(name, targets.clone())];
+    all.extend(functions.into_iter().map(|(name, targets, loaded)| Function::new(name, targets, loaded)));
+    let workflow = Workflow::new(all, transfer, max_size, limits.io_timeout());
+    let local = Some(Local { workflow: Arc::clone(&workflow), index: 0 });
+    Ok((Some(workflow), Some(Hose { local, remote, targets, max_size })))
+}
+
+fn connect_outside(config: hose::Config, end: Endpoint) -> Result<Remote> {
+    let own = Own::new(config, end.secret, end.rendezvous);
+    let receiver = end.listener.map(|listener| Receiver::new(&own, listener)).transpose();
     let receiver = receiver.map_err(|error| Error::with(ErrorKind::System, "hose", error))?;
-    Ok(Ends {
-        sender: RefCell::new(Sender::new(&local)),
-        receiver: receiver.map(RefCell::new),
-        targets,
-        max_size,
-    })
+    Ok(Remote { sender: RefCell::new(Sender::new(&own)), receiver: receiver.map(RefCell::new) })
 }
 
 /// Prints the results of a function that was called by name, one a line.

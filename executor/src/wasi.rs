@@ -61,7 +61,7 @@ fn random_get(_: &(), guest: &Guest<'_>, args: &[Val]) -> std::result::Result<Op
     let (Some(address), Some(len)) = (args[0].as_u32(), args[1].as_u32()) else {
         return Err(Stop::HOST_FAILED);
     };
-    let filled = memory::fill_callers_buffer(guest, address, len, |mut buffer| {
+    let filled = memory::fill_callers_buffer(memory::Linear::of(*guest), address, len, |mut buffer| {
         while !buffer.is_empty() {
             match rustix::rand::getrandom(&mut *buffer, rustix::rand::GetRandomFlags::empty()) {
                 Ok(count) => buffer = &mut buffer[count..],
@@ -75,7 +75,7 @@ fn random_get(_: &(), guest: &Guest<'_>, args: &[Val]) -> std::result::Result<Op
 }
 
 /// What a program is started with, in the engine's form.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Start {
     args: Vec<CString>,
     env: Vec<CString>,

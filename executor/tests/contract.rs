@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Child;
 
 use common::{Case, finish, wat};
-use executor_abi::request::{Hose, Limits};
+use executor_abi::request::{Endpoint, Hose, Limits, Transfer};
 use guest_abi::Status;
 use hose::rendezvous::Folder;
 
@@ -16,9 +16,16 @@ const HOSTILE: [i64; 12] =
     [0, 1, -1, -16, 0x7fff_ffff, 0x8000_0000, 0xffff_0000, 65_535, 65_536, 65_537, 131_072, 16];
 
 /// All imports, with the number of their parameters and whether they answer an `i64`.
-const IMPORTS: [(&str, usize, bool); 9] = [
+const IMPORTS: [(&str, usize, bool); 16] = [
     ("send_to_host", 2, false),
     ("send_to", 4, false),
+    ("give_to_host", 4, false),
+    ("call", 4, true),
+    ("answer", 3, false),
+    ("targets", 0, false),
+    ("target_name", 3, false),
+    ("target_status", 1, false),
+    ("prepare_memory", 2, false),
     ("receive", 1, true),
     ("complete", 2, false),
     ("set_status", 1, false),
@@ -201,9 +208,13 @@ fn join(case: &mut Case, base: &Path, name: &str, targets: &[&str], connect_time
         name: name.to_owned(),
         workflow: "flow".to_owned(),
         targets: targets.iter().map(|&target| target.to_owned()).collect(),
-        listener_fd: Some(published.listener.as_raw_fd()),
-        rendezvous_fd: published.mount.as_raw_fd(),
-        secret: secret.to_hex().to_string(),
+        endpoint: Some(Endpoint {
+            listener_fd: Some(published.listener.as_raw_fd()),
+            rendezvous_fd: published.mount.as_raw_fd(),
+            secret: secret.to_hex().to_string(),
+        }),
+        functions: Vec::new(),
+        transfer: Transfer::Auto,
         connect_timeout_ms,
         io_timeout_ms: 20_000,
         max_size: 1 << 20,

@@ -5,6 +5,7 @@
 //! | [`name`] | who: [`Name`], [`Workflow`], [`Tenant`] |
 //! | [`config`] | one function's end of the hose, validated: [`Config`], [`Limits`] |
 //! | [`identity`] | the [`Secret`] that a container proves itself with |
+//! | [`pages`] | the user-space transport: bytes between two linear memories of one process |
 //! | [`rendezvous`] | where ends find each other on one host, and who may be there; the runtime's side |
 //! | [`unix`] | the kernel-space transport: [`unix::Sender`] and [`unix::Receiver`] |
 //!
@@ -29,6 +30,7 @@ pub mod config;
 mod error;
 pub mod identity;
 pub mod name;
+pub mod pages;
 pub mod rendezvous;
 pub mod unix;
 

@@ -64,6 +64,8 @@ pub struct Aot {
     /// What the runtime saw of the module when it chose the entry. Where the file in the container is
     /// another one, the entry is not used.
     pub module: FileIdentity,
+    /// SHA-256 of the module that it was made of, in lower-case hexadecimal.
+    pub digest: String,
 }
 
 /// Identity of a file's contents, as far as `stat` tells it.
@@ -106,7 +108,7 @@ pub struct Limits {
     pub fuel: Option<u64>,
 }
 
-/// A function's end of the hose: names, limits, and the descriptors that the runtime opened for it.
+/// A function's hose: its name, whom it sends to, limits, and the other functions of its process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hose {
@@ -116,18 +118,57 @@ pub struct Hose {
     pub workflow: String,
     /// Names of the functions that `send_to_host` sends to.
     pub targets: Vec<String>,
-    /// Listening Unix socket of this function.
-    pub listener_fd: Option<i32>,
-    /// Root of a detached, read-only mount of the tenant's rendezvous folder (`O_PATH`).
-    pub rendezvous_fd: i32,
-    /// Secret of this container, 32 bytes in lower-case hexadecimal.
-    pub secret: String,
+    /// The way to functions of other containers, if there is one.
+    pub endpoint: Option<Endpoint>,
+    /// The other functions of this process, which the memory transport reaches.
+    pub functions: Vec<Function>,
+    /// How the bytes of a payload cross.
+    pub transfer: Transfer,
     /// How long a sender waits for its peer to appear, in milliseconds.
     pub connect_timeout_ms: u64,
     /// How long one payload may take until it is handled, in milliseconds.
     pub io_timeout_ms: u64,
     /// Largest payload in bytes.
     pub max_size: u64,
+}
+
+/// Descriptors and secret of a container's published end.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoint {
+    /// Listening Unix socket of this function.
+    pub listener_fd: Option<i32>,
+    /// Root of a detached, read-only mount of the tenant's rendezvous folder (`O_PATH`).
+    pub rendezvous_fd: i32,
+    /// Secret of this container, 32 bytes in lower-case hexadecimal.
+    pub secret: String,
+}
+
+/// A further function of a user-space workflow.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Function {
+    /// Its name.
+    pub name: String,
+    /// Its module.
+    pub module: Module,
+    /// SHA-256 of the module in lower-case hexadecimal: another one does not run.
+    pub digest: String,
+    /// Whom it sends to.
+    pub targets: Vec<String>,
+}
+
+/// How the bytes of a payload cross from one linear memory into another.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Transfer {
+    /// Lent bytes are copied; given ones are moved, where that is faster.
+    #[default]
+    Auto,
+    /// All are copied.
+    Copy,
+    /// All are moved: `send_to_host` gives its bytes away.
+    Move,
 }
 
 /// Argument of [`crate::Table::compile`].
@@ -140,4 +181,6 @@ pub struct Compile {
     pub scratch: String,
     /// Code that counts instructions, for a workload with `wasm/fuel`.
     pub fuel: bool,
+    /// Code that another thread can stop, for the functions of a workflow.
+    pub interruptible: bool,
 }

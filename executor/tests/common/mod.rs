@@ -116,9 +116,14 @@ impl Case {
             ctime_ns: stat.ctime() * 1_000_000_000 + stat.ctime_nsec(),
         };
         let len = std::fs::metadata(entry).expect("an entry").len();
-        self.request.module.aot = Some(Aot { fd: 20, offset: 0, len, module });
+        self.request.module.aot = Some(Aot { fd: 20, offset: 0, len, module, digest: String::new() });
         self.files.push(format!("20={}", entry.display()));
         self
+    }
+
+    /// Opens a file for reading as this descriptor, for a module that is not the first.
+    pub fn open(&mut self, number: i32, path: &Path) {
+        self.files.push(format!("{number}={}", path.display()));
     }
 
     pub fn spawn(&self) -> Child {

@@ -38,11 +38,15 @@
 //! | --- | --- |
 //! | `send_to_host` called … returned | the host; the guest may not touch it (it cannot: it is blocked) |
 //! | after that, whatever the status | the guest, unchanged |
+//! | [`imports::GIVE_TO_HOST`] called … returned | the host |
+//! | after that | the guest; zero and no longer registered if its bytes have changed hands, else unchanged |
 //! | host: `allocate_memory(len)` returned … `read_memory_wasm` called | the host, which fills it |
 //! | `read_memory_wasm(address, len)` called … returned | the guest, which may read and write it |
 //! | after that | the host, which calls `deallocate_memory(address)` |
 //! | [`imports::RECEIVE`] returned … [`imports::COMPLETE`] called | the guest |
 //! | after that | the host, which calls `deallocate_memory(address)` before `complete` returns |
+//! | [`imports::ANSWER`] called … the payload is handled | the host |
+//! | [`imports::CALL`] returned a region … [`imports::COMPLETE`] called | the guest |
 //!
 //! # How a function receives
 //!
@@ -100,6 +104,37 @@ pub mod imports {
     /// is UTF-8 and need not lie in a registered region: it is copied during the call.
     pub const SEND_TO: &str = "send_to";
 
+    /// `(i32 name, i32 name_len, i32 address, i32 len) -> i32`: like `send_to`, or with a `name_len` of 0 like `send_to_host`, and
+    /// the bytes change hands instead of being lent: whole pages are not copied but moved, where the transport and the
+    /// addresses allow it (both a multiple of 64 KiB; at a multiple of 2 MiB with the least work). When the bytes have left, the region is
+    /// zero and no longer registered, whatever the status; a status that says that nothing was sent
+    /// leaves it as it was.
+    pub const GIVE_TO_HOST: &str = "give_to_host";
+
+    /// `(i32 name, i32 name_len, i32 address, i32 len) -> i64`: like `send_to`, and waits for what the target answers. The result is as
+    /// that of `receive`: the answer in a region from the guest's own `allocate_memory`, to be passed to `complete` when the guest
+    /// has read it (a target that answers nothing gives an empty one), or a status; a positive one is the target's own.
+    pub const CALL: &str = "call";
+
+    /// `(i32 payload, i32 address, i32 len) -> i32`: the answer to the payload at `payload` (pulled and not completed, or being
+    /// pushed): a registered region, which is the host's from now until the payload is handled. Only a sender that asked by `call`
+    /// is given it. The last one counts.
+    pub const ANSWER: &str = "answer";
+
+    /// `(i32 address, i32 len) -> i32`: says that a registered region will be filled and then given away, so that the host can
+    /// lay it on pages that are cheap to fill and to give. Nothing depends on it but speed, and what the region
+    /// held before is lost.
+    pub const PREPARE_MEMORY: &str = "prepare_memory";
+
+    /// `() -> i32`: the number of this function's targets.
+    pub const TARGETS: &str = "targets";
+
+    /// `(i32 index, i32 buffer, i32 capacity) -> i32`: name of a target, in the order of the configuration, like `peer_name`.
+    pub const TARGET_NAME: &str = "target_name";
+
+    /// `(i32 index) -> i32`: what became of the last send to all targets at this one: a fan-out's single results.
+    pub const TARGET_STATUS: &str = "target_status";
+
     /// `(i32 timeout_ms) -> i64`: waits for a payload; a negative timeout waits for ever, 0 only looks. The answer is a region
     /// that the host got from the guest's own `allocate_memory` and filled (address in the upper, length in the lower
     /// 32 bits), the guest's until it passes the address to `complete`. A negative answer is a status, sign-extended:
@@ -108,7 +143,7 @@ pub mod imports {
     pub const RECEIVE: &str = "receive";
 
     /// `(i32 address, i32 status) -> i32`: the payload that `receive` returned at `address` is handled with `status`; that is what its
-    /// sender's call returns. The host calls `deallocate_memory(address)` before this returns. Guests say 0 or positive numbers;
+    /// sender's call returns. For the answer that `call` returned at `address`: it has been read, and the status is ignored. The host calls `deallocate_memory(address)` before this returns. Guests say 0 or positive numbers;
     /// a negative one is [`Status::INVALID_ARGUMENT`](crate::Status::INVALID_ARGUMENT).
     pub const COMPLETE: &str = "complete";
 
@@ -173,6 +208,8 @@ impl Status {
     pub const NO_MEMORY: Self = Self(-15);
     /// The host's operating system refused something; `last_error` has the text.
     pub const HOST: Self = Self(-16);
+    /// Nothing will come any more: every function that could send has ended.
+    pub const CLOSED: Self = Self(-17);
 
     /// Whether it is [`Status::OK`].
     #[must_use]
@@ -207,6 +244,7 @@ impl Status {
             Self::NO_EXPORT => "this function lacks an export that is needed",
             Self::NO_MEMORY => "this function gave no memory for a payload",
             Self::HOST => "host error",
+            Self::CLOSED => "every function that could send has ended",
             Self(code) if code < 0 => "unknown status of a newer host",
             Self(_) => "the function's own status",
         }

@@ -1,0 +1,363 @@
+//! Whatever sends: to all targets, to one, with an answer, lent or given.
+//!
+//! A target is another function of this process, or of another container. Functions of other containers are sent to at once, then
+//! those of this process, one after the other, on this thread; what is given away is given to the last of them, and the
+//! others get copies.
+
+use std::time::Instant;
+
+use executor_abi::request::Transfer;
+use guest_abi::{Received, Region, Status};
+use hose::pages::Range;
+use hose::{Fate, Name};
+
+use super::receive::Item;
+use super::{Answer, Guest, Host, Hose, Local, Outcome, Val, answer, give_text, signed, status_of, unsigned};
+use crate::memory::{self, Covered, Refused};
+use crate::parcel;
+use crate::workflow::{Delivered, Payload};
+
+/// Longest name that is read; the hose's own are shorter.
+const MAX_NAME: u32 = 256;
+
+/// Whether the bytes stay the guest's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    Lend,
+    Give,
+}
+
+/// Whom a send is for.
+#[derive(Clone, Copy, Debug)]
+enum Whom {
+    All,
+    One(usize),
+}
+
+pub(super) fn send_to_host(host: &Host, guest: &Guest<'_>, args: &[Val]) -> Outcome<Option<Val>> {
+    let region = Region { address: unsigned(args, 0), len: unsigned(args, 1) };
+    host.send_and_tell(guest, Whom::All, region, How::Lend)
+}
+
+pub(super) fn send_to(host: &Host, guest: &Guest<'_>, args: &[Val]) -> Outcome<Option<Val>> {
+    let region = Region { address: unsigned(args, 2), len: unsigned(args, 3) };
+    match host.named_target(guest, unsigned(args, 0), unsigned(args, 1)) {
+        Ok(target) => host.send_and_tell(guest, Whom::One(target), region, How::Lend),
+        Err(status) => answer(status),
+    }
+}
+
+pub(super) fn give_to_host(host: &Host, guest: &Guest<'_>, args: &[Val]) -> Outcome<Option<Val>> {
+    let region = Region { address: unsigned(args, 2), len: unsigned(args, 3) };
+    if unsigned(args, 1) == 0 {
+        return host.send_and_tell(guest, Whom::All, region, How::Give);
+    }
+    match host.named_target(guest, unsigned(args, 0), unsigned(args, 1)) {
+        Ok(target) => host.send_and_tell(guest, Whom::One(target), region, How::Give),
+        Err(status) => answer(status),
+    }
+}
+
+pub(super) fn call(host: &Host, guest: &Guest<'_>, args: &[Val]) -> Outcome<Option<Val>> {
+    let region = Region { address: unsigned(args, 2), len: unsigned(args, 3) };
+    let answered = match host.named_target(guest, unsigned(args, 0), unsigned(args, 1)) {
+        Ok(target) => host.call(guest, target, region)?,
+        Err(status) => Err(status),
+    };
+    let received = match answered {
+        Ok(region) => Received::Payload(region),
+        Err(status) => Received::Status(status),
+    };
+    Ok(Some(Val::I64(received.to_i64())))
+}
+
+pub(super) fn targets(host: &Host, _: &Guest<'_>, _: &[Val]) -> Outcome<Option<Val>> {
+    if host.inside.get() {
+        return answer(Status::BUSY);
+    }
+    let count = host.hose.as_ref().map_or(0, |hose| hose.targets.len());
+    Ok(Some(Val::I32(i32::try_from(count).unwrap_or(i32::MAX))))
+}
+
+pub(super) fn target_name(host: &Host, guest: &Guest<'_>, args: &[Val]) -> Outcome<Option<Val>> {
+    if host.inside.get() {
+        return answer(Status::BUSY);
+    }
+    let target = host.hose.as_ref().and_then(|hose| hose.targets.get(unsigned(args, 0) as usize));
+    match target {
+        None => answer(Status::NO_TARGET),
+        Some(name) => give_text(host.linear(guest), name.as_str(), unsigned(args, 1), unsigned(args, 2)),
+    }
+}
+
+pub(super) fn target_status(host: &Host, _: &Guest<'_>, args: &[Val]) -> Outcome<Option<Val>> {
+    if host.inside.get() {
+        return answer(Status::BUSY);
+    }
+    let index = usize::try_from(signed(args, 0)).unwrap_or(usize::MAX);
+    answer(host.statuses.borrow().get(index).copied().unwrap_or(Status::NO_TARGET))
+}
+
+/// What became of a payload at one target.
+struct Verdict {
+    status: Status,
+    left: bool,
+}
+
+impl Host {
+    /// The number of a target that a guest names.
+    fn named_target(&self, guest: &Guest<'_>, name: u32, len: u32) -> std::result::Result<usize, Status> {
+        if self.inside.get() {
+            return Err(Status::BUSY);
+        }
+        let hose = self.hose.as_ref().ok_or(Status::NO_HOSE)?;
+        if hose.targets.is_empty() {
+            return Err(Status::NO_TARGET);
+        }
+        let found = memory::read_argument(self.linear(guest), name, len, MAX_NAME, |name| {
+            std::str::from_utf8(name)
+                .map(|name| hose.targets.iter().position(|target| target.as_str() == name))
+        });
+        match found {
+            Ok(Ok(target)) => target.ok_or(Status::NO_TARGET),
+            Ok(Err(_)) | Err(_) => Err(Status::INVALID_ARGUMENT),
+        }
+    }
+
+    /// The hose, for a payload that may be sent.
+    fn sending(&self, len: u32) -> std::result::Result<&Hose, Status> {
+        if self.inside.get() {
+            return Err(Status::BUSY);
+        }
+        let hose = self.hose.as_ref().ok_or(Status::NO_HOSE)?;
+        if hose.targets.is_empty() {
+            return Err(Status::NO_TARGET);
+        }
+        if u64::from(len) > hose.max_size {
+            self.complain(&format!("a payload of {len} bytes, the limit is {}", hose.max_size));
+            return Err(Status::TOO_LARGE);
+        }
+        Ok(hose)
+    }
+
+    fn send_and_tell(
+        &self,
+        guest: &Guest<'_>,
+        whom: Whom,
+        region: Region,
+        how: How,
+    ) -> Outcome<Option<Val>> {
+        let hose = match self.sending(region.len) {
+            Ok(hose) => hose,
+            Err(status) => return answer(status),
+        };
+        let how = if hose.transfer() == Transfer::Move { How::Give } else { how };
+        match self.with_region(guest, region, |host| host.send(guest, hose, whom, region, how))? {
+            Err(status) => answer(status),
+            Ok(verdicts) => {
+                let statuses: Vec<Status> = verdicts.iter().map(|verdict| verdict.status).collect();
+                let first = statuses.iter().copied().find(|status| !status.is_ok()).unwrap_or(Status::OK);
+                if matches!(whom, Whom::All) {
+                    *self.statuses.borrow_mut() = statuses;
+                }
+                answer(first)
+            }
+        }
+    }
+
+    /// Runs `send` while a region is registered that is so already, or that the guest vouches for.
+    fn with_region<R>(&self, guest: &Guest<'_>, region: Region, send: impl FnOnce(&Self) -> R) -> Answer<R> {
+        if self.regions.borrow().covers(region) {
+            return Ok(Ok(send(self)));
+        }
+        let Some(vouched) = self.locate(guest, region)? else { return Ok(Err(Status::INVALID_REGION)) };
+        let sent = send(self);
+        self.regions.borrow_mut().unregister(vouched.address);
+        Ok(Ok(sent))
+    }
+
+    fn send(&self, guest: &Guest<'_>, hose: &Hose, whom: Whom, region: Region, how: How) -> Vec<Verdict> {
+        let chosen: Vec<&Name> = match whom {
+            Whom::All => hose.targets.iter().collect(),
+            Whom::One(index) => hose.targets.get(index).into_iter().collect(),
+        };
+        let here: Vec<Option<usize>> = chosen.iter().map(|name| hose.local_target(name)).collect();
+        let mut verdicts: Vec<Verdict> =
+            chosen.iter().map(|_| Verdict { status: Status::NO_TARGET, left: false }).collect();
+        let there: Vec<usize> = (0..chosen.len()).filter(|i| here[*i].is_none()).collect();
+        if !there.is_empty() {
+            self.send_out(guest, hose, &chosen, &there, region, &mut verdicts);
+        }
+        let last = here.iter().rposition(Option::is_some);
+        for (i, target) in here.iter().enumerate() {
+            if let (Some(local), Some(target)) = (&hose.local, target) {
+                let give = how == How::Give && last == Some(i);
+                verdicts[i] = self.send_within(guest, local, *target, region, give);
+            }
+        }
+        if how == How::Give && verdicts.iter().any(|verdict| verdict.left) {
+            // What was given to a function of this process is zero already.
+            let given = last.is_some_and(|last| verdicts[last].left);
+            self.give_up(guest, region, given);
+        }
+        verdicts
+    }
+
+    /// To functions of other containers, all at once.
+    fn send_out(
+        &self,
+        guest: &Guest<'_>,
+        hose: &Hose,
+        chosen: &[&Name],
+        there: &[usize],
+        region: Region,
+        verdicts: &mut [Verdict],
+    ) {
+        let Some(remote) = &hose.remote else { return };
+        let names: Vec<Name> = there.iter().map(|i| chosen[*i].clone()).collect();
+        let sent = self.covered(region).and_then(|covered| {
+            memory::read_memory_host(self.linear(guest), covered, |bytes| {
+                let mut sender = remote.sender.borrow_mut();
+                match names.as_slice() {
+                    [one] => vec![sender.send(one, bytes)],
+                    _ => sender.send_to_all(bytes).into_iter().map(|(_, result)| result).collect(),
+                }
+            })
+        });
+        match sent {
+            Err(refused) => {
+                for i in there {
+                    verdicts[*i].status = status_of(refused);
+                }
+            }
+            Ok(results) => {
+                for (i, result) in there.iter().zip(results) {
+                    let left = result.as_ref().map_or_else(|error| error.fate() != Fate::NotSent, |_| true);
+                    let status = result
+                        .map_or_else(|error| self.remember(&error), |delivery| Status(delivery.status.0));
+                    verdicts[*i] = Verdict { status, left };
+                }
+            }
+        }
+    }
+
+    /// To a function of this process.
+    fn send_within(
+        &self,
+        guest: &Guest<'_>,
+        local: &Local,
+        to: usize,
+        region: Region,
+        give: bool,
+    ) -> Verdict {
+        let lent = self.covered(region).and_then(|covered| {
+            memory::lend_range(self.linear(guest), covered, |range| {
+                let payload = Payload { range, give };
+                local.workflow.deliver(local.index, to, payload, self.time_left(local), None)
+            })
+        });
+        match lent {
+            Err(refused) => Verdict { status: status_of(refused), left: false },
+            Ok(delivered) => self.verdict(delivered),
+        }
+    }
+
+    fn verdict(&self, delivered: Delivered) -> Verdict {
+        if let Some(text) = delivered.text {
+            self.complain(&text);
+        }
+        Verdict { status: delivered.status, left: delivered.left }
+    }
+
+    /// A call within a call has no more time than that one.
+    fn time_left(&self, local: &Local) -> Instant {
+        let own = Instant::now() + local.workflow.io_timeout;
+        self.deadline.get().map_or(own, |outer| outer.min(own))
+    }
+
+    /// The bytes of a region are somebody else's now.
+    fn give_up(&self, guest: &Guest<'_>, region: Region, is_zero: bool) {
+        if !is_zero && let Ok(covered) = self.covered(region) {
+            // It was in bounds when it was sent.
+            let _ = memory::lend_range(self.linear(guest), covered, hose::pages::clear);
+        }
+        self.regions.borrow_mut().unregister(region.address);
+    }
+
+    fn covered(&self, region: Region) -> std::result::Result<Covered, Refused> {
+        self.regions.borrow().check(region)
+    }
+
+    fn call(&self, guest: &Guest<'_>, target: usize, region: Region) -> Answer<Region> {
+        let hose = match self.sending(region.len) {
+            Ok(hose) => hose,
+            Err(status) => return Ok(Err(status)),
+        };
+        let Some(name) = hose.targets.get(target) else { return Ok(Err(Status::NO_TARGET)) };
+        let (Some(local), Some(to)) = (&hose.local, hose.local_target(name)) else {
+            self.complain(&format!("function {name} is in another container, from where no answers come yet"));
+            return Ok(Err(Status::HOST));
+        };
+        let mut answered: Answer<Option<Region>> = Ok(Ok(None));
+        let mut sink = |range: Range<'_>| answered = self.take_answer(guest, local, range);
+        // The payload has left its region before an answer comes, for which this guest's allocator runs.
+        let lent = self.with_region(guest, region, |host| {
+            let covered = host.covered(region)?;
+            memory::lend_range(host.linear(guest), covered, |range| {
+                let payload = Payload { range, give: false };
+                local.workflow.deliver(local.index, to, payload, host.time_left(local), Some(&mut sink))
+            })
+        })?;
+        let delivered = match lent {
+            Ok(Ok(delivered)) => delivered,
+            Ok(Err(refused)) => return Ok(Err(status_of(refused))),
+            Err(status) => return Ok(Err(status)),
+        };
+        let verdict = self.verdict(delivered);
+        let region = match answered? {
+            Ok(None) if verdict.status.is_ok() => match self.allocate(guest, 0)? {
+                Ok(region) => region,
+                Err(status) => return Ok(Err(status)),
+            },
+            Ok(None) => return Ok(Err(verdict.status)),
+            Ok(Some(region)) if verdict.status.is_ok() => region,
+            Ok(Some(region)) => {
+                self.release(guest, region.address)?;
+                return Ok(Err(verdict.status));
+            }
+            Err(status) => return Ok(Err(status)),
+        };
+        self.held.borrow_mut().insert(region.address, Item::Answer);
+        Ok(Ok(region))
+    }
+
+    /// An answer into a region of this guest's.
+    fn take_answer(&self, guest: &Guest<'_>, local: &Local, source: Range<'_>) -> Answer<Option<Region>> {
+        if source.len() as u64 > local.workflow.max_size {
+            self.complain(&format!("an answer of {} bytes is above the limit", source.len()));
+            return Ok(Err(Status::TOO_LARGE));
+        }
+        let region = match self.allocate(guest, source.len())? {
+            Ok(region) => region,
+            Err(status) => return Ok(Err(status)),
+        };
+        let moves = local.workflow.transfer != Transfer::Copy;
+        let crossed = self.covered(region).and_then(|covered| {
+            memory::lend_range(self.linear(guest), covered, |target| {
+                parcel::cross(source, target, true, moves)
+            })
+        });
+        Ok(crossed.map(|_| Some(region)).map_err(status_of))
+    }
+}
+
+impl Hose {
+    fn transfer(&self) -> Transfer {
+        self.local.as_ref().map_or(Transfer::Auto, |local| local.workflow.transfer)
+    }
+
+    /// The number of a function of this process.
+    fn local_target(&self, name: &Name) -> Option<usize> {
+        self.local.as_ref()?.workflow.find(name)
+    }
+}
