@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{Error, ErrorKind, Name, Result, Workflow};
 
 /// Most targets of one function.
-pub const MAX_TARGETS: usize = 64;
+pub const MAX_TARGETS: usize = 256;
 /// Longest timeout of either kind.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Largest payload that can be allowed: a linear memory's 4 GiB, less one page, as no region reaches further.
@@ -155,8 +155,8 @@ mod tests {
         assert_eq!(config(&["b", "c"]).unwrap().targets(), [name("b"), name("c")]);
         assert_eq!(config(&["a"]).unwrap_err().to_string(), "function a is its own target");
         assert_eq!(config(&["b", "b"]).unwrap_err().to_string(), "target b is named twice");
-        let many: Vec<String> = (0..65).map(|i| format!("t{i}")).collect();
+        let many: Vec<String> = (0..257).map(|i| format!("t{i}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert!(config(&many).unwrap_err().to_string().starts_with("65 targets"));
+        assert!(config(&many).unwrap_err().to_string().starts_with("257 targets"));
     }
 }

@@ -93,6 +93,9 @@ pub struct Recipe {
     pub cpu: String,
     /// Whether the code counts instructions.
     pub fuel: bool,
+    /// Whether another thread can stop the code, as a workflow's functions need it.
+    #[serde(default)]
+    pub interruptible: bool,
 }
 
 impl Recipe {
@@ -101,12 +104,13 @@ impl Recipe {
     /// # Errors
     ///
     /// [`ErrorKind::System`] when the processor cannot be examined.
-    pub fn new(description: &Description, build: &str, fuel: bool) -> Result<Self> {
+    pub fn new(description: &Description, build: &str, fuel: bool, interruptible: bool) -> Result<Self> {
         Ok(Self {
             engine: format!("{} {}", description.engine, description.version),
             executor: format!("{} {build}", description.executor),
             cpu: cpu()?,
             fuel,
+            interruptible,
         })
     }
 
@@ -114,9 +118,14 @@ impl Recipe {
     #[must_use]
     pub fn key(&self, module: Digest) -> Key {
         let mut hash = Sha256::new();
-        let fuel = if self.fuel { "fuel" } else { "" };
+        let kind = match (self.fuel, self.interruptible) {
+            (false, false) => "",
+            (true, false) => "fuel",
+            (false, true) => "interruptible",
+            (true, true) => "fuel interruptible",
+        };
         let module = module.to_string();
-        for part in ["rr-runtime aot 1", &module, &self.engine, &self.executor, &self.cpu, fuel] {
+        for part in ["rr-runtime aot 1", &module, &self.engine, &self.executor, &self.cpu, kind] {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
@@ -443,7 +452,7 @@ impl Cache {
     }
 
     /// Removes what no function can use any more: entries that are damaged or were made by another recipe than
-    /// `current` (whatever its fuel), and what a crash left. With `keep`, then also the longest unused until
+    /// `current` (whatever is asked of the code), and what a crash left. With `keep`, then also the longest unused until
     /// that many bytes are left; 0 empties the cache.
     ///
     /// # Errors
@@ -474,7 +483,9 @@ impl Cache {
         let about = read_header(&file).ok().and_then(|header| header.about());
         match (about, current) {
             (None, _) => true,
-            (Some(about), Some(current)) => Recipe { fuel: current.fuel, ..about.recipe } != *current,
+            (Some(about), Some(current)) => {
+                Recipe { fuel: current.fuel, interruptible: current.interruptible, ..about.recipe } != *current
+            }
             (Some(_), None) => false,
         }
     }
@@ -761,7 +772,7 @@ mod tests {
 
     fn recipe() -> Recipe {
         let text = |text: &str| text.to_owned();
-        Recipe { engine: text("wasmedge 0.17.1"), executor: text("0.1.0 1"), cpu: text("cpu"), fuel: false }
+        Recipe { engine: text("wasmedge 0.17.1"), executor: text("0.1.0 1"), cpu: text("cpu"), fuel: false, interruptible: false }
     }
 
     fn digest(seed: u8) -> Digest {
@@ -840,6 +851,8 @@ mod tests {
             Recipe { executor: "0.1.0 2".to_owned(), ..recipe() }.key(digest(1)),
             Recipe { cpu: "other".to_owned(), ..recipe() }.key(digest(1)),
             Recipe { fuel: true, ..recipe() }.key(digest(1)),
+            Recipe { interruptible: true, ..recipe() }.key(digest(1)),
+            Recipe { fuel: true, interruptible: true, ..recipe() }.key(digest(1)),
             // The same text, divided differently.
             Recipe { engine: "wasmedge 0.17.10".to_owned(), executor: ".1.0 1".to_owned(), ..recipe() }
                 .key(digest(1)),

@@ -38,7 +38,7 @@ use crate::engine::{Engine, Folders};
 use crate::error::{Context, Error, ErrorKind, Result, chain};
 use crate::process::Identity;
 use crate::tree::Tree;
-use crate::workload::{self, WasmConfig};
+use crate::workload;
 use crate::{detach, lodging, sandbox};
 
 /// Hidden verb of the binary: the sandboxed compiler. Its one argument is for [`child_main`].
@@ -56,9 +56,28 @@ const LEAST_CODE: u64 = 64 << 20;
 /// What is kept of a child's words.
 const MAX_MESSAGE: usize = 4096;
 
+/// A module for which code is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    /// Where it lies in the container.
+    pub(crate) path: &'a Path,
+    /// The module, open for reading.
+    pub(crate) file: &'a File,
+    /// What `stat` says of it.
+    pub(crate) identity: request::FileIdentity,
+    pub(crate) aot: Aot,
+    /// The code has to count instructions.
+    pub(crate) fuel: bool,
+    /// Another thread has to be able to stop the code.
+    pub(crate) interruptible: bool,
+}
+
 /// What a function gets of the cache.
+#[derive(Default)]
 pub(crate) struct Code {
     pub(crate) entry: Option<Entry>,
+    /// Digest of the module that the entry was made of.
+    pub(crate) digest: String,
     pub(crate) pending: Option<Pending>,
 }
 
@@ -74,6 +93,8 @@ pub struct Pending {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Background {
+    /// Path of the module in its container.
+    path: PathBuf,
     binary: PathBuf,
     config: PathBuf,
     recipe: Recipe,
@@ -85,6 +106,7 @@ pub struct Background {
 struct Job {
     binary: PathBuf,
     fuel: bool,
+    interruptible: bool,
     bounds: sandbox::Bounds,
 }
 
@@ -104,61 +126,63 @@ pub struct Compiled {
 
 /// The code for a function, as its annotations want it.
 pub(crate) fn code(
-    config: &WasmConfig,
+    wanted: Wanted<'_>,
     binary: &Path,
     folders: &Folders,
     engine: Engine,
     settings: &Settings,
 ) -> Result<Code> {
-    if config.aot() == Aot::Off {
-        return Ok(Code { entry: None, pending: None });
+    if wanted.aot == Aot::Off {
+        return Ok(Code::default());
     }
-    match lookup(config, binary, folders, engine, settings) {
+    match lookup(wanted, binary, folders, engine, settings) {
         // Code ahead of time is a gain in speed; a cache that cannot be used costs that, and no more.
-        Err(error) if config.aot() == Aot::Cache && error.kind() != ErrorKind::Module => {
-            tracing::warn!("module {} is interpreted: {}", config.path().display(), chain(&error));
-            Ok(Code { entry: None, pending: None })
+        Err(error) if wanted.aot == Aot::Cache && error.kind() != ErrorKind::Module => {
+            tracing::warn!("module {} is interpreted: {}", wanted.path.display(), chain(&error));
+            Ok(Code::default())
         }
         found => found,
     }
 }
 
 fn lookup(
-    config: &WasmConfig,
+    wanted: Wanted<'_>,
     binary: &Path,
     folders: &Folders,
     engine: Engine,
     settings: &Settings,
 ) -> Result<Code> {
     let cache = Cache::open(settings.cache_dir()?, settings.cache_size())?;
-    let recipe = Recipe::new(&engine.describe()?, &folders.build()?, config.limits().fuel.is_some())?;
-    let digest = cache.digest(config.module(), config.identity())?;
+    let recipe =
+        Recipe::new(&engine.describe()?, &folders.build()?, wanted.fuel, wanted.interruptible)?;
+    let digest = cache.digest(wanted.file, wanted.identity)?;
     if let Some(entry) = cache.get(recipe.key(digest)) {
-        return Ok(Code { entry: Some(entry), pending: None });
+        return Ok(Code { entry: Some(entry), digest: digest.to_string(), pending: None });
     }
-    let job = Background { binary: binary.to_owned(), config: settings.file().to_owned(), recipe };
-    if config.aot() == Aot::Wait {
+    let path = wanted.path.to_owned();
+    let job = Background { path, binary: binary.to_owned(), config: settings.file().to_owned(), recipe };
+    if wanted.aot == Aot::Wait {
         let digest =
-            make(&cache, settings, &job, config.module()).map_err(|error| named(config.path(), error))?;
+            make(&cache, settings, &job, wanted.file).map_err(|error| named(wanted.path, error))?;
         let key = job.recipe.key(digest);
-        return Ok(Code { entry: cache.get(key), pending: None });
+        return Ok(Code { entry: cache.get(key), digest: digest.to_string(), pending: None });
     }
-    let module = config.module().try_clone();
+    let module = wanted.file.try_clone();
     let module =
         module.context(ErrorKind::System, || "module: its descriptor cannot be copied".to_owned())?;
-    Ok(Code { entry: None, pending: Some(Pending { module, job }) })
+    Ok(Code { pending: Some(Pending { module, job }), ..Code::default() })
 }
 
 impl Pending {
     /// What was left open in `create`, when the container starts: the module as its init sees it.
-    pub(crate) fn resume(job: Background, module: &Path, init: Identity) -> Result<Self> {
-        let failed = || format!("module {}: cannot be opened", module.display());
+    pub(crate) fn resume(job: Background, init: Identity) -> Result<Self> {
+        let failed = || format!("module {}: cannot be opened", job.path.display());
         let root = init
             .root()?
             .ok_or_else(|| Error::new(ErrorKind::Module, format!("{}: its container has ended", failed())))?;
         let tree = Tree::of_root(root);
         let module =
-            tree.open(module).map_err(|why| Error::new(ErrorKind::Module, format!("{}: {why}", failed())))?;
+            tree.open(&job.path).map_err(|why| Error::new(ErrorKind::Module, format!("{}: {why}", failed())))?;
         Ok(Self { module, job })
     }
 
@@ -245,7 +269,7 @@ fn slot(folder: &Path, count: u32) -> Result<Option<File>> {
 /// [`ErrorKind::Engine`], [`ErrorKind::System`].
 pub fn recipe(binary: &Path, fuel: bool) -> Result<Recipe> {
     let folders = Folders::find(binary)?;
-    Recipe::new(&Engine::load(&folders)?.describe()?, &folders.build()?, fuel)
+    Recipe::new(&Engine::load(&folders)?.describe()?, &folders.build()?, fuel, false)
 }
 
 /// `rr-runtime compile MODULE`: puts a module's code into the cache, where it is not there. With `output` a copy of it, a universal
@@ -279,7 +303,12 @@ pub fn run_command(
     let cache = Cache::open(settings.cache_dir()?, settings.cache_size())?;
     let identity = workload::identity(&module).context(ErrorKind::Module, failed)?;
     let known = cache.digest(&module, identity)?;
-    let job = Background { binary: binary.to_owned(), config: settings.file().to_owned(), recipe };
+    let job = Background {
+        path: path.to_owned(),
+        binary: binary.to_owned(),
+        config: settings.file().to_owned(),
+        recipe,
+    };
     let found = cache.get(job.recipe.key(known));
     let cached = found.is_some();
     let (digest, entry) = match found {
@@ -316,6 +345,7 @@ fn make(cache: &Cache, settings: &Settings, job: &Background, module: &File) -> 
     let child = Job {
         binary: job.binary.clone(),
         fuel: job.recipe.fuel,
+        interruptible: job.recipe.interruptible,
         bounds: sandbox::Bounds {
             memory: compiler.max_memory,
             seconds: compiler.timeout.as_secs(),
@@ -498,7 +528,12 @@ pub fn child_main(job: &str) -> i32 {
         sandbox::enter(&job.bounds, &[code.as_fd(), module.as_fd()])?;
         // The executor owns it from here on.
         let module_fd = module.into_raw_fd();
-        let request = request::Compile { module_fd, scratch: sandbox::SCRATCH.to_owned(), fuel: job.fuel };
+        let request = request::Compile {
+            module_fd,
+            scratch: sandbox::SCRATCH.to_owned(),
+            fuel: job.fuel,
+            interruptible: job.interruptible,
+        };
         let answer = engine.compile(&request)?;
         code.write_all_at(answer.bytes(), 0)
             .context(ErrorKind::Cache, || "the code cannot be handed over".to_owned())

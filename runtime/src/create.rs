@@ -224,7 +224,7 @@ fn new_state(id: &ContainerId, bundle: &Bundle, spec: &Spec, systemd: bool) -> S
         systemd,
         poststop,
         wasm: None,
-        uncompiled: None,
+        uncompiled: Vec::new(),
     }
 }
 

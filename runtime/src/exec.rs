@@ -156,7 +156,7 @@ fn build(
         .map_err(|error| container_error(&error))
         .inspect_err(|_| reap())?;
     drop(namespaces);
-    crate::start::compile(ready.created().map(Ok));
+    crate::start::compile(ready.created().into_iter().map(Ok));
     Ok(pid.as_raw())
 }
 

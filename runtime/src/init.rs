@@ -129,13 +129,14 @@ impl Ready {
     }
 
     /// What is left to compile once the container has started.
-    pub(crate) fn uncompiled(&self) -> Option<Background> {
-        self.launch.as_ref().and_then(Launch::pending).map(|pending| pending.job().clone())
+    pub(crate) fn uncompiled(&self) -> Vec<Background> {
+        let pending = self.launch.iter().flat_map(Launch::pending);
+        pending.map(|pending| pending.job().clone()).collect()
     }
 
     /// The process exists: nothing is taken back any more. Gives what is left to compile once it runs.
-    pub(crate) fn created(self) -> Option<Pending> {
-        self.launch.and_then(Launch::created)
+    pub(crate) fn created(self) -> Vec<Pending> {
+        self.launch.map(Launch::created).unwrap_or_default()
     }
 }
 

@@ -59,7 +59,6 @@ impl Claim {
 /// A published end, with the descriptors that its init inherits.
 pub(crate) struct End {
     claim: Claim,
-    config: Config,
     published: Published,
 }
 
@@ -93,7 +92,7 @@ impl End {
             owner: owner.to_owned(),
             secret: secret.to_hex().to_string(),
         };
-        Ok(Self { claim, config: config.clone(), published })
+        Ok(Self { claim, published })
     }
 
     pub(crate) fn claim(&self) -> &Claim {
@@ -101,18 +100,11 @@ impl End {
     }
 
     /// What the executor is told.
-    pub(crate) fn request(&self) -> request::Hose {
-        let limits = self.config.limits();
-        request::Hose {
-            name: self.claim.name.clone(),
-            workflow: self.claim.workflow.clone(),
-            targets: self.config.targets().iter().map(ToString::to_string).collect(),
+    pub(crate) fn request(&self) -> request::Endpoint {
+        request::Endpoint {
             listener_fd: Some(self.published.listener.as_raw_fd()),
             rendezvous_fd: self.published.mount.as_raw_fd(),
             secret: self.claim.secret.clone(),
-            connect_timeout_ms: milliseconds(limits.connect_timeout()),
-            io_timeout_ms: milliseconds(limits.io_timeout()),
-            max_size: limits.max_size(),
         }
     }
 }

@@ -35,15 +35,18 @@ pub fn start(store: &Store, id: &ContainerId) -> Result<()> {
 }
 
 /// What `create` has left to compile: the first run does not compete with the compiler for its start.
-fn pending(state: &mut State) -> Option<Result<Pending>> {
-    let (job, init, wasm) = (state.uncompiled.take()?, state.init?, state.wasm.as_ref()?);
-    Some(Pending::resume(job, &wasm.module, init))
+fn pending(state: &mut State) -> Vec<Result<Pending>> {
+    let jobs = std::mem::take(&mut state.uncompiled);
+    let Some(init) = state.init else { return Vec::new() };
+    jobs.into_iter().map(|job| Pending::resume(job, init)).collect()
 }
 
 /// Compiles beside what runs. Code ahead of time is a gain in speed: a function runs without it.
-pub(crate) fn compile(pending: Option<Result<Pending>>) {
-    if let Some(Err(error)) = pending.map(|pending| pending.and_then(Pending::start)) {
-        tracing::warn!("the module is not compiled ahead of time: {}", crate::error::chain(&error));
+pub(crate) fn compile(pending: impl IntoIterator<Item = Result<Pending>>) {
+    for pending in pending {
+        if let Err(error) = pending.and_then(Pending::start) {
+            tracing::warn!("the module is not compiled ahead of time: {}", crate::error::chain(&error));
+        }
     }
 }
 

@@ -105,8 +105,8 @@ pub struct State {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wasm: Option<wasm::State>,
     /// What is compiled in the background once it has started.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uncompiled: Option<compile::Background>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uncompiled: Vec<compile::Background>,
 }
 
 /// What `state` prints and `list` lists; the field names and their order are runc's.

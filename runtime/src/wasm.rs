@@ -1,7 +1,7 @@
 //! From a [`WasmConfig`] to an init that is a function: the step between this crate and the executor.
 //!
-//! Before the fork [`launch`] loads the executor, opens what init needs of the host (the entry of compiled code, the listening
-//! socket, the rendezvous mount: three things, and no others), and publishes the container's end of the hose. Inside the
+//! Before the fork [`launch`] loads the executor, opens what init needs of the host (an entry of compiled code for each module, the
+//! listening socket, the rendezvous mount: three kinds of things, and no others), and publishes the container's end of the hose. Inside the
 //! container [`Function`] hands it all to the executor in one request, as the last thing before `create` returns; after
 //! `start` it runs it, and its exit code is the process's.
 //!
@@ -18,9 +18,10 @@ use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, Exec
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use serde::{Deserialize, Serialize};
 
+use crate::annotation::hose::{self, Hose, Transfer};
 use crate::bundle::Bundle;
 use crate::cache::Entry;
-use crate::compile::{self, Pending};
+use crate::compile::{self, Code, Pending, Wanted};
 use crate::config::Settings;
 use crate::engine::{Engine, Folders, Prepared};
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -69,7 +70,7 @@ impl State {
 pub struct Launch {
     function: Function,
     state: State,
-    pending: Option<Pending>,
+    pending: Vec<Pending>,
     keep: bool,
 }
 
@@ -83,28 +84,61 @@ pub struct Launch {
 /// [`ErrorKind::Engine`], [`ErrorKind::Module`], [`ErrorKind::Hose`], [`ErrorKind::Config`], [`ErrorKind::Cache`]. Nothing is left published.
 pub fn launch(config: &WasmConfig, around: &Surroundings<'_>, join: bool) -> Result<Launch> {
     let settings = around.settings;
-    let size = config.identity().size;
-    if size > settings.max_module_size() {
-        let message = format!(
-            "module {}: has {size} bytes, more than module.max-size, {}",
-            config.path().display(),
-            settings.max_module_size()
-        );
-        return Err(Error::new(ErrorKind::Module, message));
-    }
     let folders = Folders::find(around.binary)?;
     let engine = Engine::load(&folders)?;
-    let code = compile::code(config, around.binary, &folders, engine, settings)?;
+    let modules = modules(config, join);
+    let mut codes = Vec::new();
+    for wanted in &modules {
+        check_size(wanted.path, wanted.identity.size, settings)?;
+        codes.push(compile::code(*wanted, around.binary, &folders, engine, settings)?);
+    }
     let end = match config.hose() {
-        Some(hose) if !join => Some(End::publish(hose, settings, around.annotations, around.id)?),
+        Some(hose) if !join && hose.reaches_containers() => {
+            Some(End::publish(hose.config(), settings, around.annotations, around.id)?)
+        }
         _ => None,
     };
     let state = State { module: config.path().to_owned(), hose: end.as_ref().map(|end| end.claim().clone()) };
-    let request = request(config, settings, code.entry.as_ref(), end.as_ref())?;
-    let held = Held { _end: end, _code: code.entry };
+    let request = request(config, settings, &modules, &codes, end.as_ref(), join)?;
+    let pending = codes.iter_mut().filter_map(|code| code.pending.take()).collect();
+    let held = Held { _end: end, _codes: codes.into_iter().filter_map(|code| code.entry).collect() };
     let function =
         Function { engine, request: Rc::new(request), prepared: Rc::default(), _held: Rc::new(held) };
-    Ok(Launch { function, state, pending: code.pending, keep: false })
+    Ok(Launch { function, state, pending, keep: false })
+}
+
+/// The modules of a process: the container's own function first.
+fn modules(config: &WasmConfig, join: bool) -> Vec<Wanted<'_>> {
+    let hose = config.hose().filter(|_| !join);
+    let own = Wanted {
+        path: config.path(),
+        file: config.module(),
+        identity: config.identity(),
+        aot: config.aot(),
+        fuel: config.limits().fuel.is_some(),
+        interruptible: false,
+    };
+    let further = hose.map(Hose::modules).unwrap_or_default().iter().zip(config.further());
+    let further = further.map(|(module, opened)| Wanted {
+        path: module.path(),
+        file: opened.file(),
+        identity: opened.identity(),
+        interruptible: true,
+        ..own
+    });
+    std::iter::once(own).chain(further).collect()
+}
+
+fn check_size(path: &Path, size: u64, settings: &Settings) -> Result<()> {
+    if size <= settings.max_module_size() {
+        return Ok(());
+    }
+    let message = format!(
+        "module {}: has {size} bytes, more than module.max-size, {}",
+        path.display(),
+        settings.max_module_size()
+    );
+    Err(Error::new(ErrorKind::Module, message))
 }
 
 impl Launch {
@@ -122,16 +156,16 @@ impl Launch {
 
     /// What remains to be compiled once the function runs.
     #[must_use]
-    pub fn pending(&self) -> Option<&Pending> {
-        self.pending.as_ref()
+    pub fn pending(&self) -> &[Pending] {
+        &self.pending
     }
 
     /// The container exists, with its state on disk: what was published is from now on `delete`'s to withdraw. Gives
     /// what remains to be compiled once the function runs.
     #[must_use]
-    pub fn created(mut self) -> Option<Pending> {
+    pub fn created(mut self) -> Vec<Pending> {
         self.keep = true;
-        self.pending.take()
+        std::mem::take(&mut self.pending)
     }
 }
 
@@ -148,7 +182,7 @@ impl Drop for Launch {
 /// Descriptors that live as long as any copy of the function in this process.
 struct Held {
     _end: Option<End>,
-    _code: Option<Entry>,
+    _codes: Vec<Entry>,
 }
 
 /// The container's init, as libcontainer sees it.
@@ -185,29 +219,22 @@ impl Executor for Function {
     }
 }
 
-/// Everything that the executor needs to know.
+/// Everything that the executor needs to know. `modules` and `codes` are those of the process, one for one.
 fn request(
     config: &WasmConfig,
     settings: &Settings,
-    code: Option<&Entry>,
+    modules: &[Wanted<'_>],
+    codes: &[Code],
     end: Option<&End>,
+    join: bool,
 ) -> Result<request::Prepare> {
-    let path = config.path().to_str().ok_or_else(|| {
-        Error::new(ErrorKind::Module, format!("module {}: its path is not UTF-8", config.path().display()))
-    })?;
     let limits = config.limits();
+    let mut requested = modules.iter().zip(codes).map(|(wanted, code)| module(wanted, code, settings));
+    let mut own = requested.next().unwrap_or_else(|| Err(Error::new(ErrorKind::Module, "no module")))?;
+    own.function = config.function().map(str::to_owned);
+    let further = requested.collect::<Result<Vec<_>>>()?;
     Ok(request::Prepare {
-        module: request::Module {
-            path: path.to_owned(),
-            function: config.function().map(str::to_owned),
-            aot: code.map(|entry| request::Aot {
-                fd: entry.file().as_raw_fd(),
-                offset: entry.offset(),
-                len: entry.len(),
-                module: config.identity(),
-            }),
-            max_size: settings.max_module_size(),
-        },
+        module: own,
         args: config.args().to_vec(),
         env: config.env().to_vec(),
         // Every mount lies below the root, and the kernel knows which of them are read-only.
@@ -217,8 +244,52 @@ fn request(
             timeout_ms: limits.timeout.map(milliseconds),
             fuel: limits.fuel,
         },
-        hose: end.map(End::request),
+        hose: config.hose().filter(|_| !join).map(|hose| hose_request(hose, further, end)),
     })
+}
+
+fn module(wanted: &Wanted<'_>, code: &Code, settings: &Settings) -> Result<request::Module> {
+    let path = wanted.path.to_str().ok_or_else(|| {
+        Error::new(ErrorKind::Module, format!("module {}: its path is not UTF-8", wanted.path.display()))
+    })?;
+    Ok(request::Module {
+        path: path.to_owned(),
+        function: None,
+        aot: code.entry.as_ref().map(|entry| request::Aot {
+            fd: entry.file().as_raw_fd(),
+            offset: entry.offset(),
+            len: entry.len(),
+            module: wanted.identity,
+            digest: code.digest.clone(),
+        }),
+        max_size: settings.max_module_size(),
+    })
+}
+
+fn hose_request(hose: &Hose, modules: Vec<request::Module>, end: Option<&End>) -> request::Hose {
+    let names = |list: &[::hose::Name]| list.iter().map(ToString::to_string).collect();
+    let (config, limits) = (hose.config(), hose.config().limits());
+    let function = |(asked, module): (&hose::Module, request::Module)| request::Function {
+        name: asked.name().to_string(),
+        module: request::Module { function: asked.function().map(str::to_owned), ..module },
+        digest: asked.digest().to_owned(),
+        targets: names(asked.targets()),
+    };
+    request::Hose {
+        name: config.name().to_string(),
+        workflow: config.workflow().to_string(),
+        targets: names(config.targets()),
+        endpoint: end.map(End::request),
+        functions: hose.modules().iter().zip(modules).map(function).collect(),
+        transfer: match hose.transfer() {
+            Transfer::Auto => request::Transfer::Auto,
+            Transfer::Copy => request::Transfer::Copy,
+            Transfer::Move => request::Transfer::Move,
+        },
+        connect_timeout_ms: milliseconds(limits.connect_timeout()),
+        io_timeout_ms: milliseconds(limits.io_timeout()),
+        max_size: limits.max_size(),
+    }
 }
 
 /// Places in the container where a procfs will be seen: absolute paths.

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use executor_abi::request::FileIdentity;
 use oci_spec::runtime::{Process, Spec};
 
+use crate::annotation::hose::Hose;
 use crate::annotation::{Annotations, Aot, Handler, Limits};
 use crate::bundle::Bundle;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -50,8 +51,16 @@ pub struct WasmConfig {
     cwd: PathBuf,
     limits: Limits,
     aot: Aot,
-    hose: Option<hose::Config>,
+    hose: Option<Hose>,
     module: File,
+    identity: FileIdentity,
+    further: Vec<Further>,
+}
+
+/// The module of a further function of the process.
+#[derive(Debug)]
+pub struct Further {
+    file: File,
     identity: FileIdentity,
 }
 
@@ -84,7 +93,7 @@ impl Workload {
     pub fn of_exec(tree: &Tree, process: &Process, spec: &Spec, annotations: &Annotations) -> Result<Self> {
         let found = Command::of(process)?.find(tree);
         match found {
-            Ok(found) if found.content == Content::Wasm => wasm(found, process, spec, annotations),
+            Ok(found) if found.content == Content::Wasm => wasm(tree, found, process, spec, annotations),
             _ => Ok(Self::Native),
         }
     }
@@ -102,14 +111,20 @@ fn decide(tree: &Tree, process: &Process, spec: &Spec, annotations: &Annotations
     match (annotations.handler(), found) {
         (Handler::Native, _) | (Handler::Auto, Err(_)) => Ok(Workload::Native),
         (Handler::Auto, Ok(found)) if found.content != Content::Wasm => Ok(Workload::Native),
-        (_, Ok(found)) => wasm(found, process, spec, annotations),
+        (_, Ok(found)) => wasm(tree, found, process, spec, annotations),
         (Handler::Wasm, Err((path, why))) => {
             Err(Error::new(ErrorKind::Module, format!("module {}: {why}", path.display())))
         }
     }
 }
 
-fn wasm(found: Found, process: &Process, spec: &Spec, annotations: &Annotations) -> Result<Workload> {
+fn wasm(
+    tree: &Tree,
+    found: Found,
+    process: &Process,
+    spec: &Spec,
+    annotations: &Annotations,
+) -> Result<Workload> {
     let at_fault =
         |why: &str| Error::new(ErrorKind::Module, format!("module {}: {why}", found.path.display()));
     if let Some(why) = found.content.reason() {
@@ -129,13 +144,15 @@ fn wasm(found: Found, process: &Process, spec: &Spec, annotations: &Annotations)
     }
     let identity = identity(&found.file)
         .context(ErrorKind::Module, || format!("module {}: cannot be examined", found.path.display()))?;
+    let further = further(tree, annotations)?;
     Ok(Workload::Wasm(Box::new(WasmConfig {
+        further,
         path: found.path,
         function: found.function,
         args,
         env,
         cwd: process.cwd().clone(),
-        limits: limits(annotations.limits(), spec),
+        limits: limits(annotations, spec)?,
         aot: annotations.aot(),
         hose: annotations.hose().cloned(),
         module: found.file,
@@ -143,14 +160,48 @@ fn wasm(found: Found, process: &Process, spec: &Spec, annotations: &Annotations)
     })))
 }
 
-/// The annotation's limits, with the cgroup's where it is lower.
-fn limits(limits: Limits, spec: &Spec) -> Limits {
+/// Opens the modules of the further functions.
+fn further(tree: &Tree, annotations: &Annotations) -> Result<Vec<Further>> {
+    let modules = annotations.hose().map(Hose::modules).unwrap_or_default();
+    let open = |module: &crate::annotation::hose::Module| {
+        let path = module.path();
+        let at_fault =
+            |why: &str| Error::new(ErrorKind::Module, format!("module {}: {why}", path.display()));
+        let file = tree.open(path).map_err(|missing| at_fault(&missing.to_string()))?;
+        let content = Content::of(&file)
+            .context(ErrorKind::Module, || format!("module {}: cannot be read", path.display()))?;
+        if let Some(why) = content.reason() {
+            return Err(at_fault(why));
+        }
+        let identity = identity(&file)
+            .context(ErrorKind::Module, || format!("module {}: cannot be examined", path.display()))?;
+        Ok(Further { file, identity })
+    };
+    modules.iter().map(open).collect()
+}
+
+/// The annotations' limits, with the cgroup's where it is lower. What several functions may have together is not more than the
+/// cgroup lets them: where none is asked for, each gets its part.
+fn limits(annotations: &Annotations, spec: &Spec) -> Result<Limits> {
+    let limits = annotations.limits();
     let memory =
         spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()).and_then(|r| r.memory().as_ref());
     // Negative is unlimited.
     let cgroup = memory.and_then(|memory| memory.limit()).and_then(|limit| u64::try_from(limit).ok());
-    let max_memory = [limits.max_memory, cgroup.filter(|limit| *limit > 0)].into_iter().flatten().min();
-    Limits { max_memory, ..limits }
+    let cgroup = cgroup.filter(|limit| *limit > 0);
+    let functions = 1 + annotations.hose().map_or(0, |hose| hose.modules().len()) as u64;
+    let max_memory = match (limits.max_memory, cgroup) {
+        (Some(each), Some(all)) if functions > 1 && each.saturating_mul(functions) > all => {
+            let message = format!(
+                "annotation io.roadrunner.wasm/max-memory: {functions} functions of {each} bytes each are more than \
+                 the cgroup's limit of {all}"
+            );
+            return Err(Error::new(ErrorKind::Annotation, message));
+        }
+        (Some(each), all) => Some(all.map_or(each, |all| all.min(each))),
+        (None, all) => all.map(|all| all / functions),
+    };
+    Ok(Limits { max_memory, ..limits })
 }
 
 /// Identity of an open file.
@@ -215,8 +266,14 @@ impl WasmConfig {
 
     /// The hose, when the container has one.
     #[must_use]
-    pub fn hose(&self) -> Option<&hose::Config> {
+    pub fn hose(&self) -> Option<&Hose> {
         self.hose.as_ref()
+    }
+
+    /// The modules of the hose's further functions, in their order.
+    #[must_use]
+    pub fn further(&self) -> &[Further] {
+        &self.further
     }
 
     /// The module, open for reading, as the host sees it before the container runs.
@@ -226,6 +283,20 @@ impl WasmConfig {
     }
 
     /// What `stat` says of [`Self::module`].
+    #[must_use]
+    pub fn identity(&self) -> FileIdentity {
+        self.identity
+    }
+}
+
+impl Further {
+    /// The module, open for reading.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// What `stat` says of it.
     #[must_use]
     pub fn identity(&self) -> FileIdentity {
         self.identity

@@ -8,12 +8,15 @@
 //! release will know is an error too, because ignoring it would promise something; an unknown key under our prefixes
 //! is a warning. Nothing here is trusted: the tenant, for one, is no annotation of ours (see [`crate::config`]).
 //!
+//! [`hose`](mod@hose) reads the keys of the hose.
+//!
 //! Not here: deciding whether a workload is Wasm (see [`crate::workload`]).
+
+pub mod hose;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use hose::{Name, Workflow};
 use oci_spec::runtime::Spec;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -26,15 +29,23 @@ const HOSE: &str = "io.roadrunner.hose/";
 const CONTAINER_NAME: [&str; 2] = ["io.kubernetes.cri.container-name", "io.kubernetes.container.name"];
 
 const WASM_KEYS: &[&str] = &["handler", "aot", "max-memory", "timeout", "fuel"];
-const HOSE_KEYS: &[&str] =
-    &["mode", "name", "workflow", "target", "connect-timeout", "io-timeout", "max-size"];
+const HOSE_KEYS: &[&str] = &[
+    "mode",
+    "name",
+    "workflow",
+    "target",
+    "modules",
+    "routes",
+    "transfer",
+    "connect-timeout",
+    "io-timeout",
+    "max-size",
+];
 /// Keys of the architecture's table whose time has not come.
 const LATER_WASM_KEYS: &[&str] = &["stdin", "stdout"];
 const LATER_HOSE_KEYS: &[&str] = &[
     "listen",
     "address",
-    "modules",
-    "transfer",
     "max-inflight",
     "lifecycle",
     "drain-timeout",
@@ -48,7 +59,7 @@ pub struct Annotations {
     handler: Handler,
     aot: Aot,
     limits: Limits,
-    hose: Option<hose::Config>,
+    hose: Option<hose::Hose>,
 }
 
 /// Who runs the entrypoint.
@@ -115,7 +126,7 @@ impl Annotations {
                 timeout: keys.duration(WASM, "timeout")?,
                 fuel: keys.integer(WASM, "fuel")?,
             },
-            hose: hose_config(&keys)?,
+            hose: hose::parse(&keys)?,
         })
     }
 
@@ -139,7 +150,7 @@ impl Annotations {
 
     /// The hose, when the container has one.
     #[must_use]
-    pub fn hose(&self) -> Option<&hose::Config> {
+    pub fn hose(&self) -> Option<&hose::Hose> {
         self.hose.as_ref()
     }
 }
@@ -284,107 +295,12 @@ fn handler(keys: &Keys<'_>, annotations: &HashMap<String, String>) -> Result<Han
     Ok(found.unwrap_or_default())
 }
 
-fn hose_config(keys: &Keys<'_>) -> Result<Option<hose::Config>> {
-    let wanted = mode(keys)?;
-    let name = parsed::<Name>(keys, "name")?;
-    let workflow = parsed::<Workflow>(keys, "workflow")?;
-    let targets = targets(keys)?;
-    let limits = hose_limits(keys)?;
-    if !wanted {
-        return Ok(None);
-    }
-    let missing =
-        |key| Error::new(ErrorKind::Annotation, format!("annotation {HOSE}{key}: is required by {HOSE}mode"));
-    let name = name.ok_or_else(|| missing("name"))?;
-    let workflow = workflow.ok_or_else(|| missing("workflow"))?;
-    let config = hose::Config::new(name, workflow, targets, limits).map_err(|why| {
-        let key = keys.get(HOSE, "target").map_or("", |value| value.key);
-        Error::with_source(ErrorKind::Annotation, format!("annotation {key}"), why)
-    })?;
-    Ok(Some(config))
-}
-
-/// Whether the container has a hose.
-fn mode(keys: &Keys<'_>) -> Result<bool> {
-    let Some(value) = keys.get(HOSE, "mode") else { return Ok(false) };
-    let modes: Vec<&str> = value.text.split(',').map(str::trim).collect();
-    for (i, mode) in modes.iter().enumerate() {
-        match *mode {
-            "kernel" | "none" | "auto" if modes.len() == 1 => {}
-            "user" | "kernel" | "network" => {}
-            "" => return Err(value.invalid("is empty, or has an empty item")),
-            "none" | "auto" => return Err(value.invalid(format_args!("has {mode} together with others"))),
-            _ => return Err(value.invalid("is none of none, auto, or a list of user, kernel, network")),
-        }
-        if modes[..i].contains(mode) {
-            return Err(value.invalid(format_args!("names {mode} twice")));
-        }
-    }
-    match modes.as_slice() {
-        ["none"] => Ok(false),
-        ["kernel"] => Ok(true),
-        _ => Err(value.invalid("is not supported yet")),
-    }
-}
-
-fn parsed<T>(keys: &Keys<'_>, name: &'static str) -> Result<Option<T>>
-where
-    T: std::str::FromStr<Err = hose::Error>,
-{
-    let Some(value) = keys.get(HOSE, name) else { return Ok(None) };
-    value.text.parse().map(Some).map_err(|why| {
-        Error::with_source(
-            ErrorKind::Annotation,
-            format!("annotation {}: {:?} is not valid", value.key, value.text),
-            why,
-        )
-    })
-}
-
-fn targets(keys: &Keys<'_>) -> Result<Vec<Name>> {
-    let Some(value) = keys.get(HOSE, "target") else { return Ok(Vec::new()) };
-    let parse = |item: &str| {
-        item.trim().parse().map_err(|why: hose::Error| {
-            let message = format!("annotation {}: {:?} has an item that is not valid", value.key, value.text);
-            Error::with_source(ErrorKind::Annotation, message, why)
-        })
-    };
-    value.text.split(',').map(parse).collect()
-}
-
-fn hose_limits(keys: &Keys<'_>) -> Result<hose::Limits> {
-    let mut limits = hose::Limits::default();
-    // One at a time, so that the message names the key whose bound was crossed.
-    if let Some(timeout) = keys.duration(HOSE, "connect-timeout")? {
-        limits = bounded(keys, "connect-timeout", timeout, limits.io_timeout(), limits.max_size())?;
-    }
-    if let Some(timeout) = keys.duration(HOSE, "io-timeout")? {
-        limits = bounded(keys, "io-timeout", limits.connect_timeout(), timeout, limits.max_size())?;
-    }
-    if let Some(size) = keys.bytes(HOSE, "max-size")? {
-        limits = bounded(keys, "max-size", limits.connect_timeout(), limits.io_timeout(), size)?;
-    }
-    Ok(limits)
-}
-
-fn bounded(
-    keys: &Keys<'_>,
-    name: &'static str,
-    connect: Duration,
-    io: Duration,
-    size: u64,
-) -> Result<hose::Limits> {
-    hose::Limits::new(connect, io, size).map_err(|why| {
-        let key = keys.get(HOSE, name).map_or(name, |value| value.key);
-        Error::with_source(ErrorKind::Annotation, format!("annotation {key}: is out of bounds"), why)
-    })
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use std::error::Error as _;
 
+    use ::hose::Name;
     use proptest::prelude::*;
 
     use super::*;
@@ -439,12 +355,46 @@ mod tests {
             ("io.roadrunner.hose/max-size", "1Mi"),
         ])
         .unwrap();
-        let hose = read.hose().unwrap();
+        let hose = read.hose().unwrap().config();
         assert_eq!(hose.name().as_str(), "a");
         assert_eq!(hose.workflow().as_str(), "w");
         assert_eq!(hose.targets().iter().map(Name::as_str).collect::<Vec<_>>(), ["b", "c"]);
-        let limits = hose::Limits::new(Duration::from_secs(5), Duration::from_secs(6), 1 << 20).unwrap();
+        let limits = ::hose::Limits::new(Duration::from_secs(5), Duration::from_secs(6), 1 << 20).unwrap();
         assert_eq!(*hose.limits(), limits);
+    }
+
+    const DIGEST: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn a_workflow_of_modules_is_read() {
+        let modules = format!("b=/b.wasm@sha256:{DIGEST}, c=/lib/c@2.wasm#run@sha256:{DIGEST}");
+        let read = parse(&[
+            ("io.roadrunner.hose/mode", "user"),
+            ("io.roadrunner.hose/name", "a"),
+            ("io.roadrunner.hose/workflow", "w"),
+            ("io.roadrunner.hose/target", "b"),
+            ("io.roadrunner.hose/modules", &modules),
+            ("io.roadrunner.hose/routes", "b=c, c=b+c"),
+            ("io.roadrunner.hose/transfer", "move"),
+        ]);
+        assert!(read.is_err(), "c sends to itself");
+        let read = parse(&[
+            ("io.roadrunner.hose/mode", "user,kernel"),
+            ("io.roadrunner.hose/name", "a"),
+            ("io.roadrunner.hose/workflow", "w"),
+            ("io.roadrunner.hose/target", "b,elsewhere"),
+            ("io.roadrunner.hose/modules", &modules),
+            ("io.roadrunner.hose/routes", "b=c"),
+            ("io.roadrunner.hose/transfer", "move"),
+        ])
+        .unwrap();
+        let hose = read.hose().unwrap();
+        let [b, c] = hose.modules() else { panic!("two modules") };
+        assert_eq!((b.name().as_str(), b.path().to_str(), b.function()), ("b", Some("/b.wasm"), None));
+        assert_eq!((c.path().to_str(), c.function()), (Some("/lib/c@2.wasm"), Some("run")));
+        assert_eq!((b.digest(), b.targets().len(), c.targets().len()), (DIGEST, 1, 0));
+        assert!(hose.reaches_containers());
+        assert_eq!(hose.transfer(), hose::Transfer::Move);
     }
 
     #[test]
@@ -465,6 +415,12 @@ mod tests {
             ("io.roadrunner.hose/connect-timeout", &["", "0s", "-1s", "48h"]),
             ("io.roadrunner.hose/io-timeout", &["", "0s", "x"]),
             ("io.roadrunner.hose/max-size", &["", "0", "-1", "5Gi"]),
+            ("io.roadrunner.hose/transfer", &["", "Move", "steal"]),
+            (
+                "io.roadrunner.hose/modules",
+                &["", ",", "b", "b=/b.wasm", "b=b.wasm@sha256:00", "=/b.wasm@sha256:00", "b=/b.wasm#@sha256:00", "b=/b@md5:00"],
+            ),
+            ("io.roadrunner.hose/routes", &["", "b", "b=", "=c", "b=c++d", "b=c,b=d", "b=c"]),
         ];
         for (key, values) in wasm {
             for value in *values {
@@ -489,8 +445,6 @@ mod tests {
         for key in [
             "hose/listen",
             "hose/address",
-            "hose/modules",
-            "hose/transfer",
             "hose/max-inflight",
             "hose/lifecycle",
             "hose/drain-timeout",
@@ -502,12 +456,14 @@ mod tests {
             let error = parse(&[(&key, "x")]).unwrap_err();
             assert_eq!(error.to_string(), format!("annotation {key}: not supported yet"));
         }
-        for mode in ["user", "network", "auto", "user,kernel", "kernel,network"] {
-            let error = parse(&[("io.roadrunner.hose/mode", mode)]).unwrap_err().to_string();
-            assert!(
-                error.contains("io.roadrunner.hose/mode") && error.contains("not supported yet"),
-                "{error}"
-            );
+        for (key, value) in [
+            ("io.roadrunner.hose/mode", "network"),
+            ("io.roadrunner.hose/mode", "kernel,network"),
+            ("io.roadrunner.hose/transfer", "memfd"),
+            ("io.roadrunner.hose/transfer", "splice"),
+        ] {
+            let error = parse(&[(key, value)]).unwrap_err().to_string();
+            assert!(error.contains(key) && error.contains("not supported yet"), "{error}");
         }
     }
 
@@ -568,7 +524,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_value_is_read_with_a_panic(value in ".{0,32}", i in 0_usize..12) {
+        fn no_value_is_read_with_a_panic(value in ".{0,32}", i in 0_usize..15) {
             let key = WASM_KEYS.iter().map(|k| format!("{WASM}{k}"))
                 .chain(HOSE_KEYS.iter().map(|k| format!("{HOSE}{k}"))).nth(i).unwrap();
             if let Err(error) = parse(&[(&key, &value)]) {
