@@ -741,8 +741,9 @@ impl Instance {
     pub(crate) fn wasi_native(&self, fd: i32) -> Option<u64> {
         let mut native = 0;
         // SAFETY: the instance is live, and `native` is a place for one number.
-        let status =
-            unsafe { ffi::WasmEdge_ModuleInstanceWASIGetNativeHandler(self.raw.as_ptr(), fd, &raw mut native) };
+        let status = unsafe {
+            ffi::WasmEdge_ModuleInstanceWASIGetNativeHandler(self.raw.as_ptr(), fd, &raw mut native)
+        };
         (status == 0).then_some(native)
     }
 

@@ -102,8 +102,7 @@ pub fn prepare(request: Prepare) -> Result<Prepared> {
     )?;
     for (function, asked) in further.iter().zip(asked) {
         let args = [function.name.clone()];
-        let mut loaded =
-            load(asked, &request.limits, &wasi, self::start(&request, &args)?, interruptible)?;
+        let mut loaded = load(asked, &request.limits, &wasi, self::start(&request, &args)?, interruptible)?;
         let entry = function.module.function.as_deref();
         loaded.entry = link::entry(loaded.source.path(), &loaded.ast, entry, &args, true)?;
         if let Some(hose) = &mut hose {
@@ -141,11 +140,8 @@ fn load(
         }
     };
     let compiled = code.outline.is_some();
-    let config = if compiled || !settings.aot {
-        config
-    } else {
-        engine::config(Settings { aot: false, ..settings })?
-    };
+    let config =
+        if compiled || !settings.aot { config } else { engine::config(Settings { aot: false, ..settings })? };
     let ast = parse(source.path(), &config, &code.bytes)?;
     let outline = code.outline.unwrap_or_else(|| Outline::of(&code.bytes));
     drop(code.bytes);

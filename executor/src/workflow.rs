@@ -30,7 +30,7 @@ use hose::pages::Range;
 
 use crate::engine::Stop;
 use crate::error::{Error, ErrorKind, Result};
-use crate::host::{Host, Hose, Local};
+use crate::host::{Hose, Host, Local};
 use crate::link::{Call, START};
 use crate::parcel::Parcel;
 use crate::process;
@@ -261,7 +261,11 @@ impl Workflow {
     }
 
     /// Makes the instance of a function that has none.
-    fn instantiate(self: &Arc<Self>, index: usize, unit: &mut Unit) -> Result<std::result::Result<(), Ended>> {
+    fn instantiate(
+        self: &Arc<Self>,
+        index: usize,
+        unit: &mut Unit,
+    ) -> Result<std::result::Result<(), Ended>> {
         if unit.vm.is_some() {
             return Ok(Ok(()));
         }
@@ -486,7 +490,10 @@ impl Workflow {
         while quiet.threads > 0 {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                process::say(&format!("{} functions did not end within {:?}", quiet.threads, self.io_timeout));
+                process::say(&format!(
+                    "{} functions did not end within {:?}",
+                    quiet.threads, self.io_timeout
+                ));
                 return if quiet.code == 0 { 1 } else { quiet.code };
             }
             quiet = self.quieter.wait_timeout(quiet, left).unwrap_or_else(PoisonError::into_inner).0;

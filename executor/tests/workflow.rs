@@ -285,7 +285,8 @@ fn lending_leaves_the_bytes_unless_moving_is_forced() {
         (drop (call $register (i32.const 0x200000) (i32.const 1000000)))
         (call $number (call $send (i32.const 0x200000) (i32.const 1000000))) (call $line)
         (call $number (call $sum (i32.const 0x200000) (i32.const 1000000))) (call $line)"#;
-    for (transfer, left) in [(Transfer::Auto, 120_000_000), (Transfer::Copy, 120_000_000), (Transfer::Move, 0)]
+    for (transfer, left) in
+        [(Transfer::Auto, 120_000_000), (Transfer::Copy, 120_000_000), (Transfer::Move, 0)]
     {
         let flow = Flow::new(command(body), &["b"], vec![("b", &[], handler(SUM))]).transfer(transfer);
         assert_eq!(flow.prints(), format!("120000000\n0\n{left}\n"), "{transfer:?}");
@@ -335,8 +336,17 @@ fn a_call_that_loops_or_sleeps_is_stopped_at_its_deadline_and_the_sender_goes_on
         let start = std::time::Instant::now();
         let ended = flow.io_timeout(200).run();
         let late = Status::TIMEOUT.0;
-        assert_eq!((ended.code, ended.stdout.as_str()), (0, format!("1 {late} 1 {late} ").as_str()), "{ended:?}");
-        assert_eq!(ended.stderr.matches("did not handle a payload within 200ms").count(), 2, "{}", ended.stderr);
+        assert_eq!(
+            (ended.code, ended.stdout.as_str()),
+            (0, format!("1 {late} 1 {late} ").as_str()),
+            "{ended:?}"
+        );
+        assert_eq!(
+            ended.stderr.matches("did not handle a payload within 200ms").count(),
+            2,
+            "{}",
+            ended.stderr
+        );
         assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
     }
 }
@@ -511,7 +521,12 @@ fn an_allocator_that_lies_sends_traps_loops_or_grows_is_no_ones_trouble_but_its_
             (call $number (call $target_status (i32.const 1))) (call $line)"#;
         let flow = Flow::new(command(body), &["b", "c"], vec![("b", &[], b), ("c", &[], c)]).io_timeout(300);
         let ended = flow.run();
-        assert_eq!((ended.code, ended.stdout), (0, format!("{}\n3\n", status.0)), "{allocate}: {}", ended.stderr);
+        assert_eq!(
+            (ended.code, ended.stdout),
+            (0, format!("{}\n3\n", status.0)),
+            "{allocate}: {}",
+            ended.stderr
+        );
     }
 }
 

@@ -48,11 +48,20 @@ enum {
     RR_NO_EXPORT = -14,
     RR_NO_MEMORY = -15,
     RR_HOST = -16,
+    RR_CLOSED = -17,
 };
 
 /* The host's functions, as they are. A payload must be registered, or be vouched for by locate_memory_region. */
 RR_IMPORT("send_to_host") int32_t send_to_host(const void *address, uint32_t len);
 RR_IMPORT("send_to") int32_t rr_host_send_to(const char *name, uint32_t name_len, const void *address, uint32_t len);
+RR_IMPORT("give_to_host")
+int32_t rr_host_give(const char *name, uint32_t name_len, const void *address, uint32_t len);
+RR_IMPORT("call") int64_t rr_host_call(const char *name, uint32_t name_len, const void *address, uint32_t len);
+RR_IMPORT("answer") int32_t rr_answer(const void *payload, const void *address, uint32_t len);
+RR_IMPORT("targets") int32_t rr_targets(void);
+RR_IMPORT("target_name") int32_t rr_host_target_name(uint32_t index, char *buffer, uint32_t capacity);
+RR_IMPORT("target_status") int32_t rr_target_status(uint32_t index);
+RR_IMPORT("prepare_memory") int32_t rr_prepare(const void *address, uint32_t len);
 RR_IMPORT("receive") int64_t rr_host_receive(int32_t timeout_ms);
 RR_IMPORT("complete") int32_t rr_host_complete(const void *address, int32_t status);
 RR_IMPORT("set_status") int32_t rr_set_status(int32_t status);
@@ -82,24 +91,48 @@ static inline int32_t rr_send(const void *data, uint32_t len) {
     return status;
 }
 
+static inline uint32_t rr_length(const char *name) {
+    uint32_t len = 0;
+    while (name[len] != '\0') len++;
+    return len;
+}
+
 /* The same to one target, by its name (a C string). */
 static inline int32_t rr_send_to(const char *name, const void *data, uint32_t len) {
-    uint32_t name_len = 0;
-    while (name[name_len] != '\0') name_len++;
     rr_outgoing = (rr_region){data, len};
-    int32_t status = rr_host_send_to(name, name_len, data, len);
+    int32_t status = rr_host_send_to(name, rr_length(name), data, len);
     rr_outgoing = (rr_region){NULL, 0};
     return status;
 }
 
-/* Waits for a payload: for ever if timeout_ms is negative. RR_OK fills *message; RR_TIMEOUT when nothing came. */
-static inline int32_t rr_receive(rr_message *message, int32_t timeout_ms) {
-    int64_t packed = rr_host_receive(timeout_ms);
-    /* The upper half is an address, or -1 before a status; no region begins in the last byte of 4 GiB. */
+/* Gives len bytes away, to one target or with NULL to all: they are zero afterwards, if they have left. With pages of their own
+   (rr_allocate_memory gives them from 16 KiB on) they change hands without a copy, within a container. */
+static inline int32_t rr_give(const char *name, const void *data, uint32_t len) {
+    rr_outgoing = (rr_region){data, len};
+    int32_t status = rr_host_give(name == NULL ? "" : name, name == NULL ? 0 : rr_length(name), data, len);
+    rr_outgoing = (rr_region){NULL, 0};
+    return status;
+}
+
+/* The upper half is an address, or -1 before a status; no region begins in the last byte of 4 GiB. */
+static inline int32_t rr_unpack(rr_message *message, int64_t packed) {
     if ((packed >> 32) == -1) return (int32_t)packed;
     message->data = (void *)(uintptr_t)(uint32_t)((uint64_t)packed >> 32);
     message->len = (uint32_t)packed;
     return RR_OK;
+}
+
+/* Waits for a payload: for ever if timeout_ms is negative. RR_OK fills *message; RR_TIMEOUT when nothing came. */
+static inline int32_t rr_receive(rr_message *message, int32_t timeout_ms) {
+    return rr_unpack(message, rr_host_receive(timeout_ms));
+}
+
+/* Sends to one target and waits for its answer, which RR_OK puts into *answer: rr_complete it when it was read. */
+static inline int32_t rr_call(const char *name, const void *data, uint32_t len, rr_message *answer) {
+    rr_outgoing = (rr_region){data, len};
+    int64_t packed = rr_host_call(name, rr_length(name), data, len);
+    rr_outgoing = (rr_region){NULL, 0};
+    return rr_unpack(answer, packed);
 }
 
 /* The payload is done with: its sender's call returns status (0 or positive), its memory is freed. */
@@ -120,6 +153,11 @@ static inline int32_t rr_terminate(char *buffer, uint32_t capacity, int32_t len)
    what the handler was given. */
 static inline int32_t rr_sender(const void *data, char *buffer, uint32_t capacity) {
     return rr_terminate(buffer, capacity, rr_host_peer_name(data, buffer, capacity > 0 ? capacity - 1 : 0));
+}
+
+/* The name of a target, by its number, likewise. */
+static inline int32_t rr_target_name(uint32_t index, char *buffer, uint32_t capacity) {
+    return rr_terminate(buffer, capacity, rr_host_target_name(index, buffer, capacity > 0 ? capacity - 1 : 0));
 }
 
 /* The text of the last error, likewise. */
@@ -143,8 +181,13 @@ static inline int32_t rr_last_error(char *buffer, uint32_t capacity) {
 
 rr_region rr_outgoing = {NULL, 0};
 
-/* Never NULL for 0 bytes, which the contract needs an address for. */
-RR_EXPORT("allocate_memory") void *rr_allocate_memory(uint32_t len) { return malloc(len == 0 ? 1 : len); }
+/* Never NULL for 0 bytes, which the contract needs an address for. What is large gets pages of its own, and from 8 MiB on
+   whole tables of them, so that payloads can be moved instead of copied. */
+RR_EXPORT("allocate_memory") void *rr_allocate_memory(uint32_t len) {
+    if (len < 16384) return malloc(len == 0 ? 1 : len);
+    if (len > UINT32_MAX - 65535) return NULL;
+    return aligned_alloc(len < 8388608 ? 65536 : 2097152, (len + 65535) / 65536 * 65536);
+}
 
 RR_EXPORT("deallocate_memory") void rr_deallocate_memory(void *address) { free(address); }
 

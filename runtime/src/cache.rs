@@ -484,7 +484,8 @@ impl Cache {
         match (about, current) {
             (None, _) => true,
             (Some(about), Some(current)) => {
-                Recipe { fuel: current.fuel, interruptible: current.interruptible, ..about.recipe } != *current
+                Recipe { fuel: current.fuel, interruptible: current.interruptible, ..about.recipe }
+                    != *current
             }
             (Some(_), None) => false,
         }
@@ -772,7 +773,13 @@ mod tests {
 
     fn recipe() -> Recipe {
         let text = |text: &str| text.to_owned();
-        Recipe { engine: text("wasmedge 0.17.1"), executor: text("0.1.0 1"), cpu: text("cpu"), fuel: false, interruptible: false }
+        Recipe {
+            engine: text("wasmedge 0.17.1"),
+            executor: text("0.1.0 1"),
+            cpu: text("cpu"),
+            fuel: false,
+            interruptible: false,
+        }
     }
 
     fn digest(seed: u8) -> Digest {

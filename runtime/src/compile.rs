@@ -153,8 +153,7 @@ fn lookup(
     settings: &Settings,
 ) -> Result<Code> {
     let cache = Cache::open(settings.cache_dir()?, settings.cache_size())?;
-    let recipe =
-        Recipe::new(&engine.describe()?, &folders.build()?, wanted.fuel, wanted.interruptible)?;
+    let recipe = Recipe::new(&engine.describe()?, &folders.build()?, wanted.fuel, wanted.interruptible)?;
     let digest = cache.digest(wanted.file, wanted.identity)?;
     if let Some(entry) = cache.get(recipe.key(digest)) {
         return Ok(Code { entry: Some(entry), digest: digest.to_string(), pending: None });
@@ -162,8 +161,7 @@ fn lookup(
     let path = wanted.path.to_owned();
     let job = Background { path, binary: binary.to_owned(), config: settings.file().to_owned(), recipe };
     if wanted.aot == Aot::Wait {
-        let digest =
-            make(&cache, settings, &job, wanted.file).map_err(|error| named(wanted.path, error))?;
+        let digest = make(&cache, settings, &job, wanted.file).map_err(|error| named(wanted.path, error))?;
         let key = job.recipe.key(digest);
         return Ok(Code { entry: cache.get(key), digest: digest.to_string(), pending: None });
     }
@@ -181,8 +179,9 @@ impl Pending {
             .root()?
             .ok_or_else(|| Error::new(ErrorKind::Module, format!("{}: its container has ended", failed())))?;
         let tree = Tree::of_root(root);
-        let module =
-            tree.open(&job.path).map_err(|why| Error::new(ErrorKind::Module, format!("{}: {why}", failed())))?;
+        let module = tree
+            .open(&job.path)
+            .map_err(|why| Error::new(ErrorKind::Module, format!("{}: {why}", failed())))?;
         Ok(Self { module, job })
     }
 

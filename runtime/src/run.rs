@@ -86,8 +86,7 @@ fn take_over(master: OwnedFd) -> Result<Relay> {
 }
 
 fn wait(state: &State, relay: Option<Relay>, notify: Option<Notify>, blocked: &SigSet) -> Result<i32> {
-    let init = state
-        .init
-        .ok_or_else(|| Error::new(ErrorKind::Container, "a started container has no init"))?;
+    let init =
+        state.init.ok_or_else(|| Error::new(ErrorKind::Container, "a started container has no init"))?;
     Foreground::new(init.pid, blocked, relay)?.with_notify(notify).wait()
 }

@@ -165,8 +165,7 @@ fn further(tree: &Tree, annotations: &Annotations) -> Result<Vec<Further>> {
     let modules = annotations.hose().map(Hose::modules).unwrap_or_default();
     let open = |module: &crate::annotation::hose::Module| {
         let path = module.path();
-        let at_fault =
-            |why: &str| Error::new(ErrorKind::Module, format!("module {}: {why}", path.display()));
+        let at_fault = |why: &str| Error::new(ErrorKind::Module, format!("module {}: {why}", path.display()));
         let file = tree.open(path).map_err(|missing| at_fault(&missing.to_string()))?;
         let content = Content::of(&file)
             .context(ErrorKind::Module, || format!("module {}: cannot be read", path.display()))?;

@@ -9,7 +9,9 @@ use guest_abi::{Received, Region, Status};
 use hose::Name;
 use hose::unix::{Held, Incoming, Receiver};
 
-use super::{Answer, Guest, Host, Local, Outcome, Val, answer as tell, give_text, signed, status_of, unsigned};
+use super::{
+    Answer, Guest, Host, Local, Outcome, Val, answer as tell, give_text, signed, status_of, unsigned,
+};
 use crate::engine::Stop;
 use crate::memory;
 use crate::parcel::{self, Parcel};
@@ -165,8 +167,7 @@ impl Host {
         let read = self.exports(guest).read;
         let outcome = read.map_or(Err(Stop::HOST_FAILED), |read| guest.call_for_nothing(read, &args));
         let pushing = self.pushing.borrow_mut().take();
-        let (said, answer) =
-            pushing.map_or((Status::OK, None), |pushing| (pushing.status, pushing.answer));
+        let (said, answer) = pushing.map_or((Status::OK, None), |pushing| (pushing.status, pushing.answer));
         let status = if outcome.is_ok() { said } else { Status::TRAPPED };
         Pushed { status, answer, outcome }
     }
@@ -228,11 +229,9 @@ impl Host {
     pub(super) fn holds(&self, address: u32) -> bool {
         let answers = |answer: &Option<Region>| answer.is_some_and(|region| region.address == address);
         let pushing = self.pushing.borrow();
-        let pushed =
-            pushing.as_ref().is_some_and(|p| p.address == address || answers(&p.answer));
+        let pushed = pushing.as_ref().is_some_and(|p| p.address == address || answers(&p.answer));
         let held = self.held.borrow();
-        let is_answer =
-            |item: &Item| matches!(item, Item::Local { answer, .. } if answers(answer));
+        let is_answer = |item: &Item| matches!(item, Item::Local { answer, .. } if answers(answer));
         pushed || held.contains_key(&address) || held.values().any(is_answer)
     }
 
@@ -458,4 +457,3 @@ pub(super) fn peer_name(host: &Host, guest: &Guest<'_>, args: &[Val]) -> Outcome
         Some(peer) => give_text(host.linear(guest), peer.as_str(), unsigned(args, 1), unsigned(args, 2)),
     }
 }
-

@@ -12,7 +12,7 @@ use hose::pages::Range;
 use hose::{Fate, Name};
 
 use super::receive::Item;
-use super::{Answer, Guest, Host, Hose, Local, Outcome, Val, answer, give_text, signed, status_of, unsigned};
+use super::{Answer, Guest, Hose, Host, Local, Outcome, Val, answer, give_text, signed, status_of, unsigned};
 use crate::memory::{self, Covered, Refused};
 use crate::parcel;
 use crate::workflow::{Delivered, Payload};
@@ -140,13 +140,7 @@ impl Host {
         Ok(hose)
     }
 
-    fn send_and_tell(
-        &self,
-        guest: &Guest<'_>,
-        whom: Whom,
-        region: Region,
-        how: How,
-    ) -> Outcome<Option<Val>> {
+    fn send_and_tell(&self, guest: &Guest<'_>, whom: Whom, region: Region, how: How) -> Outcome<Option<Val>> {
         let hose = match self.sending(region.len) {
             Ok(hose) => hose,
             Err(status) => return answer(status),
@@ -295,7 +289,9 @@ impl Host {
         };
         let Some(name) = hose.targets.get(target) else { return Ok(Err(Status::NO_TARGET)) };
         let (Some(local), Some(to)) = (&hose.local, hose.local_target(name)) else {
-            self.complain(&format!("function {name} is in another container, from where no answers come yet"));
+            self.complain(&format!(
+                "function {name} is in another container, from where no answers come yet"
+            ));
             return Ok(Err(Status::HOST));
         };
         let mut answered: Answer<Option<Region>> = Ok(Ok(None));

@@ -4,7 +4,7 @@ use guest_abi::{MODULE, Status, exports, imports};
 
 const HEADER: &str = include_str!("../../c/roadrunner.h");
 
-const STATUSES: [(&str, Status); 17] = [
+const STATUSES: [(&str, Status); 18] = [
     ("RR_OK", Status::OK),
     ("RR_INVALID_ARGUMENT", Status::INVALID_ARGUMENT),
     ("RR_INVALID_REGION", Status::INVALID_REGION),
@@ -22,6 +22,7 @@ const STATUSES: [(&str, Status); 17] = [
     ("RR_NO_EXPORT", Status::NO_EXPORT),
     ("RR_NO_MEMORY", Status::NO_MEMORY),
     ("RR_HOST", Status::HOST),
+    ("RR_CLOSED", Status::CLOSED),
 ];
 
 #[test]
@@ -41,6 +42,13 @@ fn the_header_imports_every_function_from_the_module_and_exports_what_the_host_c
     let imports = [
         imports::SEND_TO_HOST,
         imports::SEND_TO,
+        imports::GIVE_TO_HOST,
+        imports::CALL,
+        imports::ANSWER,
+        imports::TARGETS,
+        imports::TARGET_NAME,
+        imports::TARGET_STATUS,
+        imports::PREPARE_MEMORY,
         imports::RECEIVE,
         imports::COMPLETE,
         imports::SET_STATUS,

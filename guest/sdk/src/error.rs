@@ -16,6 +16,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// The payload arrived, and the receiver's function has rejected it with this code.
     Rejected(NonZeroU32),
+    /// Two functions stream to this one at the same time.
+    MixedStreams,
     /// A host said so: this function's own, or the receiver's.
     Host {
         /// What, for programs.
@@ -30,6 +32,7 @@ impl Error {
     pub fn status(&self) -> Status {
         match self {
             Self::Rejected(code) => Status(code.get().try_into().unwrap_or(i32::MAX)),
+            Self::MixedStreams => Status::PROTOCOL,
             Self::Host { status, .. } => *status,
         }
     }
@@ -60,6 +63,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rejected(code) => write!(f, "the receiving function rejected the payload with code {code}"),
+            Self::MixedStreams => f.write_str("two functions stream to this one at the same time"),
             Self::Host { status, text } if text.is_empty() => f.write_str(status.text()),
             Self::Host { status, text } => write!(f, "{}: {text}", status.text()),
         }

@@ -2,13 +2,21 @@
 
 #![expect(unsafe_code, reason = "a pushed region becomes a slice")]
 
+use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
 use std::ops::{Deref, DerefMut};
 
+use zerocopy::{FromBytes, Immutable, KnownLayout};
+
 use crate::error::text_of;
-use crate::{imports, memory};
+use crate::{Buffer, Error, Result as OurResult, imports, memory};
+
+thread_local! {
+    /// The last answer, which the host reads when the handler has returned; it goes when the next one comes.
+    static ANSWER: RefCell<Option<Buffer>> = const { RefCell::new(None) };
+}
 
 /// A payload that a handler is given, for as long as it runs. Its bytes may be written to, too.
 pub struct Input<'a> {
@@ -21,6 +29,24 @@ impl Input<'_> {
     /// Name of the function that sent it; empty if the host cannot say.
     pub fn sender(&self) -> String {
         text_of(|buffer| imports::peer_name(self.bytes.as_ptr().addr(), buffer))
+    }
+
+    /// Answers a sender that called ([`call`](crate::call)): it is given the buffer once the handler has returned. The last answer
+    /// counts; a sender that does not want one gets none.
+    pub fn answer(&self, answer: Buffer) -> OurResult<()> {
+        Error::check(imports::answer(self.bytes.as_ptr().addr(), &answer))?;
+        ANSWER.set(Some(answer));
+        Ok(())
+    }
+
+    /// A view of the payload as plain old data, where it lies: nothing if it is not exactly one, or not aligned for it.
+    pub fn view<T: FromBytes + KnownLayout + Immutable>(&self) -> Option<&T> {
+        T::ref_from_bytes(self).ok()
+    }
+
+    /// The same for any number of one after the other.
+    pub fn views<T: FromBytes + KnownLayout + Immutable>(&self) -> Option<&[T]> {
+        <[T]>::ref_from_bytes(self).ok()
     }
 }
 
@@ -137,6 +163,21 @@ mod tests {
             Ok(())
         });
         assert_eq!(said, []);
+    }
+
+    #[test]
+    fn an_input_is_answered_and_viewed_where_it_lies() {
+        let payload: Vec<u8> = [1_u32, 2, 3].iter().flat_map(|number| number.to_le_bytes()).collect();
+        let said = pushed(&payload, |input| {
+            assert_eq!(input.views::<u32>(), Some(&[1_u32.to_le(), 2_u32.to_le(), 3_u32.to_le()][..]));
+            assert_eq!(input.view::<[u8; 12]>().map(|bytes| bytes.as_ptr()), Some(input.as_ptr()));
+            assert_eq!(input.view::<u64>(), None);
+            input.answer(Buffer::from(&b"first"[..]))?;
+            input.answer(Buffer::from(&b"second"[..]))?;
+            Ok(())
+        });
+        assert_eq!(said, []);
+        assert_eq!(ANSWER.take().as_deref(), Some(&b"second"[..]));
     }
 
     #[test]

@@ -35,31 +35,51 @@
 //! # fn main() {}
 //! ```
 //!
-//! A payload is bytes. For structures, send plain old data: the view of it that `zerocopy` or `bytemuck` gives is the payload.
-//! Received payloads are aligned to [`ALIGNMENT`], so that a view of them needs no copy either.
+//! And one that asks another, and is answered:
+//!
+//! ```
+//! # fn main() -> Result<(), roadrunner::Error> {
+//! let answer = roadrunner::call("loopback", b"a question")?; // `Input::answer` or `Message::answer` gave it
+//! # assert_eq!(&*answer, b"a question");
+//! # Ok(()) }
+//! ```
+//!
+//! A payload is bytes. For structures, send plain old data: the view of it that [`zerocopy`] gives is the payload, and
+//! [`Input::view`] and [`Message::view`] give it back where it lies: received payloads are aligned to [`ALIGNMENT`].
+//! What does not fit into memory is a [`stream`].
 //!
 //! # Copies
 //!
-//! [`send`] hands the host the slice where it lies; nothing is copied in the guest. A received payload is written by the host
-//! into memory that this crate has asked the allocator for, and is read where it lies.
+//! | | in this function | by the host |
+//! | --- | --- | --- |
+//! | [`send`], [`send_to`], [`call`] of a slice | none | one, into the receiver's memory (two by way of a socket) |
+//! | [`Buffer::send`], within a container | none | none from 16 KiB on: its pages change hands; the edges are copied |
+//! | [`Buffer::send`], to several of them | none | one for each but the last |
+//! | [`Buffer::from`], [`Buffer::push`], [`stream::Writer`] | one, into the buffer | as for a buffer |
+//! | a received payload, read where it lies | none | |
+//! | [`stream::Reader`] as [`std::io::Read`] | one | |
 //!
 //! # Outside of WebAssembly
 //!
 //! On any other target the host's place is taken by a loopback within the thread: what was sent is what is received
 //! next, from a peer named `loopback`. That is enough for `cargo test` of a handler.
 
+mod buffer;
 mod error;
 mod handler;
 #[cfg_attr(not(target_arch = "wasm32"), path = "loopback.rs")]
 mod imports;
 mod memory;
 mod message;
+pub mod stream;
 
+pub use buffer::{Buffer, Unsent};
 pub use error::{Error, Result};
 pub use guest_abi::Status;
 pub use handler::{Input, Rejection};
 pub use memory::ALIGNMENT;
-pub use message::{Message, recv, recv_timeout, send, send_to};
+pub use message::{Message, call, recv, recv_timeout, send, send_to, send_to_each, targets};
+pub use zerocopy;
 
 #[doc(hidden)]
 pub mod internal {

@@ -1,7 +1,7 @@
 //! In place of the host's functions, outside of WebAssembly: what a thread sends it receives, from a peer named `loopback`.
 //!
 //! It keeps to the guest contract in what it accepts, so that a test of this crate means something: a payload that is
-//! not registered is refused, and so is completing what was not received.
+//! not registered is refused, and so is completing what was not received. A call is answered with what it sent.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -48,6 +48,43 @@ pub(crate) fn send_to(name: &str, payload: &[u8]) -> Status {
     if name == NAME { send_to_host(payload) } else { Status::NO_TARGET }
 }
 
+pub(crate) fn give_to_host(name: Option<&str>, payload: &[u8]) -> Status {
+    let status = name.map_or_else(|| send_to_host(payload), |name| send_to(name, payload));
+    if status.is_ok() {
+        HOST.with_borrow_mut(|host| host.registered.remove(&payload.as_ptr().addr()));
+    }
+    status
+}
+
+pub(crate) fn call(name: &str, payload: &[u8]) -> Result<(usize, usize), Status> {
+    match send_to(name, payload) {
+        Status::OK => receive(0),
+        status => Err(status),
+    }
+}
+
+/// Nobody asks for one.
+pub(crate) fn answer(payload: usize, _bytes: &[u8]) -> Status {
+    let held = HOST.with_borrow(|host| host.held.contains(&payload));
+    if held || memory::is_registered(payload, 0) { Status::OK } else { Status::INVALID_REGION }
+}
+
+pub(crate) fn targets() -> usize {
+    1
+}
+
+pub(crate) fn target_name(_index: usize, buffer: &mut [u8]) -> i32 {
+    peer_name(0, buffer)
+}
+
+pub(crate) fn target_status(index: usize) -> Status {
+    if index == 0 { Status::OK } else { Status::NO_TARGET }
+}
+
+pub(crate) fn prepare_memory(_bytes: *const [u8]) -> Status {
+    Status::OK
+}
+
 /// Nobody else can send meanwhile, so an empty queue is a timeout at once, whatever the timeout.
 pub(crate) fn receive(_timeout_ms: i32) -> Result<(usize, usize), Status> {
     let payload = HOST.with_borrow_mut(|host| host.sent.pop_front()).ok_or(Status::TIMEOUT)?;
@@ -89,13 +126,13 @@ pub(crate) fn last_error(_buffer: &mut [u8]) -> i32 {
     0
 }
 
-pub(crate) fn register_memory(bytes: &[u8]) -> Status {
-    HOST.with_borrow_mut(|host| host.registered.insert(bytes.as_ptr().addr(), bytes.len()));
+pub(crate) fn register_memory(bytes: *const [u8]) -> Status {
+    HOST.with_borrow_mut(|host| host.registered.insert(bytes.cast::<u8>().addr(), bytes.len()));
     Status::OK
 }
 
-pub(crate) fn unregister_memory(bytes: &[u8]) -> Status {
-    match HOST.with_borrow_mut(|host| host.registered.remove(&bytes.as_ptr().addr())) {
+pub(crate) fn unregister_memory(bytes: *const [u8]) -> Status {
+    match HOST.with_borrow_mut(|host| host.registered.remove(&bytes.cast::<u8>().addr())) {
         Some(_) => Status::OK,
         None => Status::INVALID_REGION,
     }

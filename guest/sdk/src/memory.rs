@@ -21,6 +21,15 @@ use guest_abi::Region;
 /// Alignment of received payloads in bytes.
 pub const ALIGNMENT: usize = 16;
 
+/// Pages of linear memory, a multiple of every host's: what is aligned to them can change hands whole.
+const PAGE: usize = 64 << 10;
+/// Payloads from this length on are aligned to pages: below it the host copies.
+const PAGES_FROM: usize = 16 << 10;
+/// From this length on they are aligned so that whole tables of pages can change hands.
+const TABLES_FROM: usize = 8 << 20;
+/// What those are aligned to.
+const TABLE: usize = 2 << 20;
+
 thread_local! {
     /// The host's regions, by address.
     static REGIONS: RefCell<BTreeMap<usize, Allocated>> = const { RefCell::new(BTreeMap::new()) };
@@ -33,9 +42,14 @@ struct Allocated {
     lent: bool,
 }
 
-/// No region is empty, because no address is given out twice.
-fn layout(len: usize) -> Option<Layout> {
-    Layout::from_size_align(len.max(1), ALIGNMENT).ok()
+/// No region is empty, because no address is given out twice. A large one has its pages to itself.
+pub(crate) fn layout(len: usize) -> Option<Layout> {
+    let (size, alignment) = match len {
+        0..PAGES_FROM => (len.max(1), ALIGNMENT),
+        PAGES_FROM..TABLES_FROM => (len.checked_next_multiple_of(PAGE)?, PAGE),
+        _ => (len.checked_next_multiple_of(PAGE)?, TABLE),
+    };
+    Layout::from_size_align(size, alignment).ok()
 }
 
 /// A region of `len` bytes for the host; 0 for none. Not zeroed: 100 MB of zeros that nobody reads take longer to write

@@ -1,4 +1,4 @@
-//! Sending, and receiving by asking for it.
+//! Sending, calling, and receiving by asking for it.
 
 #![expect(unsafe_code, reason = "a received region becomes a slice")]
 
@@ -8,9 +8,10 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use guest_abi::Status;
+use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use crate::error::text_of;
-use crate::{Error, Result, imports, memory};
+use crate::{Buffer, Error, Result, imports, memory};
 
 /// Sends `payload` to every target of this function, and returns when the function of each has handled it.
 ///
@@ -22,6 +23,38 @@ pub fn send(payload: &[u8]) -> Result<()> {
 /// Sends `payload` to one target of this function, by its name, and returns when its function has handled it.
 pub fn send_to(target: &str, payload: &[u8]) -> Result<()> {
     registered(payload, |payload| imports::send_to(target, payload))
+}
+
+/// Sends `payload` to every target (fan-out), and tells what became of it at each, in the order of the container's configuration.
+pub fn send_to_each(payload: &[u8]) -> Vec<(String, Result<()>)> {
+    let sent = send(payload);
+    let each = |index| {
+        let name = text_of(|buffer| imports::target_name(index, buffer));
+        // The text of an error is the last target's that failed; the status is each one's own.
+        (name, Error::check(imports::target_status(index)))
+    };
+    match &sent {
+        // It was refused before any target saw it.
+        Err(error) if imports::target_status(0) == Status::NO_TARGET => {
+            targets().into_iter().map(|name| (name, Err(error.clone()))).collect()
+        }
+        _ => (0..imports::targets()).map(each).collect(),
+    }
+}
+
+/// The names of this function's targets.
+pub fn targets() -> Vec<String> {
+    (0..imports::targets()).map(|index| text_of(|buffer| imports::target_name(index, buffer))).collect()
+}
+
+/// Sends `payload` to one target, and waits for what that answers.
+pub fn call(target: &str, payload: &[u8]) -> Result<Message> {
+    let mut answered = Err(Status::OK);
+    registered(payload, |payload| {
+        answered = imports::call(target, payload);
+        answered.err().unwrap_or(Status::OK)
+    })?;
+    answered.map_err(Error::host).and_then(|(address, len)| message(address, len))
 }
 
 /// Calls `send` with a payload that is registered with the host for as long as that takes.
@@ -57,6 +90,10 @@ pub fn recv_timeout(timeout: Duration) -> Result<Option<Message>> {
 
 fn receive(timeout_ms: i32) -> Result<Message> {
     let (address, len) = imports::receive(timeout_ms).map_err(Error::host)?;
+    message(address, len)
+}
+
+fn message(address: usize, len: usize) -> Result<Message> {
     // SAFETY: the host has filled the region, and frees it only when `Message` completes it.
     match unsafe { memory::lend(address, len) } {
         Some(bytes) => Ok(Message { bytes }),
@@ -64,8 +101,8 @@ fn receive(timeout_ms: i32) -> Result<Message> {
     }
 }
 
-/// A received payload: its bytes, which may be written to, too. Its sender waits until it is done with, which is when
-/// it is dropped at the latest; a function that ends while it has one counts as failed.
+/// A received payload, or the answer to a [`call`]: its bytes, which may be written to, too. A payload's sender waits until it is
+/// done with, which is when it is dropped at the latest; a function that ends while it has one counts as failed.
 pub struct Message {
     /// The whole region, from its first byte; this function's until [`Message::complete`].
     bytes: &'static mut [u8],
@@ -85,6 +122,23 @@ impl Message {
     /// Not acceptable: the sender's call returns [`Error::Rejected`] with `code`, which is lowered to 2³¹−1 if it is larger.
     pub fn reject(self, code: NonZeroU32) -> Result<()> {
         self.complete(code.get().try_into().unwrap_or(i32::MAX))
+    }
+
+    /// Handled, and answered: a sender that called is given the buffer.
+    pub fn answer(self, answer: Buffer) -> Result<()> {
+        Error::check(imports::answer(self.address(), &answer))?;
+        // The host has it when this returns; then the buffer may go.
+        self.complete(0)
+    }
+
+    /// A view of the payload as plain old data, where it lies: nothing if it is not exactly one, or not aligned for it.
+    pub fn view<T: FromBytes + KnownLayout + Immutable>(&self) -> Option<&T> {
+        T::ref_from_bytes(self).ok()
+    }
+
+    /// The same for any number of one after the other.
+    pub fn views<T: FromBytes + KnownLayout + Immutable>(&self) -> Option<&[T]> {
+        <[T]>::ref_from_bytes(self).ok()
     }
 
     fn address(&self) -> usize {
@@ -168,6 +222,21 @@ mod tests {
         message[3] = b'x';
         send(&message[2..5]).unwrap();
         assert_eq!(&*recv().unwrap(), b"2x4");
+    }
+
+    #[test]
+    fn a_call_is_answered() {
+        let answer = call("loopback", b"over and back").unwrap();
+        assert_eq!(&*answer, b"over and back");
+        drop(answer);
+        assert_eq!(call("nobody", b"x").unwrap_err().status(), Status::NO_TARGET);
+    }
+
+    #[test]
+    fn each_target_has_its_result() {
+        assert_eq!(targets(), ["loopback"]);
+        assert_eq!(send_to_each(b"x"), [("loopback".to_owned(), Ok(()))]);
+        recv().unwrap().answer(Buffer::from(&b"y"[..])).unwrap();
     }
 
     #[test]

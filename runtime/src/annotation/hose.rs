@@ -169,8 +169,9 @@ fn check_reach(keys: &Keys<'_>, modes: Modes, targets: &[Name], modules: &[Modul
     match targets.iter().find(|target| !within(target)) {
         Some(target) if !modes.kernel => {
             let key = keys.get(HOSE, "target").map_or("", |value| value.key);
-            let message =
-                format!("annotation {key}: {target} is not among {HOSE}modules, beyond which {HOSE}mode does not reach");
+            let message = format!(
+                "annotation {key}: {target} is not among {HOSE}modules, beyond which {HOSE}mode does not reach"
+            );
             Err(Error::new(ErrorKind::Annotation, message))
         }
         _ => Ok(()),
@@ -201,7 +202,9 @@ fn module(value: &Value<'_>, item: &str) -> Result<Module> {
     let (place, digest) = rest.rsplit_once("@sha256:").ok_or_else(malformed)?;
     let is_hex = digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     if digest.len() != 64 || !is_hex {
-        return Err(value.invalid(format_args!("has no SHA-256 of 64 lower-case hexadecimal digits for {name}")));
+        return Err(
+            value.invalid(format_args!("has no SHA-256 of 64 lower-case hexadecimal digits for {name}"))
+        );
     }
     let (path, function) = match place.split_once('#') {
         Some((path, function)) => (path, Some(function)),

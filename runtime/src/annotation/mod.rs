@@ -43,15 +43,8 @@ const HOSE_KEYS: &[&str] = &[
 ];
 /// Keys of the architecture's table whose time has not come.
 const LATER_WASM_KEYS: &[&str] = &["stdin", "stdout"];
-const LATER_HOSE_KEYS: &[&str] = &[
-    "listen",
-    "address",
-    "max-inflight",
-    "lifecycle",
-    "drain-timeout",
-    "stdin",
-    "stdout",
-];
+const LATER_HOSE_KEYS: &[&str] =
+    &["listen", "address", "max-inflight", "lifecycle", "drain-timeout", "stdin", "stdout"];
 
 /// Everything that a container's annotations ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -418,7 +411,16 @@ mod tests {
             ("io.roadrunner.hose/transfer", &["", "Move", "steal"]),
             (
                 "io.roadrunner.hose/modules",
-                &["", ",", "b", "b=/b.wasm", "b=b.wasm@sha256:00", "=/b.wasm@sha256:00", "b=/b.wasm#@sha256:00", "b=/b@md5:00"],
+                &[
+                    "",
+                    ",",
+                    "b",
+                    "b=/b.wasm",
+                    "b=b.wasm@sha256:00",
+                    "=/b.wasm@sha256:00",
+                    "b=/b.wasm#@sha256:00",
+                    "b=/b@md5:00",
+                ],
             ),
             ("io.roadrunner.hose/routes", &["", "b", "b=", "=c", "b=c++d", "b=c,b=d", "b=c"]),
         ];
