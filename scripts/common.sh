@@ -51,3 +51,17 @@ progress() {
     rm -f "$log"
     return "$status"
 }
+
+# go_compiler: prints the path of a Go with go:wasmexport: the one of the PATH, or else the one that setup-go got.
+go_compiler() {
+    local go version
+    for go in "$(command -v go || true)" "$cache/go/dist/go/bin/go"; do
+        [ -x "$go" ] || continue
+        version=$(GOENV=off GOTOOLCHAIN=local XDG_CONFIG_HOME=$cache/go/config "$go" env GOVERSION 2>/dev/null) || continue
+        if [ "$(printf '%s\n' go1.24 "$version" | sort -V | head -n 1)" = go1.24 ]; then
+            printf '%s' "$go"
+            return
+        fi
+    done
+    return 1
+}

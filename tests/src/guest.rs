@@ -94,3 +94,17 @@ pub fn hose() -> Option<&'static [u8]> {
     }
     module
 }
+
+/// A module that `scripts/build-guests` made of the examples, by its path below `guest/examples/target`. Gives nothing, having
+/// said so, when it is not there.
+#[must_use]
+pub fn example(path: &str) -> Option<Vec<u8>> {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest/examples/target");
+    let module = std::fs::read(std::path::Path::new(file).join(path)).ok();
+    if module.is_none() {
+        crate::announce_skip(&format!(
+            "no example {path}: scripts/build-guests has not made it, and says why"
+        ));
+    }
+    module
+}

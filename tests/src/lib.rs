@@ -17,6 +17,7 @@ pub mod command;
 pub mod console;
 pub mod containerd;
 pub mod guest;
+pub mod hoses;
 pub mod leftovers;
 pub mod native;
 pub mod podman;
@@ -27,6 +28,7 @@ pub mod workload;
 pub use bundle::Bundle;
 pub use case::Case;
 pub use command::{Invocation, Output, Running};
+pub use hoses::Hoses;
 pub use runtime::{Runtime, agree};
 
 /// Says that the running test is skipped and why, where neither libtest's capture nor a pass hides it.

@@ -6,96 +6,18 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use tests::{Bundle, Case, Invocation, Output, Running, guest, wasm_case};
-
-/// Functions that share a case's rendezvous.
-struct Hoses<'a> {
-    case: &'a Case,
-    module: &'static [u8],
-}
+use tests::{Hoses, Output, guest, wasm_case};
 
 /// Nothing, having said so, where the guests cannot be compiled.
 macro_rules! hoses {
     ($case:expr) => {
         match guest::hose() {
-            Some(module) => Hoses { case: $case, module },
+            Some(_) => Hoses::new($case),
             None => return,
         }
     };
-}
-
-impl Hoses<'_> {
-    /// A function called `name` that sends to `target`, and runs the verb.
-    fn function(&self, name: &str, target: &str, verb: &[&str]) -> Bundle {
-        let bundle = self.case.wasm_bytes(self.module);
-        let args = ["/module.wasm"].iter().chain(verb);
-        bundle.args(args);
-        bundle
-            .annotation("io.roadrunner.hose/mode", "kernel")
-            .annotation("io.roadrunner.hose/name", name)
-            .annotation("io.roadrunner.hose/workflow", &self.workflow());
-        if !target.is_empty() {
-            bundle.annotation("io.roadrunner.hose/target", target);
-        }
-        bundle
-    }
-
-    fn workflow(&self) -> String {
-        format!("{}w", self.case.name())
-    }
-
-    /// The rendezvous folders of the case.
-    fn folder(&self) -> PathBuf {
-        self.case.dir().join("hose")
-    }
-
-    /// The administrator's file that names this tenant.
-    fn config(&self, tenant: &str) -> PathBuf {
-        let file = self.case.dir().join(format!("config-{tenant}.toml"));
-        let text = format!("tenant = \"{tenant}\"\n[hose]\ndirectory = \"{}\"\n", self.folder().display());
-        fs::write(&file, text).expect("write");
-        file
-    }
-
-    fn cmd_of(&self, tenant: &str, args: &[&str]) -> Invocation {
-        let cmd = self.case.mark(self.case.runtime().command()).arg("--root").arg(self.case.root());
-        cmd.arg("--config").arg(self.config(tenant)).args(args)
-    }
-
-    fn run_as(&self, tenant: &str, bundle: &Bundle) -> Running {
-        let id = self.case.id();
-        self.cmd_of(tenant, &["run", "--bundle"])
-            .arg(bundle.dir())
-            .arg(id)
-            .timeout(Duration::from_secs(60))
-            .spawn()
-    }
-
-    fn run(&self, bundle: &Bundle) -> Running {
-        self.run_as("tenant", bundle)
-    }
-
-    /// Runs the receiver until it waits, then the sender to its end; gives both outputs.
-    fn transfer(&self, receive: &[&str], send: &[&str]) -> (Output, Output) {
-        let mut receiver = self.run(&self.function("b", "", receive));
-        receiver.expect_stdout("ready");
-        let sender = self.run(&self.function("a", "b", send));
-        (sender.wait(), receiver.wait())
-    }
-
-    /// Fails when anything but a lock is left in the rendezvous folders.
-    fn nothing_left(&self) {
-        let mut left = Vec::new();
-        for tenant in fs::read_dir(self.folder()).into_iter().flatten().flatten() {
-            for entry in fs::read_dir(tenant.path()).into_iter().flatten().flatten() {
-                left.push(entry.path());
-            }
-        }
-        assert!(left.is_empty(), "left in the rendezvous folder: {left:#?}");
-    }
 }
 
 /// Length and checksum that a line beginning with `what` tells.
@@ -394,7 +316,7 @@ fn sizes_are_bounded_at_both_ends() {
 fn without_a_hose_there_is_none() {
     let case = wasm_case!();
     let hoses = hoses!(&case);
-    let bundle = case.wasm_bytes(hoses.module);
+    let bundle = case.wasm_bytes(guest::hose().expect("asked for above"));
     bundle.args(["/module.wasm", "send", "10"]);
     let out = case.run(&bundle, &case.id()).output();
     assert_eq!(status(&out), -3, "NO_HOSE: {}", out.stdout);

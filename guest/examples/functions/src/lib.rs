@@ -1,5 +1,7 @@
 //! What the functions have in common: how they end, and how they say what they have done.
 
+pub mod pattern;
+
 use std::fmt::Display;
 use std::process::ExitCode;
 

@@ -1,0 +1,7 @@
+module examples
+
+go 1.24
+
+require roadrunner v0.0.0
+
+replace roadrunner => ../../go

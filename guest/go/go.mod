@@ -1,0 +1,4 @@
+module roadrunner
+
+// The first with go:wasmexport.
+go 1.24
