@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::ptr::NonNull;
 
 use guest_abi::Region;
-use hose::pages::Range;
+use hose::pages::{self, Range};
 
 use crate::engine::{Guest, Memory, PAGE};
 
@@ -155,6 +155,14 @@ pub(crate) fn lend_range<R>(
     // SAFETY: the bytes lie within the granted pages, private anonymous memory that stays mapped; nothing else reads, writes
     // or maps them while the closure runs (see the module's documentation).
     Ok(with(unsafe { Range::new(start, region.len as usize) }))
+}
+
+/// Makes a region zero that the guest has given up: its whole pages go back to the system.
+pub(crate) fn clear(linear: Linear<'_>, region: Region) -> Result<(), Refused> {
+    let start = linear.start_of(region)?;
+    // SAFETY: the bytes lie within the granted pages, private anonymous memory that stays mapped; the guest does not run.
+    pages::clear(unsafe { Range::new(start, region.len as usize) });
+    Ok(())
 }
 
 /// Lends a buffer that a guest named for the answer of the call which it is making.

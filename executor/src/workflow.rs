@@ -79,6 +79,8 @@ struct Slot {
     inbox: Option<VecDeque<Arc<Parcel>>>,
     /// It will never be idle again.
     over: bool,
+    /// How many wait for it: nobody is woken by a system call where nobody waits.
+    waiting: usize,
 }
 
 /// Who could still send.
@@ -127,13 +129,19 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Function {
     pub(crate) fn new(name: Name, targets: Vec<Name>, loaded: Loaded) -> Self {
         let unit = Some(Box::new(Unit { vm: None, loaded }));
-        let slot = Slot { unit, taken_by: None, inbox: None, over: false };
+        let slot = Slot { unit, taken_by: None, inbox: None, over: false, waiting: 0 };
         Self { name, targets, slot: Mutex::new(slot), changed: Condvar::new() }
     }
 
     /// The container's own function, whose instance stays with the process's first thread.
     pub(crate) fn without_unit(name: Name, targets: Vec<Name>) -> Self {
-        let slot = Slot { unit: None, taken_by: Some(std::thread::current().id()), inbox: None, over: false };
+        let slot = Slot {
+            unit: None,
+            taken_by: Some(std::thread::current().id()),
+            inbox: None,
+            over: false,
+            waiting: 0,
+        };
         Self { name, targets, slot: Mutex::new(slot), changed: Condvar::new() }
     }
 
@@ -147,8 +155,11 @@ impl Function {
         let mut slot = lock(&self.slot);
         slot.unit = Some(unit);
         slot.taken_by = None;
+        let waited_for = slot.waiting > 0;
         drop(slot);
-        self.changed.notify_one();
+        if waited_for {
+            self.changed.notify_one();
+        }
     }
 
     /// It will neither be idle nor pull again. Who waits for it is told so.
@@ -350,7 +361,9 @@ impl Workflow {
                 let text = format!("function {name} was not ready within {:?}", self.io_timeout);
                 return Found::Not(Delivered::refused(Status::TIMEOUT, text));
             }
+            slot.waiting += 1;
             slot = function.changed.wait_timeout(slot, left).unwrap_or_else(PoisonError::into_inner).0;
+            slot.waiting -= 1;
         }
     }
 

@@ -28,6 +28,9 @@ pub const CONGRUENT: usize = 2 << 20;
 /// Bytes below which copying wins over a system call (`examples/pages.rs`).
 pub const MOVE_FROM: usize = 16 << 10;
 
+/// Bytes from which a copy asks for huge pages: into fresh memory that is three times faster (`examples/pages.rs`).
+const HUGE_FROM: usize = 4 << 20;
+
 /// Ranges that no single mapping covers are halved down to this before they are copied.
 const GIVE_UP_AT: usize = 64 << 10;
 
@@ -114,12 +117,15 @@ impl std::ops::AddAssign for Crossing {
     }
 }
 
-/// Copies `source` to the beginning of `target`: one memcpy.
+/// Copies `source` to the beginning of `target`: one memcpy, into huge pages where that is worth asking for them.
 ///
 /// # Panics
 ///
 /// When the target is shorter.
 pub fn copy(source: &Range<'_>, target: &mut Range<'_>) -> Crossing {
+    if source.len >= HUGE_FROM {
+        target.prefer_huge_pages();
+    }
     target.bytes_mut()[..source.len].copy_from_slice(source.bytes());
     Crossing { moved: 0, copied: source.len as u64 }
 }

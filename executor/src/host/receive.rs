@@ -145,10 +145,13 @@ impl Host {
                 parcel::cross(payload.range, target, payload.give, moves)
             })
         });
-        if let Err(refused) = crossed {
-            self.release(guest, region.address)?;
-            return Ok(status_of(refused));
-        }
+        let crossing = match crossed {
+            Ok(crossing) => crossing,
+            Err(refused) => {
+                self.release(guest, region.address)?;
+                return Ok(status_of(refused));
+            }
+        };
         *left = true;
         let pushed = self.run_handler(guest, region, peer.clone());
         pushed.outcome?;
@@ -156,6 +159,9 @@ impl Host {
             self.lend_answer(guest, answer, |range| sink(range));
         }
         self.release_answer(pushed.answer);
+        if crossing.moved > 0 {
+            self.give_back(guest, region);
+        }
         self.release(guest, region.address)?;
         Ok(pushed.status)
     }

@@ -66,11 +66,15 @@ fn registered(payload: &[u8], send: impl FnOnce(&[u8]) -> Status) -> Result<()> 
     if memory::is_registered(region.as_ptr().addr(), region.len()) {
         return Error::check(send(payload));
     }
-    Error::check(imports::register_memory(region))?;
-    let sent = send(payload);
+    // A part of a buffer is registered already: then the host refuses, and sends it all the same.
+    let registered = imports::register_memory(region).is_ok();
+    let sent = Error::check(send(payload));
+    if !registered {
+        return sent;
+    }
     let unregistered = imports::unregister_memory(region);
-    // The first failure is the one to report; its text is asked for before it is replaced.
-    Error::check(sent).and_then(|()| Error::check(unregistered))
+    // The first failure is the one to report; its text was asked for before it is replaced.
+    sent.and_then(|()| Error::check(unregistered))
 }
 
 /// Waits for the next payload, of any function that sends to this one.

@@ -1,0 +1,85 @@
+//! `figure-source HOW WORK SIZE COUNT`: sends SIZE bytes COUNT times, and prints what each took until it was handled, in nanoseconds, one a
+//! line. What fills the payload is not timed.
+//!
+//! With the work 4 it prints when it began to send, in nanoseconds since the epoch; the sink prints when it was called.
+//!
+//! HOW is `give` (a buffer of its own for each), `lend` (one slice again and again), `call` (a slice, and its answer), or
+//! `million`: `give` with nothing printed but the total. WORK is the number that the sink does its work by.
+
+use std::process::ExitCode;
+use std::time::{Instant, SystemTime};
+
+use roadrunner::Buffer;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().collect();
+    let [_, how, work, size, count] = args.as_slice() else {
+        eprintln!("figure-source HOW WORK SIZE COUNT");
+        return ExitCode::FAILURE;
+    };
+    let number = |text: &str| text.parse::<usize>().unwrap_or(0);
+    match run(how, number(work) as u8, number(size), number(count)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("figure-source: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(how: &str, work: u8, size: usize, count: usize) -> Result<(), Box<dyn std::error::Error>> {
+    let target = roadrunner::targets().into_iter().next().ok_or("no target")?;
+    match how {
+        "give" => {
+            for _ in 0..count {
+                let buffer = filled(work, size);
+                let (now, start) = (SystemTime::now(), Instant::now());
+                buffer.send_to(&target)?;
+                let taken = start.elapsed().as_nanos();
+                match work {
+                    4 => println!("{}", now.duration_since(SystemTime::UNIX_EPOCH)?.as_nanos()),
+                    _ => println!("{taken}"),
+                }
+            }
+        }
+        "million" => {
+            let start = Instant::now();
+            for round in 0..count {
+                let mut buffer = Buffer::with_capacity(size);
+                buffer.push(&[work, round as u8]);
+
+                buffer.resize(size);
+                buffer.send_to(&target)?;
+            }
+            println!("{}", start.elapsed().as_nanos());
+        }
+        _ => {
+            let payload = filled(work, size);
+            for _ in 0..count {
+                let start = Instant::now();
+                if how == "call" {
+                    drop(roadrunner::call(&target, &payload)?);
+                } else {
+                    roadrunner::send_to(&target, &payload)?;
+                }
+                println!("{}", start.elapsed().as_nanos());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every page is touched, and the first byte is the sink's work.
+fn filled(work: u8, size: usize) -> Buffer {
+    let mut buffer = Buffer::with_capacity(size);
+    let pattern = [work.max(1); 4096];
+    while buffer.len() < size {
+        let rest = (size - buffer.len()).min(pattern.len());
+        buffer.push(&pattern[..rest]);
+    }
+    if let Some(first) = buffer.first_mut() {
+        *first = work;
+    }
+    buffer
+}
+

@@ -1,0 +1,102 @@
+//! Times the memory transport's step by itself: `pages [COUNT]`. For each size, medians in nanoseconds of COUNT (default: 15)
+//! runs, one line of JSON each: `remap` (mremap(2) alone), `move` (the same by this crate), `move_apart` (between addresses that are
+//! not congruent modulo 2 MiB), `copy_fresh` (memcpy into memory that was never touched), `copy` (into touched memory).
+//!
+//! Sources are filled before each run, targets of moves are fresh; both prefer huge pages.
+
+#![expect(unsafe_code, reason = "maps memory of its own")]
+
+use std::ptr::NonNull;
+use std::time::Instant;
+
+use hose::pages::{self, CONGRUENT, Range};
+use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap_anonymous, mremap_fixed, munmap};
+
+/// From below the threshold of moving to what the paper sends, and on to the largest region.
+const SIZES: [usize; 10] =
+    [64, 4096, 16_384, 65_536, 1_000_000, 4_194_304, 10_000_000, 100_000_000, 500_000_000, 1_000_000_000];
+
+fn main() {
+    let count: usize = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(15);
+    for size in SIZES {
+        let mut runs: [(&str, Vec<u128>); 5] =
+            ["remap", "move", "move_apart", "copy_fresh", "copy"].map(|name| (name, Vec::new()));
+        for _ in 0..count {
+            for (name, times) in &mut runs {
+                times.push(time(name, size));
+            }
+        }
+        let medians = runs.map(|(name, mut times)| {
+            times.sort_unstable();
+            format!("\"{name}\": {}", times[times.len() / 2])
+        });
+        println!("{{\"size\": {size}, {}}}", medians.join(", "));
+    }
+}
+
+fn time(what: &str, size: usize) -> u128 {
+    let apart = if what == "move_apart" { 4096 } else { 0 };
+    let (source, target) = (Memory::new(size, 0), Memory::new(size, apart));
+    source.range().bytes_mut().fill(7);
+    if what == "copy" {
+        target.range().bytes_mut().fill(1);
+    }
+    let start = Instant::now();
+    match what {
+        "remap" => remap(&source, &target, size.next_multiple_of(4096)),
+        "copy" | "copy_fresh" => {
+            pages::copy(&source.range(), &mut target.range());
+        }
+        _ => {
+            pages::move_to(source.range(), target.range());
+        }
+    }
+    let taken = start.elapsed().as_nanos();
+    if what != "remap" {
+        assert!(target.range().bytes().iter().step_by(4096).all(|byte| *byte == 7));
+    }
+    taken
+}
+
+fn remap(source: &Memory, target: &Memory, len: usize) {
+    let flags = MremapFlags::MAYMOVE | MremapFlags::DONTUNMAP;
+    let (from, to) = (source.start.as_ptr().cast(), target.start.as_ptr().cast());
+    // SAFETY: both ranges are this program's, and as long as asked for.
+    unsafe { mremap_fixed(from, len, len, flags, to) }.expect("mremap");
+}
+
+/// Memory at a multiple of 2 MiB and `offset`, with room behind it for whole pages.
+struct Memory {
+    mapping: NonNull<u8>,
+    mapped: usize,
+    start: NonNull<u8>,
+    len: usize,
+}
+
+impl Memory {
+    fn new(len: usize, offset: usize) -> Self {
+        let mapped = len.next_multiple_of(4096) + 2 * CONGRUENT;
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping.
+        let mapping = unsafe { mmap_anonymous(std::ptr::null_mut(), mapped, protection, MapFlags::PRIVATE) };
+        let mapping = NonNull::new(mapping.expect("mmap").cast::<u8>()).expect("not null");
+        let before = mapping.addr().get().next_multiple_of(CONGRUENT) - mapping.addr().get();
+        // SAFETY: less than 2 MiB behind the mapping's start, and `offset` is a page.
+        let start = unsafe { mapping.add(before + offset) };
+        let memory = Self { mapping, mapped, start, len };
+        memory.range().prefer_huge_pages();
+        memory
+    }
+
+    fn range(&self) -> Range<'_> {
+        // SAFETY: within the mapping, and no two of one memory are used at once.
+        unsafe { Range::new(self.start, self.len) }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new`, whole.
+        unsafe { munmap(self.mapping.as_ptr().cast(), self.mapped) }.expect("munmap");
+    }
+}
