@@ -4,7 +4,7 @@
 //! that return in time never meet it: arming is two locks that nobody else holds, and a clock. As deadlines grow with time, the
 //! thread is woken only by one that is earlier than what it sleeps until.
 //!
-//! Invariant: a call that has been disarmed is not stopped any more, and [`Watch::disarm`] says whether it was: then the
+//! Invariant: a call that has been disarmed is not stopped any more, and [`Watchdog::disarm`] says whether it was: then the
 //! executor has to be told to forget it.
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -273,8 +273,10 @@ mod tests {
 
         fn range(&mut self, offset: usize, len: usize) -> Range<'_> {
             assert!(offset + len <= self.len);
+            // SAFETY: within the mapping.
+            let start = unsafe { self.start.add(offset) };
             // SAFETY: within the mapping, which is borrowed mutably.
-            unsafe { Range::new(self.start.add(offset), len) }
+            unsafe { Range::new(start, len) }
         }
 
         fn fill(&mut self, offset: usize, len: usize, seed: u8) {
@@ -395,8 +397,10 @@ mod tests {
             restore(&a.range(0, 1 << 20));
             assert!(a.holds(0, 1 << 20, 3));
         }
+        // SAFETY: within the mapping.
+        let hole = unsafe { a.start.add(4 << 16) };
         // SAFETY: the pages are this test's, and mapped again before they are touched.
-        unsafe { rustix::mm::munmap(a.start.as_ptr().add(4 << 16).cast(), 1 << 16) }.unwrap();
+        unsafe { rustix::mm::munmap(hole.as_ptr().cast(), 1 << 16) }.unwrap();
         restore(&a.range(4 << 16, 1 << 16));
         assert!(a.is_zero(4 << 16, 1 << 16) && a.holds(0, 4 << 16, 3));
     }

@@ -53,6 +53,8 @@ const MAGIC: &[u8; 4] = b"\0asm";
 const GROWTH: u64 = 64;
 /// What even the smallest module may become.
 const LEAST_CODE: u64 = 64 << 20;
+/// How many detached compilations may wait for a slot.
+const WAITING: u32 = 16;
 /// What is kept of a child's words.
 const MAX_MESSAGE: usize = 4096;
 
@@ -218,8 +220,9 @@ pub fn background_main(job: &str) -> i32 {
         let settings = Settings::load(&job.config)?;
         let cache = Cache::open(settings.cache_dir()?, settings.cache_size())?;
         let module = File::from(standard(io::stdin().as_fd())?);
-        // As many as the administrator allows; who comes later finds the module uncompiled, and the next run tries again.
-        let Some(_slot) = slot(&cache.slots(), settings.compiler().parallel)? else { return Ok(()) };
+        // As many as the administrator allows, and a few that wait for them: those of a workflow come together. Who finds no
+        // place there either leaves the module uncompiled, and the next run tries again.
+        let Some(_slot) = slot_in_turn(&cache.slots(), settings.compiler().parallel)? else { return Ok(()) };
         let _lodging = lodging::Lodging::enter();
         // The function that could not wait for this runs beside it.
         let _ = rustix::process::nice(19);
@@ -245,20 +248,44 @@ fn standard(stream: impl AsFd) -> Result<OwnedFd> {
     copy.context(ErrorKind::System, || "compiler: a standard stream cannot be used".to_owned())
 }
 
-/// One of `count` locks, held until the file is dropped; nothing when all are taken.
-fn slot(folder: &Path, count: u32) -> Result<Option<File>> {
+/// One of `count` slots, for which a few may wait; nothing when these are too many. It is held until the file is dropped.
+fn slot_in_turn(folder: &Path, count: u32) -> Result<Option<File>> {
+    if let Some(slot) = free_lock(folder, "", count)? {
+        return Ok(Some(slot));
+    }
+    let Some(_turn) = free_lock(folder, "waiting-", WAITING)? else { return Ok(None) };
+    let number = std::process::id() % count.max(1);
+    let (file, path) = lock_file(folder, "", number)?;
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::LockExclusive) {
+            Ok(()) => return Ok(Some(file)),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(Error::with_source(ErrorKind::Cache, cannot_lock(&path), error)),
+        }
+    }
+}
+
+/// One of `count` locks that nobody has.
+fn free_lock(folder: &Path, prefix: &str, count: u32) -> Result<Option<File>> {
     for number in 0..count {
-        let path = folder.join(number.to_string());
-        let failed = || format!("{}: cannot be locked", path.display());
-        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let file = file.context(ErrorKind::Cache, failed)?;
+        let (file, path) = lock_file(folder, prefix, number)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(Some(file)),
             Err(rustix::io::Errno::WOULDBLOCK) => {}
-            Err(error) => return Err(Error::with_source(ErrorKind::Cache, failed(), error)),
+            Err(error) => return Err(Error::with_source(ErrorKind::Cache, cannot_lock(&path), error)),
         }
     }
     Ok(None)
+}
+
+fn lock_file(folder: &Path, prefix: &str, number: u32) -> Result<(File, PathBuf)> {
+    let path = folder.join(format!("{prefix}{number}"));
+    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    Ok((file.context(ErrorKind::Cache, || cannot_lock(&path))?, path))
+}
+
+fn cannot_lock(path: &Path) -> String {
+    format!("{}: cannot be locked", path.display())
 }
 
 /// How this installation compiles on this machine: what `cache prune` measures entries by.
@@ -654,11 +681,11 @@ mod tests {
     #[test]
     fn no_more_compilations_than_slots() {
         let dir = TempDir::new().unwrap();
-        let first = slot(dir.path(), 2).unwrap();
-        let second = slot(dir.path(), 2).unwrap();
+        let first = free_lock(dir.path(), "", 2).unwrap();
+        let second = free_lock(dir.path(), "", 2).unwrap();
         assert!(first.is_some() && second.is_some());
-        assert!(slot(dir.path(), 2).unwrap().is_none());
+        assert!(free_lock(dir.path(), "", 2).unwrap().is_none());
         drop(first);
-        assert!(slot(dir.path(), 2).unwrap().is_some());
+        assert!(free_lock(dir.path(), "", 2).unwrap().is_some());
     }
 }

@@ -16,6 +16,7 @@ pub mod case;
 pub mod command;
 pub mod console;
 pub mod containerd;
+pub mod flow;
 pub mod guest;
 pub mod hoses;
 pub mod leftovers;
@@ -28,6 +29,7 @@ pub mod workload;
 pub use bundle::Bundle;
 pub use case::Case;
 pub use command::{Invocation, Output, Running};
+pub use flow::Flow;
 pub use hoses::Hoses;
 pub use runtime::{Runtime, agree};
 

@@ -156,7 +156,7 @@ impl Host {
         let pushed = self.run_handler(guest, region, peer.clone());
         pushed.outcome?;
         if let (Some(sink), Some(answer)) = (sink, pushed.answer) {
-            self.lend_answer(guest, answer, |range| sink(range));
+            self.lend_answer(guest, answer, sink);
         }
         self.release_answer(pushed.answer);
         if crossing.moved > 0 {
