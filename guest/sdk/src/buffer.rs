@@ -69,8 +69,9 @@ impl Buffer {
     /// Copies bytes to its end, as many as there is room for; how many these were.
     pub fn push(&mut self, bytes: &[u8]) -> usize {
         let count = bytes.len().min(self.capacity() - self.len);
+        let end = self.end();
         // SAFETY: `len + count` is within the allocation, which is nobody else's.
-        unsafe { self.start.add(self.len).copy_from_nonoverlapping(NonNull::from(bytes).cast(), count) };
+        unsafe { end.copy_from_nonoverlapping(NonNull::from(bytes).cast(), count) };
         self.len += count;
         count
     }
@@ -79,8 +80,9 @@ impl Buffer {
     pub fn resize(&mut self, len: usize) {
         let len = len.min(self.capacity());
         if len > self.len {
+            let end = self.end();
             // SAFETY: the range lies within the allocation, which is nobody else's.
-            unsafe { self.start.add(self.len).write_bytes(0, len - self.len) };
+            unsafe { end.write_bytes(0, len - self.len) };
         }
         self.len = len;
     }
@@ -112,6 +114,12 @@ impl Buffer {
         }
         self.registered = imports::register_memory(self.all()).is_ok();
         Err(Unsent { error, buffer: Some(self) })
+    }
+
+    /// Where the first byte lies that was not written.
+    fn end(&self) -> NonNull<u8> {
+        // SAFETY: `len` is not more than the allocation has.
+        unsafe { self.start.add(self.len) }
     }
 
     /// The whole allocation, of which the host is told the address and the length.
