@@ -27,6 +27,7 @@ const EDGES: &[&str] = &[
 /// The files that may hold `unsafe`, and what for.
 const UNSAFE: &[(&str, &str)] = &[
     ("executor/abi/src/lib.rs", "the types of the C boundary"),
+    ("executor/examples/bare-call.rs", "the engine's C interface, without a wrapper around it"),
     ("executor/examples/compile.rs", "calls the C boundary as the runtime's compiler does"),
     ("executor/examples/run.rs", "calls the C boundary as the runtime does"),
     ("executor/src/engine.rs", "WasmEdge's C interface"),

@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_stream_arrives_whole_and_ends() {
-        let bytes: Vec<u8> = (0..100_000_u32).map(|i| (i * 7 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..100_000_u32).map(|i| ((i * 7) >> 3) as u8).collect();
         let mut writer = Writer::with_piece_size("loopback", 3000);
         writer.write_all(&bytes).unwrap();
         writer.finish().unwrap();
