@@ -13,8 +13,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use guest_abi::{Received, Region, Status, exports, imports};
-use hose::unix::{Held, Incoming, Receiver, Sender};
-use hose::{Fate, Name};
+use hose::{Fate, Held, Incoming, Name, Receiver, Sender};
 
 use crate::engine::{FuncType, Guest, Instance, Stop, Val, ValType};
 use crate::error::Result;
@@ -293,7 +292,7 @@ impl Host {
         status_of_error(error)
     }
 
-    fn verdict(&self, result: hose::Result<hose::unix::Delivery>) -> Status {
+    fn verdict(&self, result: hose::Result<hose::Delivery>) -> Status {
         match result {
             Ok(delivery) => Status(delivery.status.0),
             Err(error) => self.remember(&error),

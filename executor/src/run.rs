@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use hose::unix::{Local, Receiver, Sender};
+use hose::{Local, Receiver, Sender};
 
 use crate::bytes;
 use crate::engine::{self, Executor, Guest, Instance, PAGE, Stop, Val};

@@ -11,8 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hose::rendezvous::Folder;
-use hose::unix::{Local, Receiver, Sender};
-use hose::{Config, Limits, Name, Result, Secret, Status};
+use hose::{Config, Limits, Local, Name, Receiver, Result, Secret, Sender, Status};
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().collect();

@@ -6,11 +6,13 @@
 //! | [`config`] | one function's end of the hose, validated: [`Config`], [`Limits`] |
 //! | [`identity`] | the [`Secret`] that a container proves itself with |
 //! | [`rendezvous`] | where ends find each other on one host, and who may be there; the runtime's side |
-//! | [`unix`] | the kernel-space transport: [`unix::Sender`] and [`unix::Receiver`] |
+//! | [`trace`] | the trace that a frame belongs to: [`TraceContext`] |
+//! | [`stream`] | both directions over a stream of bytes: [`Sender`] and [`Receiver`] |
+//! | [`unix`] | the kernel-space transport |
 //!
 //! Two parties use it. The *runtime* validates a [`Config`], draws a [`Secret`], and publishes the function's end
 //! in a [`rendezvous::Folder`] before the container exists. The container's *init* is left with two descriptors
-//! and that secret, makes a [`unix::Local`] of them, and moves payloads.
+//! and that secret, makes a [`Local`] of them, and moves payloads.
 //!
 //! # What every transport promises
 //!
@@ -30,12 +32,16 @@ mod error;
 pub mod identity;
 pub mod name;
 pub mod rendezvous;
+pub mod stream;
+pub mod trace;
 pub mod unix;
 
 pub use config::{Config, Limits};
 pub use error::{Error, ErrorKind, Fate, Result};
 pub use identity::{PublicKey, Secret};
 pub use name::{Name, Tenant, Workflow};
+pub use stream::{Delivery, Held, Incoming, Local, Outgoing, Receiver, Sender};
+pub use trace::TraceContext;
 
 /// What a function says about a payload that it was given: 0 is success, every other value is its own or, when
 /// negative, the host's. The hose carries it unread.

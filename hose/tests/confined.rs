@@ -13,8 +13,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use hose::rendezvous::Folder;
-use hose::unix::{Local, Receiver, Sender};
-use hose::{Config, ErrorKind, Fate, Limits, Name, Secret, Status};
+use hose::{Config, Delivery, ErrorKind, Fate, Limits, Local, Name, Receiver, Secret, Sender, Status};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 const UID: u32 = 54_321;
@@ -96,7 +95,7 @@ fn confine(root: &Path) {
     rustix::thread::set_thread_res_uid(id, id, id).unwrap();
 }
 
-fn send(mount: OwnedFd, secret: Secret, check: impl FnOnce(hose::Result<hose::unix::Delivery>)) {
+fn send(mount: OwnedFd, secret: Secret, check: impl FnOnce(hose::Result<Delivery>)) {
     let before = std::env::current_dir().unwrap();
     let mut sender = Sender::new(&Local::new(config("a"), secret, mount));
     check(sender.send(&"b".try_into().unwrap(), &payload()));

@@ -19,10 +19,10 @@ use rustix::net::{SocketFlags, accept_with};
 
 use super::link::{Broken, Link, Message, Progress, wait};
 use super::local::Local;
-use super::transcript::{Role, Transcript};
+use super::transcript::{Prover, Role, Transcript};
 use super::wire::{Challenge, Hello, Kind, NONCE_LEN, Refusal, message};
 use crate::identity::random;
-use crate::{Error, ErrorKind, Name, Result, Status};
+use crate::{Error, ErrorKind, Name, Result, Status, TraceContext};
 
 /// How long a peer may take to prove itself, once it is listened to.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -60,6 +60,7 @@ enum State {
     Challenged {
         by: Instant,
         transcript: Box<Transcript>,
+        prover: Box<Prover>,
     },
     /// `by` is set while a header is arriving.
     Idle {
@@ -89,6 +90,7 @@ pub struct Incoming {
     peer: Peer,
     len: usize,
     by: Instant,
+    trace: Option<TraceContext>,
     token: Rc<()>,
 }
 
@@ -101,6 +103,11 @@ impl Incoming {
     /// Bytes of its payload, at most the configuration's maximum.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// The trace that it belongs to, if its sender said so.
+    pub fn trace(&self) -> Option<TraceContext> {
+        self.trace
     }
 
     /// Whether the payload has no bytes.
@@ -189,7 +196,7 @@ impl Receiver {
     /// On an error the region holds a part of the payload or nothing, the connection is dropped, and the receiver goes on
     /// with other peers.
     pub fn read_into(&mut self, incoming: Incoming, region: &mut [u8]) -> Result<Held> {
-        let Incoming { connection: id, peer, len, by, token } = incoming;
+        let Incoming { connection: id, peer, len, by, token, .. } = incoming;
         if region.len() != len {
             self.drop_with(id, Refusal::NoRoom);
             let message = format!("a region of {} bytes for a payload of {len}", region.len());
@@ -294,6 +301,7 @@ impl Receiver {
                 },
                 // Only now: what had arrived in time counts, however late it is looked at.
                 Ok(None) => return if connection.is_late() { Served::Drop } else { Served::Nothing },
+                Err(Broken::Version(_)) => return self.refused(id, Some(Refusal::Version)),
                 Err(_) => return Served::Drop,
             }
         }
@@ -306,15 +314,18 @@ impl Receiver {
             (State::Greeted { by }, Kind::Hello) => {
                 let by = *by;
                 match challenge(&self.local, &mut connection.link, message.body()) {
-                    Ok(transcript) => {
-                        connection.state = State::Challenged { by, transcript: Box::new(transcript) }
+                    Ok((transcript, prover)) => {
+                        connection.state = State::Challenged {
+                            by,
+                            transcript: Box::new(transcript),
+                            prover: Box::new(prover),
+                        }
                     }
                     Err(refusal) => return self.refused(id, refusal),
                 }
             }
-            (State::Challenged { transcript, .. }, Kind::Proof) => {
-                let proved = <&[u8; _]>::try_from(message.body())
-                    .is_ok_and(|s| transcript.sender_key.verifies(&transcript.bytes(Role::Sender), s));
+            (State::Challenged { transcript, prover, .. }, Kind::Proof) => {
+                let proved = prover.verifies(transcript, Role::Receiver, message.body());
                 let name = transcript.hello.sender.clone();
                 return match proved {
                     true => self.welcome(id, name),
@@ -362,7 +373,7 @@ impl Receiver {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.state = State::Busy { peer: peer.clone(), token: Rc::downgrade(&token) };
         }
-        Served::Frame(Incoming { connection: id, peer, len, by, token })
+        Served::Frame(Incoming { connection: id, peer, len, by, trace: message.header.trace, token })
     }
 
     /// Says why, when there is something to say, and asks for the connection to be dropped.
@@ -425,23 +436,22 @@ fn challenge(
     local: &Local,
     link: &mut Link,
     body: &[u8],
-) -> std::result::Result<Transcript, Option<Refusal>> {
+) -> std::result::Result<(Transcript, Prover), Option<Refusal>> {
     let hello = Hello::decode(body).ok_or(None)?;
     let config = local.config();
     if hello.workflow != *config.workflow() || hello.receiver != *config.name() {
         return Err(Some(Refusal::WrongPeer));
     }
     // A folder that cannot be read just now is the sender's reason to try again.
-    let sender_key = local.key_of(&hello.sender).map_err(|_| None)?.ok_or(Some(Refusal::Unproved))?;
-    let mut receiver_nonce = [0; NONCE_LEN];
-    random(&mut receiver_nonce).map_err(|_| None)?;
+    let prover = local.prover(&hello).map_err(|_| None)?.ok_or(Some(Refusal::Unproved))?;
+    let mut nonce = [0; NONCE_LEN];
+    random(&mut nonce).map_err(|_| None)?;
     let max_size = config.limits().max_size();
-    let receiver_key = local.secret().public();
-    let transcript = Transcript { hello, receiver_nonce, sender_key, receiver_key, max_size };
-    let signature = local.secret().sign(&transcript.bytes(Role::Receiver));
-    let body = Challenge { nonce: receiver_nonce, max_size, signature }.encode();
+    let transcript = Transcript { hello, receiver_nonce: nonce, max_size };
+    let proof = prover.prove(&transcript, Role::Receiver);
+    let body = Challenge { nonce, max_size, proof }.encode();
     link.send(&message(Kind::Challenge, 0, 0, &body)).map_err(|_| None)?;
-    Ok(transcript)
+    Ok((transcript, prover))
 }
 
 fn read_payload(link: &mut Link, sender: &Name, region: &mut [u8], by: Instant) -> Result<()> {
@@ -449,7 +459,7 @@ fn read_payload(link: &mut Link, sender: &Name, region: &mut [u8], by: Instant) 
     loop {
         let progress = link.receive_payload(region, &mut filled).map_err(|broken| match broken {
             Broken::Call(call, e) => Error::system(format!("{call} a payload of function {sender}"), e),
-            Broken::Closed | Broken::Nonsense(_) => {
+            Broken::Closed | Broken::Nonsense(_) | Broken::Version(_) => {
                 let total = region.len();
                 let message =
                     format!("function {sender} was lost after {filled} of {total} bytes of a payload");

@@ -3,6 +3,7 @@
 //! Nothing here blocks but [`wait`]. A link never reads further than the message that is being read, so that the bytes
 //! of a payload stay in the socket until there is a region to put them into.
 
+use std::borrow::Cow;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -11,22 +12,24 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 
-use super::wire::{HEADER_LEN, Header, Kind, MAX_BODY};
+use super::wire::{HEADER_LEN, Header, MAX_BODY, Malformed};
 
 /// Why a link is of no more use.
 #[derive(Debug)]
-pub(super) enum Broken {
+pub(crate) enum Broken {
     /// The peer has closed, or is gone.
     Closed,
     /// The peer sent nonsense: what it was.
-    Nonsense(&'static str),
+    Nonsense(Cow<'static, str>),
+    /// The peer speaks another version of the protocol.
+    Version(Cow<'static, str>),
     /// A call failed.
     Call(&'static str, io::Error),
 }
 
 /// Whether a call got anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(crate) enum Progress {
     Done,
     /// Not before the socket is ready again.
     Later,
@@ -34,22 +37,22 @@ pub(super) enum Progress {
 
 /// A whole message; the payload of `Data` is still in the socket.
 #[derive(Debug)]
-pub(super) struct Message {
-    pub(super) header: Header,
+pub(crate) struct Message {
+    pub(crate) header: Header,
     body: [u8; MAX_BODY],
 }
 
 impl Message {
-    pub(super) fn body(&self) -> &[u8] {
+    pub(crate) fn body(&self) -> &[u8] {
         match self.header.kind {
-            Kind::Data => &[],
+            kind if kind.has_payload() => &[],
             _ => &self.body[..self.header.length as usize],
         }
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Link {
+pub(crate) struct Link {
     socket: OwnedFd,
     inbox: Box<[u8; HEADER_LEN + MAX_BODY]>,
     filled: usize,
@@ -57,28 +60,31 @@ pub(super) struct Link {
 
 impl Link {
     /// `socket` must be non-blocking.
-    pub(super) fn new(socket: OwnedFd) -> Self {
+    pub(crate) fn new(socket: OwnedFd) -> Self {
         Self { socket, inbox: Box::new([0; HEADER_LEN + MAX_BODY]), filled: 0 }
     }
 
-    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
     /// Whether a message has begun to arrive.
-    pub(super) fn is_midway(&self) -> bool {
+    pub(crate) fn is_midway(&self) -> bool {
         self.filled > 0
     }
 
     /// The next message, if all of it (but a payload) is here.
-    pub(super) fn receive(&mut self) -> Result<Option<Message>, Broken> {
+    pub(crate) fn receive(&mut self) -> Result<Option<Message>, Broken> {
         if self.fill(HEADER_LEN)? == Progress::Later {
             return Ok(None);
         }
         let mut head = [0; HEADER_LEN];
         head.copy_from_slice(&self.inbox[..HEADER_LEN]);
-        let header = Header::decode(&head).map_err(Broken::Nonsense)?;
-        if header.kind != Kind::Data && self.fill(HEADER_LEN + header.length as usize)? == Progress::Later {
+        let header = Header::decode(&head).map_err(|e| match e {
+            Malformed::Version(_) => Broken::Version(e.text()),
+            Malformed::Other(_) => Broken::Nonsense(e.text()),
+        })?;
+        if !header.kind.has_payload() && self.fill(HEADER_LEN + header.length as usize)? == Progress::Later {
             return Ok(None);
         }
         self.filled = 0;
@@ -98,7 +104,7 @@ impl Link {
     }
 
     /// Reads payload into `region` from `filled` on.
-    pub(super) fn receive_payload(
+    pub(crate) fn receive_payload(
         &mut self,
         region: &mut [u8],
         filled: &mut usize,
@@ -114,11 +120,11 @@ impl Link {
 
     /// Sends a message without payload. A peer that leaves so much unread that a few hundred bytes do not fit is at
     /// fault: no end that keeps to the protocol has more than two such messages under way.
-    pub(super) fn send(&mut self, message: &[u8]) -> Result<(), Broken> {
+    pub(crate) fn send(&mut self, message: &[u8]) -> Result<(), Broken> {
         loop {
             return match send(&self.socket, message, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Ok(n) if n == message.len() => Ok(()),
-                Ok(_) | Err(Errno::AGAIN) => Err(Broken::Nonsense("no reads, only writes")),
+                Ok(_) | Err(Errno::AGAIN) => Err(Broken::Nonsense("no reads, only writes".into())),
                 Err(Errno::INTR) => continue,
                 Err(e) => Err(broken("send", e)),
             };
@@ -126,7 +132,7 @@ impl Link {
     }
 
     /// Sends a header and its payload, of which `sent` bytes together have been sent already.
-    pub(super) fn send_frame(
+    pub(crate) fn send_frame(
         &mut self,
         header: &[u8; HEADER_LEN],
         payload: &[u8],
@@ -149,7 +155,7 @@ impl Link {
     }
 
     /// Whether the peer is still there and has, as it should between two frames, nothing to say.
-    pub(super) fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         let mut byte = [0];
         loop {
             return match recv(&self.socket, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
@@ -182,7 +188,7 @@ fn broken(call: &'static str, e: Errno) -> Broken {
 }
 
 /// Waits until one of the sockets is ready or `until` has come; for ever without one.
-pub(super) fn wait(sockets: &[(BorrowedFd<'_>, PollFlags)], until: Option<Instant>) -> io::Result<()> {
+pub(crate) fn wait(sockets: &[(BorrowedFd<'_>, PollFlags)], until: Option<Instant>) -> io::Result<()> {
     let mut fds: Vec<PollFd<'_>> =
         sockets.iter().map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
     loop {

@@ -11,11 +11,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::transcript::{Role, Transcript};
-use super::wire::{Challenge, HEADER_LEN, Header, Hello, Kind, Refusal, message};
-use super::{Delivery, Local, Receiver, Sender};
+use super::transcript::{Prover, Role, Transcript};
+use super::wire::{Challenge, HEADER_LEN, Header, Hello, Kind, Refusal, Scheme, message};
+use super::{Delivery, Local, Outgoing, Receiver, Sender};
 use crate::rendezvous::{Folder, Published, Record};
-use crate::{Config, Error, ErrorKind, Fate, Limits, Name, Result, Secret, Status};
+use crate::{Config, Error, ErrorKind, Fate, Limits, Name, Result, Secret, Status, TraceContext};
 
 /// Long enough for a loaded machine, short enough to wait for.
 const SHORT: Duration = Duration::from_millis(300);
@@ -125,6 +125,7 @@ impl Raw {
     fn shake(&mut self, scene: &Scene, from: &str, to: &str, secret: &Secret) -> Vec<Vec<u8>> {
         let hello = Hello {
             nonce: [7; 32],
+            scheme: Scheme::Signatures,
             workflow: "w".try_into().unwrap(),
             sender: name(from),
             receiver: name(to),
@@ -132,15 +133,10 @@ impl Raw {
         let first = message(Kind::Hello, 0, 0, &hello.encode());
         self.say(&first);
         let Some((Header { kind: Kind::Challenge, .. }, body)) = self.hear() else { panic!("no challenge") };
-        let challenge = Challenge::decode(&body).unwrap();
-        let transcript = Transcript {
-            hello,
-            receiver_nonce: challenge.nonce,
-            sender_key: secret.public(),
-            receiver_key: scene.record(to).key,
-            max_size: challenge.max_size,
-        };
-        let second = message(Kind::Proof, 0, 0, &secret.sign(&transcript.bytes(Role::Sender)));
+        let challenge = Challenge::decode(&body, Scheme::Signatures).unwrap();
+        let transcript = Transcript { hello, receiver_nonce: challenge.nonce, max_size: challenge.max_size };
+        let prover = Prover::Signatures { own: secret.clone(), peer: scene.record(to).key };
+        let second = message(Kind::Proof, 0, 0, &prover.prove(&transcript, Role::Sender));
         self.say(&second);
         vec![first, second]
     }
@@ -151,7 +147,7 @@ impl Raw {
 }
 
 fn data(sequence: u64, length: u64) -> [u8; HEADER_LEN] {
-    Header { kind: Kind::Data, code: 0, sequence, length }.encode()
+    Header::new(Kind::Data, sequence, length).encode()
 }
 
 /// Receives and handles `n` frames; what came and from whom.
@@ -513,11 +509,12 @@ fn rubbish_is_hung_up_on() {
 }
 
 #[test]
-fn another_version_is_hung_up_on() {
+fn another_version_is_refused_by_name() {
     receiver_survives(0, |_, raw, _| {
         let mut hello = message(Kind::Welcome, 0, 0, &[]);
-        hello[4] = 2;
+        hello[4] = 3;
         raw.say(&hello);
+        assert_eq!(raw.refusal(), Some(Refusal::Version));
         assert!(raw.ended());
     });
 }
@@ -554,6 +551,7 @@ fn an_unknown_name_is_refused() {
     receiver_survives(0, |_, raw, _| {
         let hello = Hello {
             nonce: [0; 32],
+            scheme: Scheme::Signatures,
             workflow: "w".try_into().unwrap(),
             sender: name("nobody"),
             receiver: name("b"),
@@ -568,6 +566,7 @@ fn a_proof_meant_for_another_is_refused() {
     receiver_survives(0, |_, raw, _| {
         let hello = Hello {
             nonce: [0; 32],
+            scheme: Scheme::Signatures,
             workflow: "w".try_into().unwrap(),
             sender: name("m"),
             receiver: name("a"),
@@ -595,13 +594,14 @@ fn a_receivers_own_signature_does_not_come_back_as_a_proof() {
     receiver_survives(0, |_, raw, _| {
         let hello = Hello {
             nonce: [7; 32],
+            scheme: Scheme::Signatures,
             workflow: "w".try_into().unwrap(),
             sender: name("m"),
             receiver: name("b"),
         };
         raw.say(&message(Kind::Hello, 0, 0, &hello.encode()));
-        let challenge = Challenge::decode(&raw.hear().unwrap().1).unwrap();
-        raw.say(&message(Kind::Proof, 0, 0, &challenge.signature));
+        let challenge = Challenge::decode(&raw.hear().unwrap().1, Scheme::Signatures).unwrap();
+        raw.say(&message(Kind::Proof, 0, 0, &challenge.proof));
         assert_eq!(raw.refusal(), Some(Refusal::Unproved));
     });
 }
@@ -750,15 +750,10 @@ impl Receiving {
     fn shake(&self, raw: &mut Raw, secret: &Secret) {
         let (_, body) = raw.hear().unwrap();
         let hello = Hello::decode(&body).unwrap();
-        let transcript = Transcript {
-            hello,
-            receiver_nonce: [9; 32],
-            sender_key: self.sender_key,
-            receiver_key: secret.public(),
-            max_size: 1 << 30,
-        };
-        let signature = secret.sign(&transcript.bytes(Role::Receiver));
-        let body = Challenge { nonce: [9; 32], max_size: 1 << 30, signature }.encode();
+        let transcript = Transcript { hello, receiver_nonce: [9; 32], max_size: 1 << 30 };
+        let prover = Prover::Signatures { own: secret.clone(), peer: self.sender_key };
+        let proof = prover.prove(&transcript, Role::Receiver);
+        let body = Challenge { nonce: [9; 32], max_size: 1 << 30, proof }.encode();
         raw.say(&message(Kind::Challenge, 0, 0, &body));
     }
 
@@ -914,4 +909,40 @@ fn connecting_leaves_the_working_directory_alone() {
         thread::yield_now();
     }
     assert_eq!(std::env::current_dir().unwrap(), before);
+}
+
+#[test]
+fn a_receiver_of_another_version_is_named() {
+    let (result, frames) = sender_against(|raw, _| {
+        raw.hear();
+        let mut answer = message(Kind::Refused, 0, 0, &[]);
+        answer[4] = 7;
+        raw.say(&answer);
+    });
+    let (kind, fate, text) = failed(result);
+    assert_eq!((kind, fate, frames), (ErrorKind::Protocol, Fate::NotSent, 0));
+    let expected =
+        "function b does not keep to the protocol: version 7 of the protocol, where this end has version 2";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn a_trace_travels_with_its_frame_and_with_no_other() {
+    let scene = Scene::new();
+    let (a, b) = (scene.end("a", &["b"], LONG, LONG), scene.end("b", &[], LONG, LONG));
+    let trace = TraceContext::new([1; 16], [2; 8], 1).unwrap();
+    thread::scope(|s| {
+        s.spawn(move || {
+            let mut sender = a.sender();
+            sender.send(&name("b"), Outgoing::from(b"x").traced(trace)).unwrap();
+            sender.send(&name("b"), b"y").unwrap();
+        });
+        let mut receiver = b.receiver();
+        for expected in [Some(trace), None] {
+            let incoming = receiver.next(Some(LONG)).unwrap().unwrap();
+            assert_eq!(incoming.trace(), expected);
+            let held = receiver.read_into(incoming, &mut [0]).unwrap();
+            receiver.handled(held, Status::OK).unwrap();
+        }
+    });
 }

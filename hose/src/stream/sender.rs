@@ -1,0 +1,70 @@
+//! The sending direction, to one target or to all at once, on one thread.
+//!
+//! Sending to one target is a [`Task`]; those of one call take turns, so that a slow target does not hold up the others.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::link::wait;
+use super::local::Local;
+use super::outgoing::{Delivery, Outgoing};
+use super::task::{Route, Task};
+use crate::{Error, ErrorKind, Name, Result};
+
+/// The sending direction, to all targets.
+#[derive(Debug)]
+pub struct Sender {
+    local: Rc<Local>,
+    routes: BTreeMap<Name, Route>,
+}
+
+impl Sender {
+    /// Connects to nobody yet.
+    pub fn new(local: &Rc<Local>) -> Self {
+        Self { local: Rc::clone(local), routes: BTreeMap::new() }
+    }
+
+    /// Sends a payload to one target of the configuration and blocks until it was handled: up to the connect timeout for the
+    /// peer to be there and prove itself, then up to the io timeout.
+    ///
+    /// Errors: [`ErrorKind::Target`], [`ErrorKind::TooLarge`], [`ErrorKind::Timeout`], [`ErrorKind::Auth`], [`ErrorKind::Protocol`],
+    /// [`ErrorKind::Refused`], [`ErrorKind::Lost`], [`ErrorKind::System`]; [`Error::fate`](crate::Error::fate) says what is known of the payload.
+    pub fn send<'a>(&mut self, target: &Name, outgoing: impl Into<Outgoing<'a>>) -> Result<Delivery> {
+        let mut results = self.run(std::slice::from_ref(target), outgoing.into());
+        // One target, one result.
+        results.pop().unwrap_or_else(|| Err(Error::new(ErrorKind::Target, "no target")))
+    }
+
+    /// Sends a payload to every target of the configuration at once (fan-out), each as by [`Sender::send`]; a slow one does not
+    /// hold up the others. One verdict each, in the configuration's order.
+    pub fn send_to_all<'a>(&mut self, outgoing: impl Into<Outgoing<'a>>) -> Vec<(Name, Result<Delivery>)> {
+        let targets = self.local.config().targets().to_vec();
+        let results = self.run(&targets, outgoing.into());
+        targets.into_iter().zip(results).collect()
+    }
+
+    fn run(&mut self, targets: &[Name], outgoing: Outgoing<'_>) -> Vec<Result<Delivery>> {
+        let mut tasks: Vec<Task<'_>> = targets
+            .iter()
+            .map(|target| Task::new(&self.local, target, outgoing, self.routes.remove(target)))
+            .collect();
+        while tasks.iter_mut().map(Task::advance).filter(|done| !done).count() > 0 {
+            let waits: Vec<_> = tasks.iter().filter_map(Task::waits_for).collect();
+            let sockets: Vec<_> = waits.iter().filter_map(|(socket, _)| *socket).collect();
+            if let Err(e) = wait(&sockets, waits.iter().map(|(_, until)| *until).min()) {
+                let errno = e.raw_os_error().unwrap_or(0);
+                tasks
+                    .iter_mut()
+                    .for_each(|t| t.fail(Error::system("poll", std::io::Error::from_raw_os_error(errno))));
+            }
+        }
+        let mut deliveries = Vec::with_capacity(tasks.len());
+        for (target, task) in targets.iter().zip(tasks) {
+            deliveries.push(task.finish().map(|(route, delivery)| {
+                self.routes.insert(target.clone(), route);
+                delivery
+            }));
+        }
+        deliveries
+    }
+}
