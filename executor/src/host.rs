@@ -130,7 +130,7 @@ impl Host {
         let Some(receiver) = self.ends.as_ref().and_then(|ends| ends.receiver.as_ref()) else { return };
         for held in held.into_values() {
             // The function is over: nobody is left whom a failure would interest.
-            let _ = receiver.borrow_mut().handled(held, hose::Status(Status::TRAPPED.0));
+            let _ = receiver.borrow_mut().handled(held, hose::Status(Status::TRAPPED.0), None);
         }
     }
 
@@ -167,7 +167,7 @@ impl Host {
         let said = self.pushing.borrow_mut().take().map_or(Status::OK, |pushing| pushing.status);
         let status = if outcome.is_ok() { said } else { Status::TRAPPED };
         self.regions.borrow_mut().unregister(region.address);
-        let told = receiver.borrow_mut().handled(held, hose::Status(status.0));
+        let told = receiver.borrow_mut().handled(held, hose::Status(status.0), None);
         if let Err(error) = told {
             self.remember(&error);
         }
@@ -443,7 +443,7 @@ fn complete(host: &Host, guest: &Guest<'_>, args: &[Val]) -> Outcome<Option<Val>
     let held = host.held.borrow_mut().remove(&address);
     let (Some(receiver), Some(held)) = (receiver, held) else { return answer(Status::INVALID_REGION) };
     host.regions.borrow_mut().unregister(address);
-    let told = receiver.borrow_mut().handled(held, hose::Status(status.0));
+    let told = receiver.borrow_mut().handled(held, hose::Status(status.0), None);
     host.deallocate(guest, address)?;
     answer(told.map_or_else(|error| host.remember(&error), |()| Status::OK))
 }

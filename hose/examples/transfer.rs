@@ -69,7 +69,7 @@ fn receive(base: &Path) -> std::result::Result<(), Box<dyn std::error::Error>> {
     while let Some(incoming) = receiver.next(None)? {
         region.resize(incoming.len(), 0);
         let held = receiver.read_into(incoming, &mut region)?;
-        receiver.handled(held, Status::OK)?;
+        receiver.handled(held, Status::OK, None)?;
     }
     Ok(())
 }

@@ -40,7 +40,7 @@ pub use config::{Config, Limits};
 pub use error::{Error, ErrorKind, Fate, Result};
 pub use identity::{PublicKey, Secret};
 pub use name::{Name, Tenant, Workflow};
-pub use stream::{Delivery, Held, Incoming, Local, Outgoing, Receiver, Sender};
+pub use stream::{Answer, Delivery, Held, Incoming, Local, Outgoing, Payload, Receiver, Sender};
 pub use trace::TraceContext;
 
 /// What a function says about a payload that it was given: 0 is success, every other value is its own or, when

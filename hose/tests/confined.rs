@@ -108,7 +108,7 @@ fn receive(mount: OwnedFd, secret: Secret, listener: OwnedFd) {
     let mut region = vec![0; incoming.len()];
     let held = receiver.read_into(incoming, &mut region).unwrap();
     assert!(region == payload(), "the payload is harmed");
-    receiver.handled(held, Status(42)).unwrap();
+    receiver.handled(held, Status(42), None).unwrap();
 }
 
 fn ends_well(mut child: Child) {

@@ -35,7 +35,7 @@ pub(crate) enum Progress {
     Later,
 }
 
-/// A whole message; the payload of `Data` is still in the socket.
+/// A whole message; its payload is still in the socket.
 #[derive(Debug)]
 pub(crate) struct Message {
     pub(crate) header: Header,
@@ -64,8 +64,14 @@ impl Link {
         Self { socket, inbox: Box::new([0; HEADER_LEN + MAX_BODY]), filled: 0 }
     }
 
-    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+    /// To [`wait`] for something to read.
+    pub(crate) fn readable(&self) -> (BorrowedFd<'_>, PollFlags) {
+        (self.socket.as_fd(), PollFlags::IN)
+    }
+
+    /// To [`wait`] for room to write.
+    pub(crate) fn writable(&self) -> (BorrowedFd<'_>, PollFlags) {
+        (self.socket.as_fd(), PollFlags::OUT)
     }
 
     /// Whether a message has begun to arrive.

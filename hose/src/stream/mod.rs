@@ -14,11 +14,11 @@
 //!    ├── Data: header, payload ──────────────► │  payload straight into the region
 //!    │ ◄─────────────────────────── Received ──┤  the sender's region is free
 //!    │                                         │  the function's handler runs
-//!    │ ◄──────────────────── Handled: status ──┤
+//!    │ ◄──────────── Handled: status, answer ──┤
 //!    ├── Data … the next frame                 │
 //! ```
 //!
-//! One frame is under way on a connection at a time; the connection is kept for the next. Whatever is out of place ends
+//! One frame is under way on a connection at a time; when it is handled, and its answer read, the connection is kept for the next. Whatever is out of place ends
 //! the connection, never the process: a receiver goes on with its other peers.
 //!
 //! # At most once
@@ -36,6 +36,7 @@
 //!
 //! A function that sends does not receive meanwhile. Two that send to each other at the same time both time out.
 
+mod delivery;
 mod link;
 mod local;
 mod outgoing;
@@ -48,10 +49,11 @@ mod tests;
 mod transcript;
 mod wire;
 
+pub use delivery::{Answer, Delivery};
 pub(crate) use link::Link;
 pub(crate) use local::Attempt;
 pub use local::Local;
-pub use outgoing::{Delivery, Outgoing};
+pub use outgoing::{Outgoing, Payload};
 pub use receiver::{Held, Incoming, Receiver};
 pub use sender::Sender;
 pub(crate) use transcript::Prover;

@@ -1,13 +1,42 @@
-//! What is sent, and what came of it.
+//! What is sent.
 
-use std::time::Duration;
+use crate::TraceContext;
 
-use crate::{Status, TraceContext};
+/// The bytes of a payload or an answer, and where they are.
+#[derive(Clone, Copy, Debug)]
+pub enum Payload<'a> {
+    /// In ordinary memory.
+    Bytes(&'a [u8]),
+}
+
+impl<'a> Payload<'a> {
+    /// Bytes.
+    pub fn len(&self) -> usize {
+        self.bytes().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn bytes(&self) -> &'a [u8] {
+        match self {
+            Payload::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+impl<'a> From<&'a [u8]> for Payload<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Payload::Bytes(bytes)
+    }
+}
 
 /// A payload to send, and what goes with it.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
-    pub(super) payload: &'a [u8],
+    pub(super) payload: Payload<'a>,
     pub(super) trace: Option<TraceContext>,
 }
 
@@ -20,7 +49,7 @@ impl Outgoing<'_> {
 
 impl<'a> From<&'a [u8]> for Outgoing<'a> {
     fn from(payload: &'a [u8]) -> Self {
-        Self { payload, trace: None }
+        Self { payload: payload.into(), trace: None }
     }
 }
 
@@ -34,15 +63,4 @@ impl<'a> From<&'a Vec<u8>> for Outgoing<'a> {
     fn from(payload: &'a Vec<u8>) -> Self {
         payload.as_slice().into()
     }
-}
-
-/// A payload that was handled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delivery {
-    /// What the peer's function said.
-    pub status: Status,
-    /// Time from the first byte until this end knew that the peer's host had the last.
-    pub received_after: Duration,
-    /// Time from the first byte until this end knew that the peer's function had returned.
-    pub handled_after: Duration,
 }

@@ -19,8 +19,9 @@ use rustix::net::{SocketFlags, accept_with};
 
 use super::link::{Broken, Link, Message, Progress, wait};
 use super::local::Local;
+use super::outgoing::Payload;
 use super::transcript::{Prover, Role, Transcript};
-use super::wire::{Challenge, Hello, Kind, NONCE_LEN, Refusal, message};
+use super::wire::{Challenge, Flags, HEADER_LEN, Header, Hello, Kind, NONCE_LEN, Refusal, message};
 use crate::identity::random;
 use crate::{Error, ErrorKind, Name, Result, Status, TraceContext};
 
@@ -77,6 +78,8 @@ enum State {
 #[derive(Clone, Debug)]
 struct Peer {
     name: Name,
+    /// Longest answer that it takes.
+    max_answer: u64,
     /// Of the last frame.
     sequence: u64,
 }
@@ -130,6 +133,11 @@ impl Held {
     /// Who sent it; proved.
     pub fn sender(&self) -> &Name {
         &self.peer.name
+    }
+
+    /// Longest answer that its sender takes, in bytes.
+    pub fn max_answer(&self) -> u64 {
+        self.peer.max_answer
     }
 }
 
@@ -220,17 +228,47 @@ impl Receiver {
         self.drop_with(incoming.connection, Refusal::NoRoom);
     }
 
-    /// Tells the sender what its function's handler said. An error means that the sender will not know; the
-    /// payload was handled all the same.
-    pub fn handled(&mut self, held: Held, status: Status) -> Result<()> {
+    /// Tells the sender what its function's handler said, and sends it the handler's answer, if there is one: that takes up to the
+    /// io timeout, as the sender has to read it. An error means that the sender will not know all; the payload
+    /// was handled all the same. An answer above [`Held::max_answer`] is [`ErrorKind::TooLarge`]: it is left out, and the
+    /// sender knows.
+    pub fn handled(&mut self, held: Held, status: Status, answer: Option<Payload<'_>>) -> Result<()> {
         let Held { connection: id, peer, _token } = held;
+        let io_timeout = self.local.config().limits().io_timeout();
         let Some(connection) = self.connections.get_mut(&id) else { return Err(gone(&peer.name)) };
-        if connection.link.send(&message(Kind::Handled, status.0, peer.sequence, &[])).is_err() {
+        let fits = answer.is_none_or(|answer| answer.len() as u64 <= peer.max_answer);
+        let flags = match answer {
+            None => Flags::NONE,
+            Some(_) if fits => Flags::ANSWER,
+            Some(_) => Flags::OMITTED,
+        };
+        let payload = answer.filter(|_| fits).unwrap_or(Payload::Bytes(&[]));
+        let header = Header {
+            flags,
+            code: status.0,
+            ..Header::new(Kind::Handled, peer.sequence, payload.len() as u64)
+        };
+        if let Err(error) = write_answer(&mut connection.link, &peer.name, &header, payload, io_timeout) {
             self.connections.remove(&id);
-            return Err(gone(&peer.name));
+            return Err(error);
         }
+        let max = peer.max_answer;
         connection.state = State::Idle { peer, by: None };
-        Ok(())
+        match answer {
+            Some(answer) if !fits => {
+                let message = format!(
+                    "an answer of {} bytes is larger than the {max} that its sender accepts",
+                    answer.len()
+                );
+                Err(Error::new(ErrorKind::TooLarge, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Peers that are connected now, proved or not.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
     }
 
     /// Accepts whoever is waiting.
@@ -327,8 +365,9 @@ impl Receiver {
             (State::Challenged { transcript, prover, .. }, Kind::Proof) => {
                 let proved = prover.verifies(transcript, Role::Receiver, message.body());
                 let name = transcript.hello.sender.clone();
+                let peer = Peer { name, max_answer: transcript.hello.max_answer, sequence: 0 };
                 return match proved {
-                    true => self.welcome(id, name),
+                    true => self.welcome(id, peer),
                     false => self.refused(id, Some(Refusal::Unproved)),
                 };
             }
@@ -341,12 +380,13 @@ impl Receiver {
         Served::Nothing
     }
 
-    fn welcome(&mut self, id: u64, name: Name) -> Served {
+    fn welcome(&mut self, id: u64, newcomer: Peer) -> Served {
         let names = self.connections.values().filter_map(|c| match &c.state {
             State::Idle { peer, .. } | State::Busy { peer, .. } => Some(&peer.name),
             State::Greeted { .. } | State::Challenged { .. } => None,
         });
-        let (all, same) = names.fold((0, 0), |(all, same), n| (all + 1, same + usize::from(*n == name)));
+        let (all, same) =
+            names.fold((0, 0), |(all, same), n| (all + 1, same + usize::from(*n == newcomer.name)));
         if all >= MAX_PROVED || same >= MAX_PER_NAME {
             return self.refused(id, Some(Refusal::Busy));
         }
@@ -354,7 +394,7 @@ impl Receiver {
         if connection.link.send(&message(Kind::Welcome, 0, 0, &[])).is_err() {
             return Served::Drop;
         }
-        connection.state = State::Idle { peer: Peer { name, sequence: 0 }, by: None };
+        connection.state = State::Idle { peer: newcomer, by: None };
         Served::Nothing
     }
 
@@ -400,7 +440,7 @@ impl Receiver {
         }
         let watched = self.connections.values().filter(|c| !matches!(c.state, State::Busy { .. }));
         let until = watched.clone().filter_map(Connection::by).chain(until).chain(self.accept_from).min();
-        let mut sockets: Vec<_> = watched.map(|c| (c.link.as_fd(), PollFlags::IN)).collect();
+        let mut sockets: Vec<_> = watched.map(|c| c.link.readable()).collect();
         if self.accept_from.is_none() {
             sockets.push((self.listener.as_fd(), PollFlags::IN));
         }
@@ -474,8 +514,28 @@ fn read_payload(link: &mut Link, sender: &Name, region: &mut [u8], by: Instant) 
             let message = format!("function {sender} sent {filled} of {total} bytes of a payload in time");
             return Err(Error::new(ErrorKind::Timeout, message));
         }
-        wait(&[(link.as_fd(), PollFlags::IN)], Some(by)).map_err(|e| Error::system("poll", e))?;
+        wait(&[link.readable()], Some(by)).map_err(|e| Error::system("poll", e))?;
     }
+}
+
+fn write_answer(
+    link: &mut Link,
+    sender: &Name,
+    header: &Header,
+    payload: Payload<'_>,
+    io_timeout: Duration,
+) -> Result<()> {
+    let (header, by, mut sent) = (header.encode(), Instant::now() + io_timeout, 0);
+    while link.send_frame(&header, payload.bytes(), &mut sent).map_err(|_| gone(sender))? == Progress::Later {
+        if by <= Instant::now() {
+            let (sent, total) = (sent.saturating_sub(HEADER_LEN), payload.len());
+            let message =
+                format!("function {sender} took {sent} of {total} bytes of an answer within {io_timeout:?}");
+            return Err(Error::new(ErrorKind::Timeout, message));
+        }
+        wait(&[link.writable()], Some(by)).map_err(|e| Error::system("poll", e))?;
+    }
+    Ok(())
 }
 
 fn gone(sender: &Name) -> Error {

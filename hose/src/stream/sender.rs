@@ -2,26 +2,26 @@
 //!
 //! Sending to one target is a [`Task`]; those of one call take turns, so that a slow target does not hold up the others.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::delivery::Delivery;
 use super::link::wait;
 use super::local::Local;
-use super::outgoing::{Delivery, Outgoing};
-use super::task::{Route, Task};
+use super::outgoing::Outgoing;
+use super::task::{Routes, Task};
 use crate::{Error, ErrorKind, Name, Result};
 
 /// The sending direction, to all targets.
 #[derive(Debug)]
 pub struct Sender {
     local: Rc<Local>,
-    routes: BTreeMap<Name, Route>,
+    routes: Routes,
 }
 
 impl Sender {
     /// Connects to nobody yet.
     pub fn new(local: &Rc<Local>) -> Self {
-        Self { local: Rc::clone(local), routes: BTreeMap::new() }
+        Self { local: Rc::clone(local), routes: Routes::default() }
     }
 
     /// Sends a payload to one target of the configuration and blocks until it was handled: up to the connect timeout for the
@@ -44,10 +44,8 @@ impl Sender {
     }
 
     fn run(&mut self, targets: &[Name], outgoing: Outgoing<'_>) -> Vec<Result<Delivery>> {
-        let mut tasks: Vec<Task<'_>> = targets
-            .iter()
-            .map(|target| Task::new(&self.local, target, outgoing, self.routes.remove(target)))
-            .collect();
+        let mut tasks: Vec<Task<'_>> =
+            targets.iter().map(|target| Task::new(&self.local, &self.routes, target, outgoing)).collect();
         while tasks.iter_mut().map(Task::advance).filter(|done| !done).count() > 0 {
             let waits: Vec<_> = tasks.iter().filter_map(Task::waits_for).collect();
             let sockets: Vec<_> = waits.iter().filter_map(|(socket, _)| *socket).collect();
@@ -58,13 +56,6 @@ impl Sender {
                     .for_each(|t| t.fail(Error::system("poll", std::io::Error::from_raw_os_error(errno))));
             }
         }
-        let mut deliveries = Vec::with_capacity(tasks.len());
-        for (target, task) in targets.iter().zip(tasks) {
-            deliveries.push(task.finish().map(|(route, delivery)| {
-                self.routes.insert(target.clone(), route);
-                delivery
-            }));
-        }
-        deliveries
+        tasks.into_iter().map(Task::finish).collect()
     }
 }

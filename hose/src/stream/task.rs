@@ -9,16 +9,20 @@
 //! The arrows back to Seek are the only retries, and none of them starts after a byte of the frame has left.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
+use super::delivery::{Answer, Delivery};
 use super::link::{Broken, Link, Message, Progress};
 use super::local::{Attempt, Local};
-use super::outgoing::{Delivery, Outgoing};
+use super::outgoing::Outgoing;
 use super::transcript::{Prover, Role, Transcript};
-use super::wire::{Challenge, HEADER_LEN, Header, Hello, Kind, NONCE_LEN, Refusal, message};
+use super::wire::{Challenge, Flags, HEADER_LEN, Header, Hello, Kind, NONCE_LEN, Refusal, message};
 use crate::identity::random;
 use crate::{Error, ErrorKind, Fate, Name, Result, Status};
 
@@ -28,15 +32,30 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_mi
 /// A connection on which both ends have proved themselves, and on which no frame is under way.
 #[derive(Debug)]
 pub(super) struct Route {
-    link: Link,
+    pub(super) link: Link,
     max_size: u64,
     /// Of the last frame.
     sequence: u64,
 }
 
+/// The idle connections of one sender. Answers that are still to be read hold on to them, to give theirs back.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Routes(Rc<RefCell<BTreeMap<Name, Route>>>);
+
+impl Routes {
+    fn take(&self, target: &Name) -> Option<Route> {
+        self.0.borrow_mut().remove(target)
+    }
+
+    pub(super) fn give_back(&self, target: Name, route: Route) {
+        self.0.borrow_mut().insert(target, route);
+    }
+}
+
 /// One payload on its way to one target.
 pub(super) struct Task<'a> {
     local: &'a Local,
+    routes: &'a Routes,
     target: &'a Name,
     outgoing: Outgoing<'a>,
     connect_by: Instant,
@@ -68,7 +87,7 @@ enum Stage {
         started: Instant,
         received: Option<Duration>,
     },
-    Done(Result<(Route, Delivery)>),
+    Done(Result<Delivery>),
     /// Between two stages only.
     Moving,
 }
@@ -90,15 +109,16 @@ enum Step {
 impl<'a> Task<'a> {
     pub(super) fn new(
         local: &'a Local,
+        routes: &'a Routes,
         target: &'a Name,
         outgoing: Outgoing<'a>,
-        route: Option<Route>,
     ) -> Self {
         let now = Instant::now();
         let limits = local.config().limits();
         let why = Cow::Borrowed("it is not published");
         let mut task = Self {
             local,
+            routes,
             target,
             outgoing,
             connect_by: now + limits.connect_timeout(),
@@ -108,7 +128,7 @@ impl<'a> Task<'a> {
             task.fail(Error::new(ErrorKind::Target, format!("function {target} is not among the targets")));
         } else if outgoing.payload.len() as u64 > limits.max_size() {
             task.fail(too_large(outgoing.payload.len(), limits.max_size(), "this function"));
-        } else if let Some(route) = route.filter(|route| route.link.is_quiet()) {
+        } else if let Some(route) = routes.take(target).filter(|route| route.link.is_quiet()) {
             task.stage = Stage::Moving;
             task.stage = task.write(route).unwrap_or_else(|e| Stage::Done(Err(e)));
         }
@@ -153,7 +173,7 @@ impl<'a> Task<'a> {
         }
     }
 
-    pub(super) fn finish(self) -> Result<(Route, Delivery)> {
+    pub(super) fn finish(self) -> Result<Delivery> {
         match self.stage {
             Stage::Done(result) => result,
             _ => Err(Error::new(ErrorKind::Lost, format!("sending to function {} ended early", self.target))),
@@ -164,9 +184,9 @@ impl<'a> Task<'a> {
         let socket = match &self.stage {
             Stage::Done(_) | Stage::Moving => return None,
             Stage::Seek { again, .. } => return Some((None, (*again).min(self.connect_by))),
-            Stage::Greet { link, .. } | Stage::Prove { link, .. } => (link.as_fd(), PollFlags::IN),
-            Stage::Write { route, .. } => (route.link.as_fd(), PollFlags::OUT),
-            Stage::Verdict { route, .. } => (route.link.as_fd(), PollFlags::IN),
+            Stage::Greet { link, .. } | Stage::Prove { link, .. } => link.readable(),
+            Stage::Write { route, .. } => route.link.writable(),
+            Stage::Verdict { route, .. } => route.link.readable(),
         };
         Some((Some(socket), self.deadline()))
     }
@@ -220,6 +240,7 @@ impl<'a> Task<'a> {
                 let hello = Hello {
                     nonce,
                     scheme: prover.scheme(),
+                    max_answer: config.limits().max_size(),
                     workflow: config.workflow().clone(),
                     sender: config.name().clone(),
                     receiver: self.target.clone(),
@@ -294,7 +315,7 @@ impl<'a> Task<'a> {
         mut sent: usize,
         started: Instant,
     ) -> Result<Step> {
-        match route.link.send_frame(&header, self.outgoing.payload, &mut sent) {
+        match route.link.send_frame(&header, self.outgoing.payload.bytes(), &mut sent) {
             Ok(Progress::Done) => Ok(Step::On(Stage::Verdict { route, started, received: None })),
             Ok(Progress::Later) => Ok(Step::Stay(Stage::Write { route, header, sent, started })),
             Err(broken) if sent == 0 => self.retry(broken),
@@ -328,12 +349,37 @@ impl<'a> Task<'a> {
         match (answer.header.kind, received) {
             (Kind::Received, None) => Ok(Step::On(Stage::Verdict { route, started, received: Some(now) })),
             (Kind::Handled, Some(received_after)) => {
-                let status = Status(answer.header.code);
-                let delivery = Delivery { status, received_after, handled_after: now };
-                Ok(Step::On(Stage::Done(Ok((route, delivery)))))
+                let delivery = Delivery {
+                    status: Status(answer.header.code),
+                    received_after,
+                    handled_after: now,
+                    answer: None,
+                };
+                self.handled(route, &answer.header, delivery).map_err(|e| e.with_fate(Fate::Handled))
             }
             _ => Err(self.nonsense("an answer out of order")),
         }
+    }
+
+    /// The end of a payload that was handled: with an answer, its connection goes with that.
+    fn handled(&self, route: Route, header: &Header, mut delivery: Delivery) -> Result<Step> {
+        let limits = self.local.config().limits();
+        if header.flags.has(Flags::OMITTED) {
+            let message = format!("function {} answered more than this function accepts", self.target);
+            return Err(Error::new(ErrorKind::TooLarge, message));
+        }
+        if header.flags.has(Flags::ANSWER) {
+            let len = match usize::try_from(header.length) {
+                Ok(len) if header.length <= limits.max_size() => len,
+                _ => return Err(self.nonsense("an answer larger than this end takes")),
+            };
+            let by = Instant::now() + limits.io_timeout();
+            let (routes, target) = (self.routes.clone(), self.target.clone());
+            delivery.answer = Some(Answer { route, routes, target, len, by });
+        } else {
+            self.routes.give_back(self.target.clone(), route);
+        }
+        Ok(Step::On(Stage::Done(Ok(delivery))))
     }
 
     /// Back to the beginning, for a connection that ended before a byte of the frame was on it.

@@ -12,8 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::transcript::{Prover, Role, Transcript};
-use super::wire::{Challenge, HEADER_LEN, Header, Hello, Kind, Refusal, Scheme, message};
-use super::{Delivery, Local, Outgoing, Receiver, Sender};
+use super::wire::{Challenge, Flags, HEADER_LEN, Header, Hello, Kind, Refusal, Scheme, message};
+use super::{Answer, Delivery, Local, Outgoing, Payload, Receiver, Sender};
 use crate::rendezvous::{Folder, Published, Record};
 use crate::{Config, Error, ErrorKind, Fate, Limits, Name, Result, Secret, Status, TraceContext};
 
@@ -126,6 +126,7 @@ impl Raw {
         let hello = Hello {
             nonce: [7; 32],
             scheme: Scheme::Signatures,
+            max_answer: 1 << 20,
             workflow: "w".try_into().unwrap(),
             sender: name(from),
             receiver: name(to),
@@ -159,7 +160,7 @@ fn take(receiver: &mut Receiver, n: usize) -> Vec<(String, Vec<u8>)> {
         // A peer that fails midway is the point of some tests; the receiver goes on.
         let Ok(held) = receiver.read_into(incoming, &mut region) else { continue };
         frames.push((held.sender().to_string(), region));
-        let _ = receiver.handled(held, Status(frames.len() as i32));
+        let _ = receiver.handled(held, Status(frames.len() as i32), None);
     }
     frames
 }
@@ -280,7 +281,7 @@ fn peers_take_turns() {
             let mut sender = greedy.sender();
             while sender.send(&name("b"), b"more").is_ok() {}
         });
-        s.spawn(move || modest.sender().send(&name("b"), b"please").unwrap());
+        s.spawn(move || modest.sender().send(&name("b"), b"please").unwrap().status);
         let mut receiver = b.receiver();
         let mut turns = 0;
         while take(&mut receiver, 1)[0].0 != "a1" {
@@ -303,7 +304,7 @@ fn one_sender_to_many_waits_for_the_slowest_only() {
                 let mut region = vec![0; incoming.len()];
                 let held = receiver.read_into(incoming, &mut region).unwrap();
                 thread::sleep(SHORT);
-                receiver.handled(held, Status::OK).unwrap();
+                receiver.handled(held, Status::OK, None).unwrap();
             });
         }
         let started = Instant::now();
@@ -377,7 +378,7 @@ fn a_handler_that_takes_too_long_leaves_the_fate_unknown_and_its_answer_is_not_a
             let mut region = vec![0; incoming.len()];
             let held = receiver.read_into(incoming, &mut region).unwrap();
             thread::sleep(SHORT * 2);
-            assert_eq!(receiver.handled(held, Status(111)).unwrap_err().kind(), ErrorKind::Lost);
+            assert_eq!(receiver.handled(held, Status(111), None).unwrap_err().kind(), ErrorKind::Lost);
             take(&mut receiver, 1);
         });
         let mut sender = a.sender();
@@ -396,7 +397,7 @@ fn two_frames_of_two_peers_can_be_held_at_once() {
     let b = scene.end("b", &[], LONG, LONG);
     let senders = [scene.end("a0", &["b"], LONG, LONG), scene.end("a1", &["b"], LONG, LONG)];
     thread::scope(|s| {
-        let sends = senders.map(|end| s.spawn(move || end.sender().send(&name("b"), b"x").unwrap()));
+        let sends = senders.map(|end| s.spawn(move || end.sender().send(&name("b"), b"x").unwrap().status));
         let mut receiver = b.receiver();
         let mut held: Vec<_> = (0..2)
             .map(|_| {
@@ -407,9 +408,9 @@ fn two_frames_of_two_peers_can_be_held_at_once() {
         // In the other order.
         while let Some(held) = held.pop() {
             let status = Status(held.sender().as_str().len() as i32);
-            receiver.handled(held, status).unwrap();
+            receiver.handled(held, status, None).unwrap();
         }
-        sends.into_iter().for_each(|send| assert_eq!(send.join().unwrap().status, Status(2)));
+        sends.into_iter().for_each(|send| assert_eq!(send.join().unwrap(), Status(2)));
     });
 }
 
@@ -450,7 +451,7 @@ fn serving_while_connected_ends_when_the_last_peer_has_gone() {
         // Idle, but connected: it waits for the second.
         let incoming = receiver.next_while_connected().unwrap().expect("the second frame");
         let held = receiver.read_into(incoming, &mut [0; 6]).unwrap();
-        receiver.handled(held, Status::OK).unwrap();
+        receiver.handled(held, Status::OK, None).unwrap();
         assert!(receiver.next_while_connected().unwrap().is_none());
     });
 }
@@ -552,6 +553,7 @@ fn an_unknown_name_is_refused() {
         let hello = Hello {
             nonce: [0; 32],
             scheme: Scheme::Signatures,
+            max_answer: 1 << 20,
             workflow: "w".try_into().unwrap(),
             sender: name("nobody"),
             receiver: name("b"),
@@ -567,6 +569,7 @@ fn a_proof_meant_for_another_is_refused() {
         let hello = Hello {
             nonce: [0; 32],
             scheme: Scheme::Signatures,
+            max_answer: 1 << 20,
             workflow: "w".try_into().unwrap(),
             sender: name("m"),
             receiver: name("a"),
@@ -595,6 +598,7 @@ fn a_receivers_own_signature_does_not_come_back_as_a_proof() {
         let hello = Hello {
             nonce: [7; 32],
             scheme: Scheme::Signatures,
+            max_answer: 1 << 20,
             workflow: "w".try_into().unwrap(),
             sender: name("m"),
             receiver: name("b"),
@@ -770,6 +774,15 @@ impl Receiving {
         Header::decode(&header).unwrap().sequence
     }
 
+    /// All of it right, and an answer that begins with `bytes` and is said to have `length`.
+    fn answer(&self, raw: &mut Raw, flags: Flags, length: u64, bytes: &[u8]) {
+        self.welcome(raw);
+        let sequence = self.frame(raw);
+        raw.say(&message(Kind::Received, 0, sequence, &[]));
+        raw.say(&Header { flags, ..Header::new(Kind::Handled, sequence, length) }.encode());
+        raw.say(bytes);
+    }
+
     fn frame(&self, raw: &mut Raw) -> u64 {
         let sequence = self.header(raw);
         raw.0.read_exact(&mut vec![0; 1_000_000]).unwrap();
@@ -942,7 +955,128 @@ fn a_trace_travels_with_its_frame_and_with_no_other() {
             let incoming = receiver.next(Some(LONG)).unwrap().unwrap();
             assert_eq!(incoming.trace(), expected);
             let held = receiver.read_into(incoming, &mut [0]).unwrap();
-            receiver.handled(held, Status::OK).unwrap();
+            receiver.handled(held, Status::OK, None).unwrap();
         }
+    });
+}
+
+/// Receives one frame and answers it.
+fn answer_one(receiver: &mut Receiver, answer: Option<&[u8]>) -> Result<()> {
+    let incoming = receiver.next(Some(LONG)).unwrap().unwrap();
+    let mut region = vec![0; incoming.len()];
+    let held = receiver.read_into(incoming, &mut region).unwrap();
+    receiver.handled(held, Status(3), answer.map(Payload::Bytes))
+}
+
+fn read(answer: Answer) -> Result<Vec<u8>> {
+    let mut region = vec![0xee; answer.len()];
+    answer.read_into(&mut region).map(|()| region)
+}
+
+#[test]
+fn answers_of_every_size_come_back_and_the_connection_goes_on() {
+    let scene = Scene::new();
+    let (a, b) = (scene.end("a", &["b"], LONG, LONG), scene.end("b", &[], LONG, LONG));
+    let sizes = [None, Some(0), Some(1), Some(4096), Some(3_000_001), None];
+    thread::scope(|s| {
+        s.spawn(move || {
+            let mut receiver = b.receiver();
+            for size in sizes {
+                answer_one(&mut receiver, size.map(pattern).as_deref()).unwrap();
+            }
+            assert_eq!(receiver.connections(), 1);
+        });
+        let mut sender = a.sender();
+        for size in sizes {
+            let delivery = sender.send(&name("b"), b"question").unwrap();
+            assert_eq!(delivery.status, Status(3));
+            assert_eq!(delivery.answer.map(|a| read(a).unwrap()), size.map(pattern));
+        }
+    });
+}
+
+#[test]
+fn an_answer_that_is_not_read_ends_its_connection_and_the_next_frame_has_another() {
+    let scene = Scene::new();
+    let (a, b) = (scene.end("a", &["b"], LONG, LONG), scene.end("b", &[], LONG, LONG));
+    thread::scope(|s| {
+        s.spawn(move || {
+            let mut receiver = b.receiver();
+            let error = answer_one(&mut receiver, Some(&pattern(3_000_000))).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Lost);
+            answer_one(&mut receiver, Some(b"short")).unwrap();
+            answer_one(&mut receiver, None).unwrap();
+        });
+        let mut sender = a.sender();
+        drop(sender.send(&name("b"), b"1").unwrap().answer.unwrap());
+        let answer = sender.send(&name("b"), b"2").unwrap().answer.unwrap();
+        // The second answer is not read yet: the third frame does not go where it would come from.
+        sender.send(&name("b"), b"3").unwrap();
+        assert_eq!(read(answer).unwrap(), b"short");
+    });
+}
+
+#[test]
+fn an_answer_above_the_senders_maximum_is_left_out() {
+    let scene = Scene::new();
+    let a = scene.end_with("a", &["b"], Limits::new(LONG, LONG, 10).unwrap());
+    let b = scene.end("b", &[], LONG, LONG);
+    thread::scope(|s| {
+        s.spawn(move || {
+            let mut receiver = b.receiver();
+            let error = answer_one(&mut receiver, Some(&[0; 11])).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TooLarge);
+            answer_one(&mut receiver, Some(&[1; 10])).unwrap();
+        });
+        let mut sender = a.sender();
+        let error = sender.send(&name("b"), b"x").unwrap_err();
+        assert_eq!((error.kind(), error.fate()), (ErrorKind::TooLarge, Fate::Handled), "{error}");
+        assert_eq!(read(sender.send(&name("b"), b"x").unwrap().answer.unwrap()).unwrap(), [1; 10]);
+    });
+}
+
+#[test]
+fn a_region_of_another_length_is_no_region_for_an_answer() {
+    let (result, _) = sender_against(|raw, me| me.answer(raw, Flags::ANSWER, 4, b"four"));
+    let error = result.unwrap().answer.unwrap().read_into(&mut [0; 3]).unwrap_err();
+    assert_eq!((error.kind(), error.fate()), (ErrorKind::Invalid, Fate::Handled));
+}
+
+#[test]
+fn an_announced_answer_above_the_maximum_is_a_protocol_error() {
+    for length in [(1 << 30) + 1, u64::MAX] {
+        let (result, frames) = sender_against(move |raw, me| me.answer(raw, Flags::ANSWER, length, b""));
+        let (kind, fate, _) = failed(result);
+        assert_eq!((kind, fate, frames), (ErrorKind::Protocol, Fate::Handled, 1));
+    }
+}
+
+#[test]
+fn an_answer_that_ends_in_the_middle_is_an_error_of_its_own() {
+    let (result, _) = sender_against(|raw, me| me.answer(raw, Flags::ANSWER, 8, b"four"));
+    let error = read(result.unwrap().answer.unwrap()).unwrap_err();
+    assert_eq!((error.kind(), error.fate()), (ErrorKind::Lost, Fate::Handled));
+    let expected = "function b was lost after 4 of 8 bytes of an answer (the payload was handled)";
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn an_answer_that_stalls_ends_in_the_io_timeout() {
+    let scene = Scene::new();
+    let (a, b) = (scene.end("a", &["b"], LONG, SHORT), scene.end("b", &[], LONG, LONG));
+    let key = a.secret.public();
+    thread::scope(|s| {
+        s.spawn(move || {
+            let End { config: _, secret, published } = b;
+            let receiving = Receiving { secret, sender_key: key, frames: 0.into() };
+            let listener = UnixListener::from(published.listener);
+            listener.set_nonblocking(false).unwrap();
+            let mut raw = Raw(listener.accept().unwrap().0);
+            receiving.answer(&mut raw, Flags::ANSWER, 8, b"four");
+            assert!(raw.ended());
+        });
+        let delivery = a.sender().send(&name("b"), &pattern(1_000_000)).unwrap();
+        let error = read(delivery.answer.unwrap()).unwrap_err();
+        assert_eq!((error.kind(), error.fate()), (ErrorKind::Timeout, Fate::Handled));
     });
 }

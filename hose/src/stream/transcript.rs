@@ -35,6 +35,7 @@ impl Transcript {
         bytes.extend_from_slice(&self.receiver_nonce);
         bytes.extend_from_slice(keys.as_flattened());
         bytes.extend_from_slice(&self.max_size.to_le_bytes());
+        bytes.extend_from_slice(&self.hello.max_answer.to_le_bytes());
         let names = [self.hello.workflow.as_str(), self.hello.sender.as_str(), self.hello.receiver.as_str()];
         for name in names {
             put_name(&mut bytes, name);

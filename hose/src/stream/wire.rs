@@ -34,7 +34,7 @@ use crate::{Name, TraceContext, Workflow};
 
 pub(crate) const HEADER_LEN: usize = 64;
 /// Longest body but a payload: a `Hello` with three longest names.
-pub(crate) const MAX_BODY: usize = NONCE_LEN + 1 + 3 * (1 + MAX_NAME);
+pub(crate) const MAX_BODY: usize = NONCE_LEN + 1 + 8 + 3 * (1 + MAX_NAME);
 pub(crate) const NONCE_LEN: usize = 32;
 const MAGIC: [u8; 4] = *b"rrho";
 const VERSION: u8 = 2;
@@ -56,7 +56,7 @@ pub(crate) enum Kind {
     Data = 16,
     /// Receiver's host: I have all of it.
     Received = 17,
-    /// Receiver's function: done, with this status.
+    /// Receiver's function: done, with this status; its body is the answer, if there is one.
     Handled = 18,
     /// Receiver: no, for this reason; the connection ends.
     Refused = 19,
@@ -72,26 +72,28 @@ impl Kind {
 
     /// Whether its body is a payload: bytes that are read into a region, and not before there is one.
     pub(crate) fn has_payload(self) -> bool {
-        self == Kind::Data
+        matches!(self, Kind::Data | Kind::Handled)
     }
 
     fn flags(self) -> Flags {
         match self {
             Kind::Data => Flags::TRACED,
+            Kind::Handled => Flags::ANSWER | Flags::OMITTED,
             _ => Flags::NONE,
         }
     }
 
-    fn body_fits(self, len: u64) -> bool {
+    fn body_fits(self, flags: Flags, len: u64) -> bool {
         match self {
             Kind::Data => true,
+            Kind::Handled => len == 0 || flags.has(Flags::ANSWER),
             Kind::Hello => len <= MAX_BODY as u64,
             Kind::Challenge => {
                 let proof = len.wrapping_sub(CHALLENGE_LEN as u64);
                 proof <= MAX_PROOF as u64
             }
             Kind::Proof => len <= MAX_PROOF as u64,
-            Kind::Welcome | Kind::Received | Kind::Handled | Kind::Refused => len == 0,
+            Kind::Welcome | Kind::Received | Kind::Refused => len == 0,
         }
     }
 }
@@ -104,8 +106,12 @@ impl Flags {
     pub(crate) const NONE: Flags = Flags(0);
     /// `Data`: the header carries a trace context.
     pub(crate) const TRACED: Flags = Flags(1);
+    /// `Handled`: the function answers; its answer is the body, and may be empty.
+    pub(crate) const ANSWER: Flags = Flags(8);
+    /// `Handled`: the function answers with more than the sender takes, so the answer is left out.
+    pub(crate) const OMITTED: Flags = Flags(32);
 
-    pub(crate) fn has(self, other: Flags) -> bool {
+    pub(crate) const fn has(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
     }
 }
@@ -226,7 +232,7 @@ impl Header {
         if reserved != [0; 3] || reader.array()? != [0; 8] {
             return other("a header with something where nothing is");
         }
-        if !kind.body_fits(length) {
+        if !kind.body_fits(Flags(flags), length) {
             return other("a message of a length that its kind cannot have");
         }
         let trace = match TraceContext::new(trace_id, parent_id, trace_flags) {
@@ -279,6 +285,8 @@ const MAX_PROOF: usize = SIGNATURE_LEN;
 pub(crate) struct Hello {
     pub(crate) nonce: Nonce,
     pub(crate) scheme: Scheme,
+    /// Longest answer that the sender takes.
+    pub(crate) max_answer: u64,
     pub(crate) workflow: Workflow,
     pub(crate) sender: Name,
     pub(crate) receiver: Name,
@@ -288,6 +296,7 @@ impl Hello {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut body = self.nonce.to_vec();
         body.push(self.scheme as u8);
+        body.extend_from_slice(&self.max_answer.to_le_bytes());
         for name in [self.workflow.as_str(), self.sender.as_str(), self.receiver.as_str()] {
             put_name(&mut body, name);
         }
@@ -299,6 +308,7 @@ impl Hello {
         let hello = Self {
             nonce: reader.array()?,
             scheme: Scheme::from_u8(u8::from_le_bytes(reader.array()?))?,
+            max_answer: u64::from_le_bytes(reader.array()?),
             workflow: reader.name()?.try_into().ok()?,
             sender: reader.name()?.try_into().ok()?,
             receiver: reader.name()?.try_into().ok()?,
@@ -369,7 +379,7 @@ mod tests {
 
     /// One of those that the kind can have.
     fn length(kind: Kind, len: u64) -> u64 {
-        (0..=MAX_BODY as u64).rev().chain([len]).find(|n| kind.body_fits(*n)).unwrap()
+        (0..=MAX_BODY as u64).rev().chain([len]).find(|n| kind.body_fits(Flags::NONE, *n)).unwrap()
     }
 
     fn trace(kind: Kind, id: u128) -> Option<TraceContext> {
@@ -380,7 +390,8 @@ mod tests {
         #[test]
         fn a_header_survives(kind in kind(), code: i32, sequence: u64, len: u64, id: u128) {
             let length = if kind.has_payload() { len } else { length(kind, 0) };
-            let header = Header { code, trace: trace(kind, id), ..Header::new(kind, sequence, length) };
+            let flags = if kind == Kind::Handled { Flags::ANSWER } else { Flags::NONE };
+            let header = Header { code, flags, trace: trace(kind, id), ..Header::new(kind, sequence, length) };
             prop_assert_eq!(Header::decode(&header.encode()), Ok(header));
         }
 
@@ -410,6 +421,7 @@ mod tests {
             let hello = Hello {
                 nonce,
                 scheme: Scheme::Signatures,
+                max_answer: u64::MAX / 3,
                 workflow: w.try_into().unwrap(),
                 sender: s.try_into().unwrap(),
                 receiver: r.try_into().unwrap(),
@@ -458,6 +470,7 @@ mod tests {
             (7, 0x80, "flags that its kind does not have"),
             (6, 0, "half a trace context"),
             (48, 0, "half a trace context"),
+            (5, Kind::Handled as u8, "flags that its kind does not have"),
             (63, 1, "a header with something where nothing is"),
         ] {
             let mut bytes = bytes;

@@ -14,7 +14,7 @@
 //! if let Some(incoming) = receiver.next(None)? { // a frame's header, from a peer that has proved its name
 //!     let mut region = vec![0; incoming.len()];
 //!     let held = receiver.read_into(incoming, &mut region)?; // the bytes are here, and the sender knows
-//!     receiver.handled(held, Status::OK)?; // the sender's call returns
+//!     receiver.handled(held, Status::OK, None)?; // the sender's call returns
 //! }
 //! # Ok(()) }
 //! ```
