@@ -7,6 +7,7 @@
 //! | [`identity`] | the [`Secret`] that a container proves itself with |
 //! | [`rendezvous`] | where ends find each other on one host, and who may be there; the runtime's side |
 //! | [`trace`] | the trace that a frame belongs to: [`TraceContext`] |
+//! | [`sealed`] | payloads that change hands as sealed memory |
 //! | [`stream`] | both directions over a stream of bytes: [`Sender`] and [`Receiver`] |
 //! | [`unix`] | the kernel-space transport |
 //!
@@ -32,15 +33,16 @@ mod error;
 pub mod identity;
 pub mod name;
 pub mod rendezvous;
+pub mod sealed;
 pub mod stream;
 pub mod trace;
 pub mod unix;
 
-pub use config::{Config, Limits};
+pub use config::{Config, Limits, Transfer};
 pub use error::{Error, ErrorKind, Fate, Result};
 pub use identity::{PublicKey, Secret};
 pub use name::{Name, Tenant, Workflow};
-pub use stream::{Answer, Delivery, Held, Incoming, Local, Outgoing, Payload, Receiver, Sender};
+pub use stream::{Answer, Delivery, Held, Incoming, Local, Outgoing, Payload, Receiver, Sender, Statistics};
 pub use trace::TraceContext;
 
 /// What a function says about a payload that it was given: 0 is success, every other value is its own or, when

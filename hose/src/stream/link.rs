@@ -1,18 +1,24 @@
 //! One connected socket, and the only place where EINTR, EAGAIN and short transfers are dealt with.
 //!
+//! Descriptors are taken only with what goes through the inbox, one at most; the kernel closes what comes with a payload.
+//!
 //! Nothing here blocks but [`wait`]. A link never reads further than the message that is being read, so that the bytes
 //! of a payload stay in the socket until there is a region to put them into.
 
 use std::borrow::Cow;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recv, recvmsg, send, sendmsg,
+};
 
-use super::wire::{HEADER_LEN, Header, MAX_BODY, Malformed};
+use super::wire::{Flags, HEADER_LEN, Header, MAX_BODY, Malformed};
 
 /// Why a link is of no more use.
 #[derive(Debug)]
@@ -39,6 +45,8 @@ pub(crate) enum Progress {
 #[derive(Debug)]
 pub(crate) struct Message {
     pub(crate) header: Header,
+    /// With [`Flags::SEALED`], and only then.
+    pub(crate) descriptor: Option<OwnedFd>,
     body: [u8; MAX_BODY],
 }
 
@@ -56,12 +64,26 @@ pub(crate) struct Link {
     socket: OwnedFd,
     inbox: Box<[u8; HEADER_LEN + MAX_BODY]>,
     filled: usize,
+    /// Whether the socket can pass descriptors.
+    passes: bool,
+    /// Which came with what is in the inbox.
+    descriptor: Option<OwnedFd>,
 }
 
 impl Link {
     /// `socket` must be non-blocking.
     pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket, inbox: Box::new([0; HEADER_LEN + MAX_BODY]), filled: 0 }
+        let inbox = Box::new([0; HEADER_LEN + MAX_BODY]);
+        Self { socket, inbox, filled: 0, passes: false, descriptor: None }
+    }
+
+    /// For a Unix socket.
+    pub(crate) fn passing_descriptors(socket: OwnedFd) -> Self {
+        Self { passes: true, ..Self::new(socket) }
+    }
+
+    pub(crate) fn passes_descriptors(&self) -> bool {
+        self.passes
     }
 
     /// To [`wait`] for something to read.
@@ -90,18 +112,28 @@ impl Link {
             Malformed::Version(_) => Broken::Version(e.text()),
             Malformed::Other(_) => Broken::Nonsense(e.text()),
         })?;
+        if header.flags.has(Flags::SEALED) != self.descriptor.is_some() {
+            return Err(Broken::Nonsense(
+                "a descriptor without its frame, or a frame without its descriptor".into(),
+            ));
+        }
         if !header.kind.has_payload() && self.fill(HEADER_LEN + header.length as usize)? == Progress::Later {
             return Ok(None);
         }
         self.filled = 0;
         let mut body = [0; MAX_BODY];
         body.copy_from_slice(&self.inbox[HEADER_LEN..]);
-        Ok(Some(Message { header, body }))
+        Ok(Some(Message { header, descriptor: self.descriptor.take(), body }))
     }
 
     fn fill(&mut self, until: usize) -> Result<Progress, Broken> {
         while self.filled < until {
-            match read(self.socket.as_fd(), &mut self.inbox[self.filled..until])? {
+            let room = &mut self.inbox[self.filled..until];
+            let read = match self.passes {
+                true => read_with_descriptor(self.socket.as_fd(), room, &mut self.descriptor)?,
+                false => read(self.socket.as_fd(), room)?,
+            };
+            match read {
                 Some(n) => self.filled += n,
                 None => return Ok(Progress::Later),
             }
@@ -160,16 +192,31 @@ impl Link {
         Ok(Progress::Done)
     }
 
-    /// Whether the peer is still there and has, as it should between two frames, nothing to say.
-    pub(crate) fn is_quiet(&self) -> bool {
-        let mut byte = [0];
-        loop {
-            return match recv(&self.socket, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-                Err(Errno::AGAIN) => true,
-                Err(Errno::INTR) => continue,
-                Ok(_) | Err(_) => false,
+    /// Sends a header with a descriptor in place of its payload.
+    pub(crate) fn send_descriptor(
+        &mut self,
+        header: &[u8; HEADER_LEN],
+        descriptor: BorrowedFd<'_>,
+        sent: &mut usize,
+    ) -> Result<Progress, Broken> {
+        if *sent == 0 {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let descriptors = [descriptor];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            // There is room for one.
+            control.push(SendAncillaryMessage::ScmRights(&descriptors));
+            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            *sent = loop {
+                match sendmsg(&self.socket, &[IoSlice::new(header)], &mut control, flags) {
+                    Ok(n) => break n,
+                    // ETOOMANYREFS: too many are under way, of all processes of this user.
+                    Err(Errno::AGAIN) => return Ok(Progress::Later),
+                    Err(Errno::INTR) => {}
+                    Err(e) => return Err(broken("sendmsg", e)),
+                }
             };
         }
+        self.send_frame(header, &[], sent)
     }
 }
 
@@ -183,6 +230,43 @@ fn read(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Option<usize>, Brok
             Err(Errno::INTR) => continue,
             Err(e) => Err(broken("recv", e)),
         };
+    }
+}
+
+/// The same, with the descriptor that may come along. A second one is nonsense, and so are more than there is room for; none of
+/// them stays open.
+fn read_with_descriptor(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    descriptor: &mut Option<OwnedFd>,
+) -> Result<Option<usize>, Broken> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let received = loop {
+        match recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags) {
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(broken("recvmsg", e)),
+            Ok(received) => break received,
+        }
+    };
+    let mut came = control.drain().flat_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    let mut came = came.by_ref().flatten();
+    let first = came.next();
+    let more = came.count() > 0 || received.flags.contains(ReturnFlags::CTRUNC);
+    if more || (first.is_some() && descriptor.is_some()) {
+        return Err(Broken::Nonsense("more descriptors than one".into()));
+    }
+    if first.is_some() {
+        *descriptor = first;
+    }
+    match received.bytes {
+        0 => Err(Broken::Closed),
+        n => Ok(Some(n)),
     }
 }
 

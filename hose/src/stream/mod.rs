@@ -18,6 +18,8 @@
 //!    ├── Data … the next frame                 │
 //! ```
 //!
+//! `Received` is left out for a payload of less than 64 KiB: `Handled` says as much.
+//!
 //! One frame is under way on a connection at a time; when it is handled, and its answer read, the connection is kept for the next. Whatever is out of place ends
 //! the connection, never the process: a receiver goes on with its other peers.
 //!
@@ -36,12 +38,16 @@
 //!
 //! A function that sends does not receive meanwhile. Two that send to each other at the same time both time out.
 
+mod carriage;
 mod delivery;
+mod kept;
 mod link;
 mod local;
+mod mapped;
 mod outgoing;
 mod receiver;
 mod sender;
+mod statistics;
 mod task;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
@@ -53,7 +59,9 @@ pub use delivery::{Answer, Delivery};
 pub(crate) use link::Link;
 pub(crate) use local::Attempt;
 pub use local::Local;
+pub use mapped::Mapped;
 pub use outgoing::{Outgoing, Payload};
 pub use receiver::{Held, Incoming, Receiver};
 pub use sender::Sender;
+pub use statistics::Statistics;
 pub(crate) use transcript::Prover;

@@ -1,29 +1,41 @@
 //! What is sent.
 
 use crate::TraceContext;
+use crate::sealed::Frozen;
 
 /// The bytes of a payload or an answer, and where they are.
 #[derive(Clone, Copy, Debug)]
 pub enum Payload<'a> {
     /// In ordinary memory.
     Bytes(&'a [u8]),
+    /// Frozen: where a descriptor can be passed, no byte is copied.
+    Frozen(&'a Frozen),
 }
 
 impl<'a> Payload<'a> {
     /// Bytes.
     pub fn len(&self) -> usize {
-        self.bytes().len()
+        match self {
+            Payload::Bytes(bytes) => bytes.len(),
+            Payload::Frozen(frozen) => frozen.len(),
+        }
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
 
-    pub(super) fn bytes(&self) -> &'a [u8] {
-        match self {
-            Payload::Bytes(bytes) => bytes,
-        }
+impl<'a> From<&'a Frozen> for Payload<'a> {
+    fn from(frozen: &'a Frozen) -> Self {
+        Payload::Frozen(frozen)
+    }
+}
+
+impl<'a> From<&'a Frozen> for Outgoing<'a> {
+    fn from(frozen: &'a Frozen) -> Self {
+        Self { payload: frozen.into(), trace: None }
     }
 }
 

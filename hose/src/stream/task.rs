@@ -17,12 +17,15 @@ use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
+use super::carriage::{Cargo, Carriage};
 use super::delivery::{Answer, Delivery};
+use super::kept::{Kept, Memory};
 use super::link::{Broken, Link, Message, Progress};
 use super::local::{Attempt, Local};
-use super::outgoing::Outgoing;
+use super::outgoing::Payload;
+use super::statistics::Statistics;
 use super::transcript::{Prover, Role, Transcript};
-use super::wire::{Challenge, Flags, HEADER_LEN, Header, Hello, Kind, NONCE_LEN, Refusal, message};
+use super::wire::{Challenge, Flags, HEADER_LEN, Header, Hello, Kind, NONCE_LEN, Refusal, TOLD_MIN, message};
 use crate::identity::random;
 use crate::{Error, ErrorKind, Fate, Name, Result, Status};
 
@@ -36,19 +39,55 @@ pub(super) struct Route {
     max_size: u64,
     /// Of the last frame.
     sequence: u64,
+    kept: Kept,
+}
+
+impl Route {
+    /// Whether the peer is still there and has nothing to say but that payloads are given back.
+    fn is_quiet(&mut self) -> bool {
+        loop {
+            match self.link.receive() {
+                Ok(Some(message)) if message.header.kind == Kind::Released => {
+                    self.kept.give_back(message.header.sequence);
+                }
+                Ok(None) => return !self.link.is_midway(),
+                Ok(Some(_)) | Err(_) => return false,
+            }
+        }
+    }
 }
 
 /// The idle connections of one sender. Answers that are still to be read hold on to them, to give theirs back.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Routes(Rc<RefCell<BTreeMap<Name, Route>>>);
+pub(super) struct Routes(Rc<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    idle: RefCell<BTreeMap<Name, Route>>,
+    statistics: RefCell<BTreeMap<Name, Statistics>>,
+    kept: Rc<RefCell<Memory>>,
+}
 
 impl Routes {
     fn take(&self, target: &Name) -> Option<Route> {
-        self.0.borrow_mut().remove(target)
+        let mut route = self.0.idle.borrow_mut().remove(target)?;
+        route.is_quiet().then_some(route)
+    }
+
+    pub(super) fn statistics(&self, target: &Name) -> Statistics {
+        self.0.statistics.borrow().get(target).copied().unwrap_or_default()
+    }
+
+    pub(super) fn kept(&self) -> u64 {
+        self.0.kept.borrow().bytes()
+    }
+
+    fn count(&self, target: &Name, bytes: usize, copied: usize, sealed: bool) {
+        self.0.statistics.borrow_mut().entry(target.clone()).or_default().count(bytes, copied, sealed);
     }
 
     pub(super) fn give_back(&self, target: Name, route: Route) {
-        self.0.borrow_mut().insert(target, route);
+        self.0.idle.borrow_mut().insert(target, route);
     }
 }
 
@@ -57,7 +96,7 @@ pub(super) struct Task<'a> {
     local: &'a Local,
     routes: &'a Routes,
     target: &'a Name,
-    outgoing: Outgoing<'a>,
+    cargo: &'a Cargo<'a>,
     connect_by: Instant,
     stage: Stage,
 }
@@ -79,11 +118,13 @@ enum Stage {
     Write {
         route: Route,
         header: [u8; HEADER_LEN],
+        carriage: Carriage,
         sent: usize,
         started: Instant,
     },
     Verdict {
         route: Route,
+        carriage: Carriage,
         started: Instant,
         received: Option<Duration>,
     },
@@ -107,12 +148,7 @@ enum Step {
 }
 
 impl<'a> Task<'a> {
-    pub(super) fn new(
-        local: &'a Local,
-        routes: &'a Routes,
-        target: &'a Name,
-        outgoing: Outgoing<'a>,
-    ) -> Self {
+    pub(super) fn new(local: &'a Local, routes: &'a Routes, target: &'a Name, cargo: &'a Cargo<'a>) -> Self {
         let now = Instant::now();
         let limits = local.config().limits();
         let why = Cow::Borrowed("it is not published");
@@ -120,15 +156,15 @@ impl<'a> Task<'a> {
             local,
             routes,
             target,
-            outgoing,
+            cargo,
             connect_by: now + limits.connect_timeout(),
             stage: Stage::Seek { again: now, pause: PAUSE.0, why },
         };
         if !local.config().targets().contains(target) {
             task.fail(Error::new(ErrorKind::Target, format!("function {target} is not among the targets")));
-        } else if outgoing.payload.len() as u64 > limits.max_size() {
-            task.fail(too_large(outgoing.payload.len(), limits.max_size(), "this function"));
-        } else if let Some(route) = routes.take(target).filter(|route| route.link.is_quiet()) {
+        } else if cargo.len() as u64 > limits.max_size() {
+            task.fail(too_large(cargo.len(), limits.max_size(), "this function"));
+        } else if let Some(route) = routes.take(target) {
             task.stage = Stage::Moving;
             task.stage = task.write(route).unwrap_or_else(|e| Stage::Done(Err(e)));
         }
@@ -143,8 +179,12 @@ impl<'a> Task<'a> {
                 Stage::Seek { again, pause, why } => self.seek(again, pause, why),
                 Stage::Greet { link, greeting } => self.greet(link, greeting),
                 Stage::Prove { link, max_size } => self.prove(link, max_size),
-                Stage::Write { route, header, sent, started } => self.writing(route, header, sent, started),
-                Stage::Verdict { route, started, received } => self.verdict(route, started, received),
+                Stage::Write { route, header, carriage, sent, started } => {
+                    self.writing(route, header, carriage, sent, started)
+                }
+                Stage::Verdict { route, carriage, started, received } => {
+                    self.verdict(route, carriage, started, received)
+                }
                 stage @ (Stage::Done(_) | Stage::Moving) => {
                     self.stage = stage;
                     return true;
@@ -215,10 +255,10 @@ impl<'a> Task<'a> {
         let message = match &self.stage {
             Stage::Seek { why, .. } => format!("function {target} did not come within {connect:?}: {why}"),
             Stage::Write { sent, .. } => {
-                let (sent, total) = (sent.saturating_sub(HEADER_LEN), self.outgoing.payload.len());
+                let (sent, total) = (sent.saturating_sub(HEADER_LEN), self.cargo.len());
                 format!("function {target} took {sent} of {total} bytes within {io:?}")
             }
-            Stage::Verdict { received: None, .. } => {
+            Stage::Verdict { received: None, .. } if self.cargo.len() >= TOLD_MIN => {
                 format!("function {target} did not acknowledge a payload within {io:?}")
             }
             Stage::Verdict { .. } => format!("function {target} did not handle a payload within {io:?}"),
@@ -286,7 +326,8 @@ impl<'a> Task<'a> {
     fn prove(&self, mut link: Link, max_size: u64) -> Result<Step> {
         match link.receive() {
             Ok(Some(answer)) if answer.header.kind == Kind::Welcome => {
-                self.write(Route { link, max_size, sequence: 0 }).map(Step::On)
+                let kept = Kept::new(&self.routes.0.kept);
+                self.write(Route { link, max_size, sequence: 0, kept }).map(Step::On)
             }
             Ok(Some(answer)) => self.unwelcome(&answer),
             Ok(None) => Ok(Step::Stay(Stage::Prove { link, max_size })),
@@ -296,28 +337,45 @@ impl<'a> Task<'a> {
 
     /// Begins to write on an authenticated connection.
     fn write(&self, mut route: Route) -> Result<Stage> {
-        let length = self.outgoing.payload.len() as u64;
+        let length = self.cargo.len() as u64;
         if length > route.max_size {
             let peer = format!("function {}", self.target);
-            return Err(too_large(self.outgoing.payload.len(), route.max_size, &peer));
+            return Err(too_large(self.cargo.len(), route.max_size, &peer));
         }
         // 2^64 frames are beyond anyone's patience.
         route.sequence += 1;
-        let header =
-            Header { trace: self.outgoing.trace, ..Header::new(Kind::Data, route.sequence, length) }.encode();
-        Ok(Stage::Write { route, header, sent: 0, started: Instant::now() })
+        let passes = route.link.passes_descriptors() && route.kept.has_room(self.cargo.outgoing.payload);
+        let started = Instant::now();
+        let carriage = self.cargo.carriage(passes);
+        let flags = match carriage {
+            Carriage::Bytes => Flags::NONE,
+            Carriage::Sealed(_) => Flags::SEALED,
+        };
+        let trace = self.cargo.outgoing.trace;
+        let header = Header { flags, trace, ..Header::new(Kind::Data, route.sequence, length) }.encode();
+        Ok(Stage::Write { route, header, carriage, sent: 0, started })
     }
 
     fn writing(
         &self,
         mut route: Route,
         header: [u8; HEADER_LEN],
+        carriage: Carriage,
         mut sent: usize,
         started: Instant,
     ) -> Result<Step> {
-        match route.link.send_frame(&header, self.outgoing.payload.bytes(), &mut sent) {
-            Ok(Progress::Done) => Ok(Step::On(Stage::Verdict { route, started, received: None })),
-            Ok(Progress::Later) => Ok(Step::Stay(Stage::Write { route, header, sent, started })),
+        let written = match &carriage {
+            Carriage::Bytes => route.link.send_frame(&header, self.cargo.bytes()?, &mut sent),
+            Carriage::Sealed(frozen) => route.link.send_descriptor(&header, frozen.as_fd(), &mut sent),
+        };
+        match written {
+            Ok(Progress::Done) => {
+                if let Carriage::Sealed(frozen) = &carriage {
+                    route.kept.lend(route.sequence, frozen);
+                }
+                Ok(Step::On(Stage::Verdict { route, carriage, started, received: None }))
+            }
+            Ok(Progress::Later) => Ok(Step::Stay(Stage::Write { route, header, carriage, sent, started })),
             Err(broken) if sent == 0 => self.retry(broken),
             Err(broken) => {
                 // Cut short, so never handed over. The peer may have said why before it closed.
@@ -325,21 +383,32 @@ impl<'a> Task<'a> {
                     Ok(Some(last)) if last.header.kind == Kind::Refused => Some(self.refused(&last)),
                     Ok(_) | Err(_) => None,
                 };
-                let total = self.outgoing.payload.len();
+                let total = self.cargo.len();
                 let lost = || self.lost(&format!("in the middle of a payload of {total} bytes"), broken);
                 Err(error.unwrap_or_else(lost).with_fate(Fate::NotHandled))
             }
         }
     }
 
-    fn verdict(&self, mut route: Route, started: Instant, received: Option<Duration>) -> Result<Step> {
+    fn verdict(
+        &self,
+        mut route: Route,
+        carriage: Carriage,
+        started: Instant,
+        received: Option<Duration>,
+    ) -> Result<Step> {
         let answer = match route.link.receive() {
             Ok(Some(answer)) => answer,
-            Ok(None) => return Ok(Step::Stay(Stage::Verdict { route, started, received })),
+            Ok(None) => return Ok(Step::Stay(Stage::Verdict { route, carriage, started, received })),
             Err(Broken::Nonsense(what) | Broken::Version(what)) => return Err(self.nonsense(&what)),
             Err(broken) => return Err(self.lost("before it had answered", broken)),
         };
+        if answer.header.kind == Kind::Released {
+            route.kept.give_back(answer.header.sequence);
+            return Ok(Step::On(Stage::Verdict { route, carriage, started, received }));
+        }
         if answer.header.kind == Kind::Refused {
+            route.kept.give_back(route.sequence);
             return Err(self.refused(&answer).with_fate(Fate::NotHandled));
         }
         if answer.header.sequence != route.sequence {
@@ -347,8 +416,15 @@ impl<'a> Task<'a> {
         }
         let now = started.elapsed();
         match (answer.header.kind, received) {
-            (Kind::Received, None) => Ok(Step::On(Stage::Verdict { route, started, received: Some(now) })),
-            (Kind::Handled, Some(received_after)) => {
+            (Kind::Received, None) => {
+                Ok(Step::On(Stage::Verdict { route, carriage, started, received: Some(now) }))
+            }
+            (Kind::Handled, received) => {
+                let received_after = received.unwrap_or(now);
+                if !answer.header.flags.has(Flags::KEPT) {
+                    route.kept.give_back(route.sequence);
+                }
+                self.count(&carriage);
                 let delivery = Delivery {
                     status: Status(answer.header.code),
                     received_after,
@@ -359,6 +435,16 @@ impl<'a> Task<'a> {
             }
             _ => Err(self.nonsense("an answer out of order")),
         }
+    }
+
+    fn count(&self, carriage: &Carriage) {
+        let len = self.cargo.len();
+        let (sealed, copied) = match (carriage, &self.cargo.outgoing.payload) {
+            (Carriage::Sealed(_), Payload::Frozen(_)) => (true, 0),
+            (Carriage::Sealed(_), Payload::Bytes(_)) => (true, len),
+            (Carriage::Bytes, _) => (false, len),
+        };
+        self.routes.count(self.target, len, copied, sealed);
     }
 
     /// The end of a payload that was handled: with an answer, its connection goes with that.
@@ -414,6 +500,7 @@ impl<'a> Task<'a> {
             Some(Refusal::Unproved) => (ErrorKind::Auth, "it does not believe who this function is"),
             Some(Refusal::WrongPeer) => (ErrorKind::Protocol, "it is another function"),
             Some(Refusal::TooLarge) => (ErrorKind::TooLarge, "the payload is too large for it"),
+            Some(Refusal::NotSealed) => (ErrorKind::Protocol, "the payload is no sealed memory of its size"),
             Some(Refusal::Version) => (ErrorKind::Protocol, "it does not speak this version of the protocol"),
             Some(Refusal::NoRoom) => (ErrorKind::Refused, "it has no room for the payload"),
             None => (ErrorKind::Refused, "for a reason that this version does not know"),

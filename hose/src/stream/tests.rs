@@ -2,19 +2,24 @@
 //!
 //! The hostile peers speak through [`Raw`], which can say anything.
 
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+
 use super::transcript::{Prover, Role, Transcript};
 use super::wire::{Challenge, Flags, HEADER_LEN, Header, Hello, Kind, Refusal, Scheme, message};
 use super::{Answer, Delivery, Local, Outgoing, Payload, Receiver, Sender};
+use crate::config::Transfer;
 use crate::rendezvous::{Folder, Published, Record};
+use crate::sealed::tests::{Place, frauds, frozen};
 use crate::{Config, Error, ErrorKind, Fate, Limits, Name, Result, Secret, Status, TraceContext};
 
 /// Long enough for a loaded machine, short enough to wait for.
@@ -38,6 +43,11 @@ struct End {
 }
 
 impl End {
+    /// Most tests are about payloads in the stream; this one is about descriptors.
+    fn transfer(self, transfer: Transfer) -> Self {
+        Self { config: self.config.with_transfer(transfer), ..self }
+    }
+
     fn local(self) -> (std::rc::Rc<Local>, OwnedFd) {
         (Local::new(self.config, self.secret, self.published.mount), self.published.listener)
     }
@@ -69,6 +79,7 @@ impl Scene {
     fn end_with(&self, me: &str, targets: &[&str], limits: Limits) -> End {
         let targets = targets.iter().map(|t| name(t)).collect();
         let config = Config::new(name(me), "w".try_into().unwrap(), targets, limits).unwrap();
+        let config = config.with_transfer(Transfer::Copy);
         let secret = Secret::generate().unwrap();
         let published = self.folder().publish(&config, &secret, me).unwrap();
         End { config, secret, published }
@@ -99,6 +110,15 @@ impl Raw {
     fn say(&mut self, bytes: &[u8]) {
         // A peer that has hung up already is the point of some tests.
         let _ = self.0.write_all(bytes);
+    }
+
+    /// The same, with descriptors.
+    fn pass(&mut self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)));
+        let sent = sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL);
+        assert_eq!(sent, Ok(bytes.len()));
     }
 
     fn hear(&mut self) -> Option<(Header, Vec<u8>)> {
@@ -492,7 +512,6 @@ fn a_peer_that_proves_itself_is_served() {
         raw.welcome();
         raw.say(&data(1, 3));
         raw.say(b"abc");
-        assert_eq!(raw.hear().unwrap().0.kind, Kind::Received);
         assert_eq!(raw.hear().unwrap().0.kind, Kind::Handled);
     });
 }
@@ -638,7 +657,6 @@ fn a_sequence_that_does_not_follow_is_hung_up_on() {
         raw.shake(scene, "m", "b", secret);
         raw.welcome();
         raw.say(&data(1, 0));
-        assert_eq!(raw.hear().unwrap().0.kind, Kind::Received);
         assert_eq!(raw.hear().unwrap().0.kind, Kind::Handled);
         raw.say(&data(1, 0));
         assert!(raw.ended());
@@ -897,7 +915,7 @@ fn a_receiver_that_stalls_ends_in_the_io_timeout() {
 
 #[test]
 fn answers_that_do_not_fit_are_protocol_errors() {
-    let answers = [(Kind::Received, 2), (Kind::Handled, 1), (Kind::Welcome, 1), (Kind::Data, 1)];
+    let answers = [(Kind::Received, 2), (Kind::Handled, 2), (Kind::Welcome, 1), (Kind::Data, 1)];
     for (kind, sequence) in answers {
         let (result, frames) = sender_against(move |raw, me| {
             me.welcome(raw);
@@ -1079,4 +1097,247 @@ fn an_answer_that_stalls_ends_in_the_io_timeout() {
         let error = read(delivery.answer.unwrap()).unwrap_err();
         assert_eq!((error.kind(), error.fate()), (ErrorKind::Timeout, Fate::Handled));
     });
+}
+
+fn sealed_data(sequence: u64, length: u64) -> [u8; HEADER_LEN] {
+    Header { flags: Flags::SEALED, ..Header::new(Kind::Data, sequence, length) }.encode()
+}
+
+#[test]
+fn a_frozen_payload_serves_a_whole_fan_out_without_a_copy() {
+    let scene = Scene::new();
+    let a = scene.end("a", &["b0", "b1", "b2"], LONG, LONG).transfer(Transfer::Auto);
+    let receivers: Vec<End> = (0..3).map(|i| scene.end(&format!("b{i}"), &[], LONG, LONG)).collect();
+    let payload = pattern(5_000_001);
+    thread::scope(|s| {
+        for end in receivers {
+            s.spawn(|| {
+                let mut receiver = end.receiver();
+                let incoming = receiver.next(Some(LONG)).unwrap().unwrap();
+                assert!(incoming.is_sealed());
+                let place = Place::new(incoming.len());
+                let (held, mapped) = receiver.map_into(incoming, place.range(0, 5_000_001)).unwrap();
+                assert_eq!((mapped.mapped(), mapped.copied()), (5_000_001 / 4096 * 4096, 5_000_001 % 4096));
+                assert!(place.bytes(0, 5_000_001) == payload);
+                // What one receiver writes, no other sees.
+                place.fill(0, 5_000_001, 0x77);
+                mapped.unmap().unwrap();
+                receiver.handled(held, Status::OK, None).unwrap();
+                assert_eq!(receiver.statistics().sealed, 1);
+            });
+        }
+        let mut sender = a.sender();
+        let results = sender.send_to_all(&frozen(&payload));
+        results.into_iter().for_each(|(_, result)| assert_eq!(result.unwrap().status, Status::OK));
+        let statistics = sender.statistics(&name("b1"));
+        assert_eq!((statistics.sealed, statistics.copied, statistics.bytes), (1, 0, 5_000_001));
+        assert_eq!(sender.kept(), 0);
+    });
+}
+
+#[test]
+fn sealed_payloads_of_every_size_arrive_read_or_mapped() {
+    let scene = Scene::new();
+    let a = scene.end("a", &["b"], LONG, LONG).transfer(Transfer::Memfd);
+    let b = scene.end("b", &[], LONG, LONG);
+    let sizes = [1, 4095, 4096, 4097, 65_537, 2 << 20, (2 << 20) + 1, 10_000_019];
+    thread::scope(|s| {
+        s.spawn(move || {
+            let mut receiver = b.receiver();
+            for size in sizes {
+                let incoming = receiver.next(Some(LONG)).unwrap().unwrap();
+                assert!(incoming.is_sealed());
+                let mut region = vec![0xee; incoming.len()];
+                let held = receiver.read_into(incoming, &mut region).unwrap();
+                assert!(region == pattern(size));
+                receiver.handled(held, Status::OK, None).unwrap();
+                let incoming = receiver.next(Some(LONG)).unwrap().unwrap();
+                let place = Place::new(size);
+                let (held, mapped) = receiver.map_into(incoming, place.range(4096, size)).unwrap();
+                assert!(place.bytes(4096, size) == pattern(size));
+                drop(mapped);
+                receiver.handled(held, Status::OK, None).unwrap();
+            }
+        });
+        let mut sender = a.sender();
+        sender.prepare(10_000_019).unwrap();
+        for size in sizes {
+            sender.send(&name("b"), &pattern(size)).unwrap();
+            sender.send(&name("b"), &frozen(&pattern(size))).unwrap();
+        }
+    });
+}
+
+#[test]
+fn small_payloads_and_large_ones_go_different_ways() {
+    let scene = Scene::new();
+    let a = scene.end("a", &["b"], LONG, LONG).transfer(Transfer::Auto);
+    let b = scene.end("b", &[], LONG, LONG);
+    thread::scope(|s| {
+        s.spawn(|| take(&mut b.receiver(), 4));
+        let mut sender = a.sender();
+        for payload in [&pattern(100), &pattern(8 << 20)] {
+            sender.send(&name("b"), payload).unwrap();
+            sender.send(&name("b"), &frozen(payload)).unwrap();
+        }
+        let statistics = sender.statistics(&name("b"));
+        assert_eq!((statistics.inline, statistics.sealed, statistics.copied), (2, 2, 200 + (8 << 20)));
+    });
+}
+
+#[test]
+fn what_a_receiver_keeps_is_counted_until_it_gives_it_back() {
+    let scene = Scene::new();
+    let a = scene.end("a", &["b"], LONG, LONG).transfer(Transfer::Memfd);
+    let b = scene.end("b", &[], LONG, LONG);
+    let (kept, keeps) = mpsc::channel();
+    thread::scope(|s| {
+        s.spawn(move || {
+            let mut receiver = b.receiver();
+            let place = Place::new(1 << 20);
+            let mut all = vec![];
+            for i in 0..65 {
+                let incoming = receiver.next(Some(LONG)).unwrap().unwrap();
+                // No more than so many are out: the last comes as bytes.
+                assert_eq!(incoming.is_sealed(), i < 64);
+                let (held, mapped) = receiver.map_into(incoming, place.range(i * 8192, 8192)).unwrap();
+                receiver.handled(held, Status::OK, None).unwrap();
+                all.push(mapped);
+            }
+            keeps.recv().unwrap();
+            drop(all);
+            receiver.tell_releases();
+            take(&mut receiver, 1);
+        });
+        let mut sender = a.sender();
+        (0..65).for_each(|_| drop(sender.send(&name("b"), &frozen(&[7; 8192])).unwrap()));
+        assert_eq!(sender.kept(), 64 * 8192);
+        kept.send(()).unwrap();
+        thread::sleep(SHORT);
+        sender.send(&name("b"), &frozen(&[7; 8192])).unwrap();
+        assert_eq!(sender.kept(), 0);
+        assert_eq!(sender.statistics(&name("b")).sealed, 65);
+    });
+}
+
+#[test]
+fn a_mapped_payload_outlives_its_sender() {
+    let scene = Scene::new();
+    let (a, b) =
+        (scene.end("a", &["b"], LONG, LONG).transfer(Transfer::Memfd), scene.end("b", &[], LONG, LONG));
+    thread::scope(|s| {
+        let sent = s.spawn(|| a.sender().send(&name("b"), &pattern(3 << 20)).unwrap().status);
+        let mut receiver = b.receiver();
+        let incoming = receiver.next(Some(LONG)).unwrap().unwrap();
+        let place = Place::new(3 << 20);
+        let (held, mapped) = receiver.map_into(incoming, place.range(0, 3 << 20)).unwrap();
+        receiver.handled(held, Status::OK, None).unwrap();
+        sent.join().unwrap();
+        assert!(place.bytes(0, 3 << 20) == pattern(3 << 20));
+        mapped.unmap().unwrap();
+    });
+}
+
+#[test]
+fn a_sealed_payload_that_keeps_to_the_protocol_is_taken() {
+    receiver_survives(1, |scene, raw, secret| {
+        raw.shake(scene, "m", "b", secret);
+        raw.welcome();
+        raw.pass(&sealed_data(1, 100_000), &[frozen(&[1; 100_000]).as_fd()]);
+        assert_eq!(raw.hear().unwrap().0.kind, Kind::Received);
+        let handled = raw.hear().unwrap().0;
+        assert_eq!((handled.kind, handled.flags), (Kind::Handled, Flags::NONE));
+    });
+}
+
+#[test]
+fn a_descriptor_that_is_not_what_it_should_be_is_refused() {
+    for (descriptor, what) in frauds(12_287) {
+        receiver_survives(0, |scene, raw, secret| {
+            raw.shake(scene, "m", "b", secret);
+            raw.welcome();
+            raw.pass(&sealed_data(1, 12_287), &[descriptor.as_fd()]);
+            assert_eq!(raw.refusal(), Some(Refusal::NotSealed), "{what}");
+            assert!(raw.ended());
+        });
+    }
+}
+
+#[test]
+fn a_sealed_size_above_the_maximum_is_refused_whatever_comes_with_it() {
+    receiver_survives(0, |scene, raw, secret| {
+        raw.shake(scene, "m", "b", secret);
+        raw.welcome();
+        raw.pass(&sealed_data(1, 1 << 40), &[frozen(&[1; 5000]).as_fd()]);
+        assert_eq!(raw.refusal(), Some(Refusal::TooLarge));
+    });
+}
+
+#[test]
+fn descriptors_that_do_not_belong_end_the_connection_and_none_stays_open() {
+    let count = |header: [u8; HEADER_LEN], descriptors: usize, parts: usize| {
+        receiver_survives(0, |scene, raw, secret| {
+            let (read, write) = rustix::pipe::pipe().unwrap();
+            raw.shake(scene, "m", "b", secret);
+            raw.welcome();
+            for part in header.chunks(HEADER_LEN.div_ceil(parts)) {
+                raw.pass(part, &vec![write.as_fd(); descriptors]);
+            }
+            assert!(raw.ended());
+            drop(write);
+            let mut fds = [rustix::event::PollFd::new(&read, rustix::event::PollFlags::IN)];
+            let limit = rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 };
+            // The end of file: no other copy of the write end is open.
+            assert_eq!(rustix::event::poll(&mut fds, Some(&limit)), Ok(1));
+            assert_eq!(rustix::io::read(&read, &mut [0]), Ok(0));
+        });
+    };
+    // With a frame that announces none, more than one, hundreds, and one with each of several parts of a header.
+    count(data(1, 100), 1, 1);
+    count(sealed_data(1, 100), 2, 1);
+    count(sealed_data(1, 100), 253, 1);
+    count(sealed_data(1, 100), 1, 4);
+}
+
+#[test]
+fn descriptors_among_the_bytes_of_a_payload_are_closed_and_do_no_harm() {
+    receiver_survives(1, |scene, raw, secret| {
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        raw.shake(scene, "m", "b", secret);
+        raw.welcome();
+        raw.say(&data(1, 1000));
+        (0..10).for_each(|_| raw.pass(&[1; 100], &vec![write.as_fd(); 253]));
+        assert_eq!(raw.hear().unwrap().0.kind, Kind::Handled);
+        drop(write);
+        assert_eq!(rustix::io::read(&read, &mut [0]), Ok(0));
+    });
+}
+
+#[test]
+fn a_sealed_frame_without_its_descriptor_is_hung_up_on() {
+    receiver_survives(0, |scene, raw, secret| {
+        raw.shake(scene, "m", "b", secret);
+        raw.welcome();
+        raw.say(&sealed_data(1, 100));
+        assert!(raw.ended());
+    });
+}
+
+#[test]
+fn a_peer_that_is_slow_by_the_byte_is_waited_for_as_long_as_the_whole_may_take() {
+    for header in [data(1, 100), sealed_data(1, 100)] {
+        receiver_survives(0, |scene, raw, secret| {
+            raw.shake(scene, "m", "b", secret);
+            raw.welcome();
+            let started = Instant::now();
+            for byte in header.iter().chain(&[0; 99]) {
+                raw.say(&[*byte]);
+                thread::sleep(SHORT / 20);
+                if started.elapsed() > SHORT * 8 {
+                    break;
+                }
+            }
+            assert!(raw.ended());
+        });
+    }
 }

@@ -36,6 +36,9 @@ pub(crate) const HEADER_LEN: usize = 64;
 /// Longest body but a payload: a `Hello` with three longest names.
 pub(crate) const MAX_BODY: usize = NONCE_LEN + 1 + 8 + 3 * (1 + MAX_NAME);
 pub(crate) const NONCE_LEN: usize = 32;
+/// A payload from this length on is acknowledged before it is handled. For a shorter one that would be one more waking of its sender, who
+/// waits in any case.
+pub(crate) const TOLD_MIN: usize = 64 << 10;
 const MAGIC: [u8; 4] = *b"rrho";
 const VERSION: u8 = 2;
 
@@ -60,12 +63,14 @@ pub(crate) enum Kind {
     Handled = 18,
     /// Receiver: no, for this reason; the connection ends.
     Refused = 19,
+    /// Receiver's host: the memory of a payload that was kept when it was handled is yours alone again.
+    Released = 20,
 }
 
 impl Kind {
     fn from_u8(kind: u8) -> Option<Self> {
         use Kind::*;
-        [Hello, Challenge, Proof, Welcome, Data, Received, Handled, Refused]
+        [Hello, Challenge, Proof, Welcome, Data, Received, Handled, Refused, Released]
             .into_iter()
             .find(|k| *k as u8 == kind)
     }
@@ -77,8 +82,8 @@ impl Kind {
 
     fn flags(self) -> Flags {
         match self {
-            Kind::Data => Flags::TRACED,
-            Kind::Handled => Flags::ANSWER | Flags::OMITTED,
+            Kind::Data => Flags::TRACED | Flags::SEALED,
+            Kind::Handled => Flags::ANSWER | Flags::OMITTED | Flags::KEPT,
             _ => Flags::NONE,
         }
     }
@@ -93,7 +98,7 @@ impl Kind {
                 proof <= MAX_PROOF as u64
             }
             Kind::Proof => len <= MAX_PROOF as u64,
-            Kind::Welcome | Kind::Received | Kind::Refused => len == 0,
+            Kind::Welcome | Kind::Received | Kind::Refused | Kind::Released => len == 0,
         }
     }
 }
@@ -106,10 +111,14 @@ impl Flags {
     pub(crate) const NONE: Flags = Flags(0);
     /// `Data`: the header carries a trace context.
     pub(crate) const TRACED: Flags = Flags(1);
+    /// `Data`: the payload is no bytes of the stream, but a sealed memfd that comes with the header.
+    pub(crate) const SEALED: Flags = Flags(2);
     /// `Handled`: the function answers; its answer is the body, and may be empty.
     pub(crate) const ANSWER: Flags = Flags(8);
     /// `Handled`: the function answers with more than the sender takes, so the answer is left out.
     pub(crate) const OMITTED: Flags = Flags(32);
+    /// `Handled`: the memfd of the payload is still mapped; `Released` will follow.
+    pub(crate) const KEPT: Flags = Flags(16);
 
     pub(crate) const fn has(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
@@ -140,12 +149,16 @@ pub(crate) enum Refusal {
     NoRoom = 5,
     /// I do not speak that version.
     Version = 6,
+    /// What came in place of the payload is no sealed memfd of its size.
+    NotSealed = 7,
 }
 
 impl Refusal {
     pub(crate) fn from_code(code: i32) -> Option<Self> {
         use Refusal::*;
-        [WrongPeer, Unproved, Busy, TooLarge, NoRoom, Version].into_iter().find(|r| *r as i32 == code)
+        [WrongPeer, Unproved, Busy, TooLarge, NoRoom, Version, NotSealed]
+            .into_iter()
+            .find(|r| *r as i32 == code)
     }
 }
 

@@ -55,7 +55,10 @@ impl Host {
         let address = SocketAddrUnix::new(&record.socket)
             .map_err(|e| Error::system(format!("address of socket {}", record.socket), e))?;
         match self.connect_there(&socket, &address)? {
-            Ok(()) => Ok(Attempt::Connected(Link::new(socket), Box::new(self.prover_to(record.key)))),
+            Ok(()) => Ok(Attempt::Connected(
+                Link::passing_descriptors(socket),
+                Box::new(self.prover_to(record.key)),
+            )),
             Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(Attempt::Absent("its process is gone".into())),
             Err(Errno::AGAIN) => Ok(Attempt::Absent("too many others are waiting for it".into())),
             Err(e) => Err(Error::system(format!("connect to function {name}"), e)),
