@@ -8,8 +8,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
 
-use executor_abi::request::{Aot, Function, Hose, Limits, Module, Prepare, Transfer};
-use hose::Name;
+use executor_abi::request::{Aot, Function, Hose, Limits, Module, Prepare};
+use hose::{Name, Transfer};
 use sha2::{Digest, Sha256};
 use wasmedge_sys::Config;
 
@@ -290,7 +290,7 @@ fn ready(hose: &Hose, endpoint: Option<Endpoint>) -> Result<Ready> {
         workflow: hose.workflow.parse().map_err(refused)?,
         targets: names(&hose.targets)?,
         limits,
-        transfer: hose.transfer,
+        transfer: hose.transfer.parse().map_err(refused)?,
         endpoint,
         functions: Vec::new(),
     })

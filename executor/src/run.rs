@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hose::unix::{Local as Own, Receiver, Sender};
+use hose::{Local as Own, Receiver, Sender};
 
 use crate::bytes;
 use crate::engine::{Stop, Val};
@@ -136,7 +136,8 @@ fn connect(ready: Ready) -> Result<(Option<Arc<Workflow>>, Option<Hose>)> {
     let within: Vec<_> = functions.iter().map(|(name, _, _)| name.clone()).collect();
     let outside = targets.iter().filter(|target| !within.contains(target)).cloned().collect();
     let config = hose::Config::new(name.clone(), workflow, outside, limits)
-        .map_err(|error| Error::with(ErrorKind::Request, "hose", error))?;
+        .map_err(|error| Error::with(ErrorKind::Request, "hose", error))?
+        .with_transfer(transfer);
     let remote = endpoint.map(|end| connect_outside(config, end)).transpose()?;
     let max_size = limits.max_size();
     if functions.is_empty() {

@@ -23,10 +23,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use executor_abi::request::Transfer;
 use guest_abi::Status;
-use hose::Name;
 use hose::pages::Range;
+use hose::{Name, Transfer};
 
 use crate::engine::Stop;
 use crate::error::{Error, ErrorKind, Result};

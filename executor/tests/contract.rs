@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Child;
 
 use common::{Case, finish, wat};
-use executor_abi::request::{Endpoint, Hose, Limits, Transfer};
+use executor_abi::request::{Endpoint, Hose, Limits};
 use guest_abi::Status;
 use hose::rendezvous::Folder;
 
@@ -214,7 +214,7 @@ fn join(case: &mut Case, base: &Path, name: &str, targets: &[&str], connect_time
             secret: secret.to_hex().to_string(),
         }),
         functions: Vec::new(),
-        transfer: Transfer::Auto,
+        transfer: "auto".to_owned(),
         connect_timeout_ms,
         io_timeout_ms: 20_000,
         max_size: 1 << 20,

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Case, Ended, wat};
-use executor_abi::request::{Function, Hose, Transfer};
+use executor_abi::request::{Function, Hose};
 use guest_abi::Status;
 use sha2::{Digest, Sha256};
 
@@ -113,7 +113,7 @@ impl Flow {
             targets: strings(targets),
             endpoint: None,
             functions: others.iter().map(function).collect(),
-            transfer: Transfer::Auto,
+            transfer: "auto".to_owned(),
             connect_timeout_ms: 1000,
             io_timeout_ms: 10_000,
             max_size: 1 << 30,
@@ -130,8 +130,8 @@ impl Flow {
         self
     }
 
-    fn transfer(mut self, transfer: Transfer) -> Self {
-        self.hose().transfer = transfer;
+    fn transfer(mut self, transfer: &str) -> Self {
+        transfer.clone_into(&mut self.hose().transfer);
         self
     }
 
@@ -252,7 +252,7 @@ const SUM: &str = "(call $number (call $sum (local.get 0) (local.get 1))) (call 
 
 #[test]
 fn what_is_given_away_is_zero_and_no_longer_registered() {
-    for transfer in [Transfer::Auto, Transfer::Move, Transfer::Copy] {
+    for transfer in ["auto", "move", "copy"] {
         let flow = Flow::new(command(GIVE), &["b"], vec![("b", &[], handler(SUM))]).transfer(transfer);
         let gone = Status::INVALID_REGION.0;
         assert_eq!(flow.prints(), format!("120000000\n0\n{gone}\n0\n"), "{transfer:?}");
@@ -285,9 +285,7 @@ fn lending_leaves_the_bytes_unless_moving_is_forced() {
         (drop (call $register (i32.const 0x200000) (i32.const 1000000)))
         (call $number (call $send (i32.const 0x200000) (i32.const 1000000))) (call $line)
         (call $number (call $sum (i32.const 0x200000) (i32.const 1000000))) (call $line)"#;
-    for (transfer, left) in
-        [(Transfer::Auto, 120_000_000), (Transfer::Copy, 120_000_000), (Transfer::Move, 0)]
-    {
+    for (transfer, left) in [("auto", 120_000_000), ("copy", 120_000_000), ("move", 0)] {
         let flow = Flow::new(command(body), &["b"], vec![("b", &[], handler(SUM))]).transfer(transfer);
         assert_eq!(flow.prints(), format!("120000000\n0\n{left}\n"), "{transfer:?}");
     }

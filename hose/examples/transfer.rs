@@ -1,90 +1,299 @@
-//! Times the unix transport between two processes: `transfer [SIZE [COUNT]]`, in bytes.
+//! Times the stream transports between two processes, each against its bare baseline in the same run: `transfer [MAX_BYTES]`.
 //!
-//! The child receives into one region again and again, as a function that frees its input would; both lie in touched
-//! memory. What is printed is the time until the payload is handled, and what `write` and `read` of the same bytes on a
-//! bare socket pair take.
+//! A time is from the call until it is known that the other process has the payload and has touched every page of it, or has read every
+//! byte. The child receives into one region again and again, as a function that frees its input would. Medians; the rows that a
+//! constant in the source refers to are `frozen` and `bytes` of the first table.
 
+#![expect(unsafe_code, reason = "a range of memory to map payloads into")]
+
+use std::error::Error;
 use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hose::rendezvous::Folder;
-use hose::unix::{Local, Receiver, Sender};
-use hose::{Config, Limits, Name, Result, Secret, Status};
+use hose::sealed::{Buffer, Frozen, Range};
+use hose::{Config, Limits, Local, Name, Receiver, Secret, Sender, Status, Transfer};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 
-fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+type Result<T = (), E = Box<dyn Error>> = std::result::Result<T, E>;
+
+const PAGE: usize = 4096;
+const HUGE: usize = 2 << 20;
+const SIZES: [usize; 15] = [
+    1,
+    64,
+    1_000,
+    4_096,
+    16_384,
+    65_536,
+    131_072,
+    262_144,
+    1_000_000,
+    2_097_152,
+    4_194_304,
+    10_000_000,
+    100_000_000,
+    500_000_000,
+    1_000_000_000,
+];
+
+fn main() -> Result {
     let args: Vec<String> = std::env::args().collect();
-    if let [_, "receive", base] = args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        return receive(Path::new(base));
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [_, "receive", base, name, how] => receive(Path::new(base), name, how),
+        [_, "bare", size, how] => bare_receiver(size.parse()?, how == "all"),
+        [_] => measure(1_000_000_000),
+        [_, max] => measure(max.parse()?),
+        _ => Err("transfer [MAX_BYTES]".into()),
     }
-    let size: usize = args.get(1).map_or(Ok(100_000_000), |s| s.parse())?;
-    let count: usize = args.get(2).map_or(Ok(15), |s| s.parse())?;
+}
+
+fn measure(max: usize) -> Result {
     let base = tempfile::tempdir()?;
-    let mut child = Command::new(&args[0]).arg("receive").arg(base.path()).spawn()?;
-    let payload = vec![7; size];
-
-    let (config, secret) = end("a", &["b"])?;
-    let published = folder(base.path())?.publish(&config, &secret, "a")?;
-    let mut sender = Sender::new(&Local::new(config, secret, published.mount));
-    let target = Name::try_from("b")?;
-    let first = Instant::now();
-    sender.send(&target, b"")?;
-    println!("first contact, child's start included: {:?}", first.elapsed());
-    report("hose", size, count, || {
-        sender.send(&target, &payload).expect("the child receives");
-    });
-    child.kill()?;
-    child.wait()?;
-
-    let (mut ours, mut theirs) = UnixStream::pair()?;
-    std::thread::scope(|s| {
-        s.spawn(move || {
-            let mut region = vec![0; size.max(1)];
-            while theirs.read_exact(&mut region).is_ok() && theirs.write_all(b"k").is_ok() {}
-        });
-        report("bare socket pair", size, count, || {
-            ours.write_all(&payload).and_then(|()| ours.read_exact(&mut [0])).expect("the thread receives");
-        });
-        drop(ours);
-    });
-    Ok(())
+    unix(base.path(), max)?;
+    filling();
+    fan_out(base.path())
 }
 
-fn folder(base: &Path) -> Result<Folder> {
-    Folder::open(&base.join("hose"), &"t".try_into()?)
+/// Memory that begins with a huge page.
+fn region(len: usize) -> &'static mut [u8] {
+    let total = len + 2 * HUGE;
+    // SAFETY: a new mapping at an address of the kernel's choice, which is never unmapped.
+    let start = unsafe {
+        mmap_anonymous(std::ptr::null_mut(), total, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+    };
+    let start = start.expect("memory").cast::<u8>();
+    let address = start.wrapping_add(start.addr().next_multiple_of(HUGE) - start.addr());
+    // SAFETY: within the mapping; nothing else refers to it.
+    unsafe { std::slice::from_raw_parts_mut(address, len) }
 }
 
-fn end(name: &str, targets: &[&str]) -> Result<(Config, Secret)> {
-    let targets = targets.iter().map(|t| Name::try_from(*t)).collect::<Result<_>>()?;
-    let limits = Limits::new(Duration::from_secs(10), Duration::from_secs(60), 4_000_000_000)?;
-    Ok((Config::new(name.try_into()?, "w".try_into()?, targets, limits)?, Secret::generate()?))
+fn fresh(len: usize, advice: Advice) -> &'static mut [u8] {
+    let region = region(len);
+    // SAFETY: advice about the mapping that `region` made.
+    unsafe { madvise(region.as_mut_ptr().cast(), len, advice) }.expect("advice");
+    region
 }
 
-fn receive(base: &Path) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let (config, secret) = end("b", &[])?;
-    let published = folder(base)?.publish(&config, &secret, "b")?;
-    let mut receiver = Receiver::new(&Local::new(config, secret, published.mount), published.listener)?;
-    let mut region = vec![];
+fn spawn(args: &[&str], stdin: Option<OwnedFd>) -> Result<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(args).stdin(stdin.map_or_else(Stdio::null, Stdio::from));
+    Ok(command.spawn()?)
+}
+
+fn end(
+    base: &Path,
+    name: &str,
+    targets: &[String],
+    transfer: Transfer,
+) -> Result<(std::rc::Rc<Local>, OwnedFd)> {
+    let targets = targets.iter().map(|t| Name::try_from(t.as_str())).collect::<hose::Result<_>>()?;
+    let limits = Limits::new(Duration::from_secs(10), Duration::from_secs(60), 2_000_000_000)?;
+    let config = Config::new(name.try_into()?, "w".try_into()?, targets, limits)?.with_transfer(transfer);
+    let secret = Secret::generate()?;
+    let folder = Folder::open(&base.join("hose"), &"t".try_into()?)?;
+    let published = folder.publish(&config, &secret, name)?;
+    Ok((Local::new(config, secret, published.mount), published.listener))
+}
+
+fn sender(base: &Path, name: &str, targets: &[String], transfer: Transfer) -> Result<Sender> {
+    Ok(Sender::new(&end(base, name, targets, transfer)?.0))
+}
+
+/// `touch` maps and touches every page, `all` maps and reads every byte, `copy` reads into the region.
+fn receive(base: &Path, name: &str, how: &str) -> Result {
+    let (local, listener) = end(base, name, &[], Transfer::Auto)?;
+    let mut receiver = Receiver::new(&local, listener)?;
+    // Room for the largest, of which only what is used costs anything.
+    let region = region(1_000_000_000);
     while let Some(incoming) = receiver.next(None)? {
-        region.resize(incoming.len(), 0);
-        let held = receiver.read_into(incoming, &mut region)?;
-        receiver.handled(held, Status::OK)?;
+        let len = incoming.len();
+        let (held, mapped) = match how {
+            "copy" => (receiver.read_into(incoming, &mut region[..len])?, None),
+            _ if len == 0 => (receiver.read_into(incoming, &mut [])?, None),
+            _ => {
+                // SAFETY: the mapping that `region` made; its bytes are looked at only between two calls.
+                let range = unsafe { Range::new(region.as_mut_ptr(), len) }.ok_or("a range")?;
+                let (held, mapped) = receiver.map_into(incoming, range)?;
+                (held, Some(mapped))
+            }
+        };
+        let sum = match how {
+            "all" => every_byte(&region[..len]),
+            _ => region[..len]
+                .iter()
+                .step_by(PAGE)
+                .fold(0, |sum: u64, byte| sum.wrapping_add(u64::from(*byte))),
+        };
+        std::hint::black_box(sum);
+        receiver.handled(held, Status::OK, None)?;
+        drop(mapped);
     }
     Ok(())
 }
 
-fn report(what: &str, size: usize, count: usize, mut send: impl FnMut()) {
-    let mut times: Vec<Duration> = (0..count)
-        .map(|_| {
-            let start = Instant::now();
-            send();
-            start.elapsed()
-        })
-        .collect();
+fn every_byte(region: &[u8]) -> u64 {
+    let (words, rest) = region.as_chunks::<8>();
+    let words = words.iter().fold(0, |sum: u64, word| sum ^ u64::from_ne_bytes(*word));
+    rest.iter().fold(words, |sum, byte| sum ^ u64::from(*byte))
+}
+
+/// Reads payloads of `size` from standard input, and answers each with a byte.
+fn bare_receiver(size: usize, all: bool) -> Result {
+    let mut socket = UnixStream::from(rustix::io::dup(std::io::stdin().as_fd())?);
+    let region = region(size);
+    while socket.read_exact(region).is_ok() {
+        if all {
+            std::hint::black_box(every_byte(region));
+        }
+        socket.write_all(b"k")?;
+    }
+    Ok(())
+}
+
+fn bare(payload: &[u8], how: &str) -> Result<Duration> {
+    let (mut ours, theirs) = UnixStream::pair()?;
+    let mut child = spawn(&["bare", &payload.len().to_string(), how], Some(theirs.into()))?;
+    let time = median(payload.len(), || {
+        ours.write_all(payload).and_then(|()| ours.read_exact(&mut [0])).expect("the child receives");
+    });
+    drop(ours);
+    child.wait()?;
+    Ok(time)
+}
+
+fn rounds(size: usize) -> usize {
+    match size {
+        0..200_000 => 301,
+        200_000..5_000_000 => 61,
+        5_000_000..200_000_000 => 15,
+        _ => 5,
+    }
+}
+
+fn median(size: usize, mut send: impl FnMut()) -> Duration {
+    median_of(size, || {
+        let start = Instant::now();
+        send();
+        start.elapsed()
+    })
+}
+
+/// Of times that `send` takes itself; the first does not count.
+fn median_of(size: usize, mut send: impl FnMut() -> Duration) -> Duration {
+    send();
+    let mut times: Vec<Duration> = (0..rounds(size)).map(|_| send()).collect();
     times.sort();
-    let median = times[count / 2];
-    let rate = size as f64 / 1e6 / median.as_secs_f64();
-    println!("{what}: {size} bytes, median of {count} {median:?} ({rate:.0} MB/s), best {:?}", times[0]);
+    times[times.len() / 2]
+}
+
+fn filled(size: usize) -> hose::Result<Buffer> {
+    let mut buffer = Buffer::new(size)?;
+    buffer.bytes_mut()[..size].fill(7);
+    Ok(buffer)
+}
+
+fn unix(base: &Path, max: usize) -> Result {
+    println!("unix, microseconds until every page is touched (all: until every byte is read)");
+    println!(
+        "{:>11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}  pages",
+        "bytes", "bare", "inline", "frozen", "cold", "warm", "copied", "bare all", "all"
+    );
+    let names = ["touch".to_owned(), "all".to_owned(), "copy".to_owned()];
+    let mut children = Vec::new();
+    for name in &names {
+        children.push(spawn(&["receive", base.to_str().ok_or("a path")?, name, name], None)?);
+    }
+    let [touch, all, copy] = names.each_ref().map(|n| Name::try_from(n.as_str()));
+    let (touch, all, copy) = (touch?, all?, copy?);
+    let mut memfd = sender(base, "memfd", &names, Transfer::Memfd)?;
+    let mut inline = sender(base, "inline", &names, Transfer::Copy)?;
+    for size in SIZES.into_iter().filter(|size| *size <= max) {
+        let payload = region(size);
+        payload.fill(7);
+        let mut pages = None;
+        let mut frozen = |to: &Name| {
+            median_of(size, || {
+                let buffer = filled(size).expect("memory");
+                let start = Instant::now();
+                let frozen: Frozen = buffer.freeze(size).expect("seals");
+                memfd.send(to, &frozen).expect("delivery");
+                pages = Some(frozen.pages());
+                start.elapsed()
+            })
+        };
+        let (f, a, m) = (frozen(&touch), frozen(&all), frozen(&copy));
+        let i = median(size, || drop(inline.send(&copy, &*payload).expect("delivery")));
+        let cold = median(size, || drop(memfd.send(&touch, &*payload).expect("delivery")));
+        let warm = median_of(size, || {
+            memfd.prepare(size).expect("memory");
+            let start = Instant::now();
+            memfd.send(&touch, &*payload).expect("delivery");
+            start.elapsed()
+        });
+        let (b, r) = (bare(payload, "touch")?, bare(payload, "all")?);
+        print!("{size:>11}");
+        for time in [b, i, f, cold, warm, m, r, a] {
+            print!(" {:>9.1}", time.as_secs_f64() * 1e6);
+        }
+        println!("  {:?}", pages.expect("a payload"));
+    }
+    for mut child in children {
+        child.kill()?;
+        child.wait()?;
+    }
+    Ok(())
+}
+
+fn filling() {
+    let size = 100_000_000;
+    let ordinary = median_of(size, || {
+        let region = fresh(size, Advice::Normal);
+        let start = Instant::now();
+        region.fill(7);
+        let time = start.elapsed();
+        // SAFETY: the mapping that `region` made; its bytes are not looked at again.
+        unsafe { madvise(region.as_mut_ptr().cast(), size, Advice::LinuxDontNeed) }.expect("advice");
+        time
+    });
+    let mut make = Vec::new();
+    let buffer = median_of(size, || {
+        let start = Instant::now();
+        let mut buffer = Buffer::new(size).expect("memory");
+        make.push(start.elapsed());
+        let start = Instant::now();
+        buffer.bytes_mut()[..size].fill(7);
+        start.elapsed()
+    });
+    make.sort();
+    let made = make[make.len() / 2];
+    println!("filling 100 MB: fresh memory {ordinary:?}, a buffer {buffer:?} and {made:?} to make it");
+}
+
+fn fan_out(base: &Path) -> Result {
+    let names: Vec<String> = (0..100).map(|i| format!("fan{i}")).collect();
+    let mut children = Vec::new();
+    for name in &names {
+        children.push(spawn(&["receive", base.to_str().ok_or("a path")?, name, "touch"], None)?);
+    }
+    let mut sender = sender(base, "fan", &names, Transfer::Auto)?;
+    let target = Name::try_from(names[0].as_str())?;
+    for size in [1_000, 1_000_000, 100_000_000] {
+        let frozen = filled(size)?.freeze(size)?;
+        sender.send_to_all(&frozen);
+        let one = median(size, || drop(sender.send(&target, &frozen).expect("delivery")));
+        let all = median(size, || {
+            sender.send_to_all(&frozen).into_iter().for_each(|(_, r)| drop(r.expect("delivery")))
+        });
+        println!("fan-out of {size} bytes to 100: {all:?}, {:?} each; to one: {one:?}", all / 100);
+    }
+    for mut child in children {
+        child.kill()?;
+        child.wait()?;
+    }
+    Ok(())
 }

@@ -67,6 +67,55 @@ impl Limits {
     }
 }
 
+/// How payloads cross, where there is a choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Transfer {
+    /// Whatever measures best.
+    #[default]
+    Auto,
+    /// Every byte through the kernel's buffers.
+    Copy,
+    /// Pages change hands, between functions of one process; elsewhere as [`Transfer::Auto`].
+    Move,
+    /// Sealed memory, between containers of one host, however small the payload; elsewhere as [`Transfer::Auto`].
+    Memfd,
+    /// By vmsplice and splice, between hosts, however small the payload; elsewhere as [`Transfer::Copy`].
+    Splice,
+}
+
+impl std::fmt::Display for Transfer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Copy => "copy",
+            Self::Move => "move",
+            Self::Memfd => "memfd",
+            Self::Splice => "splice",
+        })
+    }
+}
+
+impl std::str::FromStr for Transfer {
+    type Err = Error;
+
+    /// `auto`, `copy`, `move`, `memfd` or `splice`.
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text {
+            "auto" => Self::Auto,
+            "copy" => Self::Copy,
+            "move" => Self::Move,
+            "memfd" => Self::Memfd,
+            "splice" => Self::Splice,
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Invalid,
+                    "transfer is none of auto, copy, move, memfd and splice",
+                ));
+            }
+        })
+    }
+}
+
 /// Who a function is on the hose, whom it sends to, and its limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -74,6 +123,7 @@ pub struct Config {
     workflow: Workflow,
     targets: Vec<Name>,
     limits: Limits,
+    transfer: Transfer,
 }
 
 impl Config {
@@ -92,7 +142,17 @@ impl Config {
                 return invalid(format!("target {target} is named twice"));
             }
         }
-        Ok(Self { name, workflow, targets, limits })
+        Ok(Self { name, workflow, targets, limits, transfer: Transfer::Auto })
+    }
+
+    /// With another way for payloads to cross than [`Transfer::Auto`].
+    pub fn with_transfer(self, transfer: Transfer) -> Self {
+        Self { transfer, ..self }
+    }
+
+    /// How payloads cross.
+    pub fn transfer(&self) -> Transfer {
+        self.transfer
     }
 
     /// This function's name.
@@ -155,7 +215,7 @@ mod tests {
         assert_eq!(config(&["b", "c"]).unwrap().targets(), [name("b"), name("c")]);
         assert_eq!(config(&["a"]).unwrap_err().to_string(), "function a is its own target");
         assert_eq!(config(&["b", "b"]).unwrap_err().to_string(), "target b is named twice");
-        let many: Vec<String> = (0..257).map(|i| format!("t{i}")).collect();
+        let many: Vec<String> = (0..=MAX_TARGETS).map(|i| format!("t{i}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         assert!(config(&many).unwrap_err().to_string().starts_with("257 targets"));
     }

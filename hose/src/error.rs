@@ -45,6 +45,8 @@ pub enum Fate {
     NotHandled,
     /// Some of it has left and no verdict came back. It may have been handled.
     Unknown,
+    /// The peer's function has handled it; what is lost is its answer.
+    Handled,
 }
 
 /// Why something failed.
@@ -91,6 +93,7 @@ impl fmt::Display for Error {
         f.write_str(&self.message)?;
         match self.fate {
             Fate::Unknown => f.write_str(" (fate of the payload unknown)"),
+            Fate::Handled => f.write_str(" (the payload was handled)"),
             Fate::NotSent | Fate::NotHandled => Ok(()),
         }
     }

@@ -7,11 +7,14 @@
 //! | [`identity`] | the [`Secret`] that a container proves itself with |
 //! | [`pages`] | the user-space transport: bytes between two linear memories of one process |
 //! | [`rendezvous`] | where ends find each other on one host, and who may be there; the runtime's side |
-//! | [`unix`] | the kernel-space transport: [`unix::Sender`] and [`unix::Receiver`] |
+//! | [`trace`] | the trace that a frame belongs to: [`TraceContext`] |
+//! | [`sealed`] | payloads that change hands as sealed memory |
+//! | [`stream`] | both directions over a stream of bytes: [`Sender`] and [`Receiver`] |
+//! | [`unix`] | the kernel-space transport |
 //!
 //! Two parties use it. The *runtime* validates a [`Config`], draws a [`Secret`], and publishes the function's end
 //! in a [`rendezvous::Folder`] before the container exists. The container's *init* is left with two descriptors
-//! and that secret, makes a [`unix::Local`] of them, and moves payloads.
+//! and that secret, makes a [`Local`] of them, and moves payloads.
 //!
 //! # What every transport promises
 //!
@@ -32,12 +35,17 @@ pub mod identity;
 pub mod name;
 pub mod pages;
 pub mod rendezvous;
+pub mod sealed;
+pub mod stream;
+pub mod trace;
 pub mod unix;
 
-pub use config::{Config, Limits};
+pub use config::{Config, Limits, Transfer};
 pub use error::{Error, ErrorKind, Fate, Result};
 pub use identity::{PublicKey, Secret};
 pub use name::{Name, Tenant, Workflow};
+pub use stream::{Answer, Delivery, Held, Incoming, Local, Outgoing, Payload, Receiver, Sender, Statistics};
+pub use trace::TraceContext;
 
 /// What a function says about a payload that it was given: 0 is success, every other value is its own or, when
 /// negative, the host's. The hose carries it unread.

@@ -13,8 +13,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use hose::rendezvous::Folder;
-use hose::unix::{Local, Receiver, Sender};
-use hose::{Config, ErrorKind, Fate, Limits, Name, Secret, Status};
+use hose::{
+    Config, Delivery, ErrorKind, Fate, Limits, Local, Name, Receiver, Secret, Sender, Status, Transfer,
+};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 const UID: u32 = 54_321;
@@ -69,8 +70,8 @@ fn play(role: &str) {
     confine(Path::new(&std::env::var_os("HOSE_ROOT").unwrap()));
     assert!(std::fs::read_dir("/").unwrap().next().is_none(), "the root is not empty");
     match role {
-        "send" => send(mount, secret, |result| assert_eq!(result.unwrap().status, Status(42))),
-        "send to the dying" => send(mount, secret, |result| {
+        "send" => send(config("a"), mount, secret, |result| assert_eq!(result.unwrap().status, Status(42))),
+        "send to the dying" => send(config("a").with_transfer(Transfer::Copy), mount, secret, |result| {
             let error = result.unwrap_err();
             assert_eq!((error.kind(), error.fate()), (ErrorKind::Lost, Fate::NotHandled), "{error}");
         }),
@@ -96,9 +97,9 @@ fn confine(root: &Path) {
     rustix::thread::set_thread_res_uid(id, id, id).unwrap();
 }
 
-fn send(mount: OwnedFd, secret: Secret, check: impl FnOnce(hose::Result<hose::unix::Delivery>)) {
+fn send(config: Config, mount: OwnedFd, secret: Secret, check: impl FnOnce(hose::Result<Delivery>)) {
     let before = std::env::current_dir().unwrap();
-    let mut sender = Sender::new(&Local::new(config("a"), secret, mount));
+    let mut sender = Sender::new(&Local::new(config, secret, mount));
     check(sender.send(&"b".try_into().unwrap(), &payload()));
     assert_eq!(std::env::current_dir().unwrap(), before);
 }
@@ -109,7 +110,7 @@ fn receive(mount: OwnedFd, secret: Secret, listener: OwnedFd) {
     let mut region = vec![0; incoming.len()];
     let held = receiver.read_into(incoming, &mut region).unwrap();
     assert!(region == payload(), "the payload is harmed");
-    receiver.handled(held, Status(42)).unwrap();
+    receiver.handled(held, Status(42), None).unwrap();
 }
 
 fn ends_well(mut child: Child) {

@@ -18,7 +18,7 @@ use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, Exec
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use serde::{Deserialize, Serialize};
 
-use crate::annotation::hose::{self, Hose, Transfer};
+use crate::annotation::hose::{self, Hose};
 use crate::bundle::Bundle;
 use crate::cache::Entry;
 use crate::compile::{self, Code, Pending, Wanted};
@@ -281,11 +281,7 @@ fn hose_request(hose: &Hose, modules: Vec<request::Module>, end: Option<&End>) -
         targets: names(config.targets()),
         endpoint: end.map(End::request),
         functions: hose.modules().iter().zip(modules).map(function).collect(),
-        transfer: match hose.transfer() {
-            Transfer::Auto => request::Transfer::Auto,
-            Transfer::Copy => request::Transfer::Copy,
-            Transfer::Move => request::Transfer::Move,
-        },
+        transfer: config.transfer().to_string(),
         connect_timeout_ms: milliseconds(limits.connect_timeout()),
         io_timeout_ms: milliseconds(limits.io_timeout()),
         max_size: limits.max_size(),

@@ -122,8 +122,8 @@ pub struct Hose {
     pub endpoint: Option<Endpoint>,
     /// The other functions of this process, which the memory transport reaches.
     pub functions: Vec<Function>,
-    /// How the bytes of a payload cross.
-    pub transfer: Transfer,
+    /// How the bytes of a payload cross: `auto`, `copy`, `move` or `memfd`.
+    pub transfer: String,
     /// How long a sender waits for its peer to appear, in milliseconds.
     pub connect_timeout_ms: u64,
     /// How long one payload may take until it is handled, in milliseconds.
@@ -156,19 +156,6 @@ pub struct Function {
     pub digest: String,
     /// Whom it sends to.
     pub targets: Vec<String>,
-}
-
-/// How the bytes of a payload cross from one linear memory into another.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Transfer {
-    /// Lent bytes are copied; given ones are moved, where that is faster.
-    #[default]
-    Auto,
-    /// All are copied.
-    Copy,
-    /// All are moved: `send_to_host` gives its bytes away.
-    Move,
 }
 
 /// Argument of [`crate::Table::compile`].

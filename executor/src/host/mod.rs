@@ -23,8 +23,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use guest_abi::{Region, Status, exports, imports};
-use hose::unix::{Receiver, Sender};
-use hose::{Fate, Name};
+use hose::{Fate, Name, Receiver, Sender};
 
 use crate::engine::{Export, FuncType, Guest, Instance, Memory, Val, ValType};
 use crate::error::Result;

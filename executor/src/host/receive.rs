@@ -4,10 +4,8 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use executor_abi::request::Transfer;
 use guest_abi::{Received, Region, Status};
-use hose::Name;
-use hose::unix::{Held, Incoming, Receiver};
+use hose::{Held, Incoming, Name, Receiver, Transfer};
 
 use super::{
     Answer, Guest, Host, Local, Outcome, Val, answer as tell, give_text, signed, status_of, unsigned,
@@ -61,7 +59,7 @@ impl Host {
                 Item::Remote { held } => {
                     if let Some(receiver) = self.receiver() {
                         // The function is over: nobody is left whom a failure would interest.
-                        let _ = receiver.borrow_mut().handled(held, hose::Status(Status::TRAPPED.0));
+                        let _ = receiver.borrow_mut().handled(held, hose::Status(Status::TRAPPED.0), None);
                     }
                 }
                 Item::Local { parcel, .. } => parcel.handled(Status::TRAPPED, None, Duration::ZERO),
@@ -99,7 +97,7 @@ impl Host {
     fn push(&self, guest: &Guest<'_>, receiver: &RefCell<Receiver>, incoming: Incoming) -> Outcome<()> {
         let Ok((region, held)) = self.take_in(guest, receiver, incoming)? else { return Ok(()) };
         let pushed = self.run_handler(guest, region, held.sender().clone());
-        let told = receiver.borrow_mut().handled(held, hose::Status(pushed.status.0));
+        let told = receiver.borrow_mut().handled(held, hose::Status(pushed.status.0), None);
         if let Err(error) = told {
             self.remember(&error);
         }
@@ -347,7 +345,7 @@ impl Host {
             Item::Answer => Status::OK,
             Item::Remote { held } => {
                 let Some(receiver) = self.receiver() else { return Status::INVALID_REGION };
-                let told = receiver.borrow_mut().handled(held, hose::Status(status.0));
+                let told = receiver.borrow_mut().handled(held, hose::Status(status.0), None);
                 told.map_or_else(|error| self.remember(&error), |()| Status::OK)
             }
             Item::Local { parcel, answer } => {

@@ -6,10 +6,9 @@
 
 use std::time::Instant;
 
-use executor_abi::request::Transfer;
 use guest_abi::{Received, Region, Status};
 use hose::pages::Range;
-use hose::{Fate, Name};
+use hose::{Fate, Name, Transfer};
 
 use super::receive::Item;
 use super::{Answer, Guest, Hose, Host, Local, Outcome, Val, answer, give_text, signed, status_of, unsigned};

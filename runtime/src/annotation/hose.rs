@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hose::{Name, Workflow};
+use hose::{Name, Transfer, Workflow};
 
 use super::{HOSE, Keys, Value};
 use crate::error::{Error, ErrorKind, Result};
@@ -16,20 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Hose {
     config: hose::Config,
     containers: bool,
-    transfer: Transfer,
     modules: Vec<Module>,
-}
-
-/// How the bytes of a payload cross.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Transfer {
-    /// As is fastest, and as the sender asks.
-    #[default]
-    Auto,
-    /// All are copied.
-    Copy,
-    /// All change hands.
-    Move,
 }
 
 /// A further function of the container's process.
@@ -43,7 +30,7 @@ pub struct Module {
 }
 
 impl Hose {
-    /// Name, workflow, targets and limits.
+    /// Name, workflow, targets, limits, and how bytes cross.
     #[must_use]
     pub fn config(&self) -> &hose::Config {
         &self.config
@@ -53,12 +40,6 @@ impl Hose {
     #[must_use]
     pub fn reaches_containers(&self) -> bool {
         self.containers
-    }
-
-    /// How bytes cross.
-    #[must_use]
-    pub fn transfer(&self) -> Transfer {
-        self.transfer
     }
 
     /// The further functions, in the order given.
@@ -128,7 +109,8 @@ pub(super) fn parse(keys: &Keys<'_>) -> Result<Option<Hose>> {
         let key = keys.get(HOSE, "target").map_or("", |value| value.key);
         Error::with_source(ErrorKind::Annotation, format!("annotation {key}"), why)
     })?;
-    Ok(Some(Hose { config, containers: modes.kernel, transfer, modules }))
+    let config = config.with_transfer(transfer);
+    Ok(Some(Hose { config, containers: modes.kernel, modules }))
 }
 
 /// The transports; nothing for a container without a hose. `auto` is what the placement allows.
@@ -274,11 +256,8 @@ fn connect(keys: &Keys<'_>, own: &Name, mut modules: Vec<Module>, routes: Vec<Ro
 fn transfer(keys: &Keys<'_>) -> Result<Transfer> {
     let Some(value) = keys.get(HOSE, "transfer") else { return Ok(Transfer::Auto) };
     match value.text {
-        "auto" => Ok(Transfer::Auto),
-        "copy" => Ok(Transfer::Copy),
-        "move" => Ok(Transfer::Move),
-        "memfd" | "splice" => Err(value.invalid("is not supported yet")),
-        _ => Err(value.invalid("is none of auto, copy, move, memfd, splice")),
+        "splice" => Err(value.invalid("is not supported yet")),
+        text => text.parse().map_err(|_| value.invalid("is none of auto, copy, move, memfd, splice")),
     }
 }
 

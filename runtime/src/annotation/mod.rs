@@ -387,7 +387,7 @@ mod tests {
         assert_eq!((c.path().to_str(), c.function()), (Some("/lib/c@2.wasm"), Some("run")));
         assert_eq!((b.digest(), b.targets().len(), c.targets().len()), (DIGEST, 1, 0));
         assert!(hose.reaches_containers());
-        assert_eq!(hose.transfer(), hose::Transfer::Move);
+        assert_eq!(hose.config().transfer(), ::hose::Transfer::Move);
     }
 
     #[test]
@@ -461,7 +461,6 @@ mod tests {
         for (key, value) in [
             ("io.roadrunner.hose/mode", "network"),
             ("io.roadrunner.hose/mode", "kernel,network"),
-            ("io.roadrunner.hose/transfer", "memfd"),
             ("io.roadrunner.hose/transfer", "splice"),
         ] {
             let error = parse(&[(key, value)]).unwrap_err().to_string();

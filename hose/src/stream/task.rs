@@ -1,6 +1,4 @@
-//! The sending direction, to one target or to all at once, on one thread.
-//!
-//! Sending to one target is a [`Task`], which moves through its stages as far as it gets without waiting:
+//! One payload on its way to one target: it moves through its stages as far as it gets without waiting.
 //!
 //! ```text
 //! Seek ─connect─► Greet ─Challenge─► Prove ─Welcome─► Write ─last byte─► Verdict ─Handled─► done
@@ -11,6 +9,7 @@
 //! The arrows back to Seek are the only retries, and none of them starts after a byte of the frame has left.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
@@ -18,99 +17,86 @@ use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
-use super::link::{Broken, Link, Message, Progress, wait};
+use super::carriage::{Cargo, Carriage};
+use super::delivery::{Answer, Delivery};
+use super::kept::{Kept, Memory};
+use super::link::{Broken, Link, Message, Progress};
 use super::local::{Attempt, Local};
-use super::transcript::{Role, Transcript};
-use super::wire::{Challenge, HEADER_LEN, Header, Hello, Kind, NONCE_LEN, Refusal, message};
+use super::outgoing::Payload;
+use super::statistics::Statistics;
+use super::transcript::{Prover, Role, Transcript};
+use super::wire::{Challenge, Flags, HEADER_LEN, Header, Hello, Kind, NONCE_LEN, Refusal, TOLD_MIN, message};
 use crate::identity::random;
-use crate::{Error, ErrorKind, Fate, Name, PublicKey, Result, Status};
+use crate::{Error, ErrorKind, Fate, Name, Result, Status};
 
 /// First and longest pause between two looks for a peer that is not there. A look is one `openat` that fails.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(8));
 
-/// A payload that was handled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delivery {
-    /// What the peer's function said.
-    pub status: Status,
-    /// Time from the first byte until this end knew that the peer's host had the last.
-    pub received_after: Duration,
-    /// Time from the first byte until this end knew that the peer's function had returned.
-    pub handled_after: Duration,
-}
-
-/// The sending direction, to all targets.
-#[derive(Debug)]
-pub struct Sender {
-    local: Rc<Local>,
-    routes: BTreeMap<Name, Route>,
-}
-
 /// A connection on which both ends have proved themselves, and on which no frame is under way.
 #[derive(Debug)]
-struct Route {
-    link: Link,
+pub(super) struct Route {
+    pub(super) link: Link,
     max_size: u64,
     /// Of the last frame.
     sequence: u64,
+    kept: Kept,
 }
 
-impl Sender {
-    /// Connects to nobody yet.
-    pub fn new(local: &Rc<Local>) -> Self {
-        Self { local: Rc::clone(local), routes: BTreeMap::new() }
-    }
-
-    /// Sends `payload` to one target of the configuration and blocks until it was handled: up to the connect timeout for the
-    /// peer to be there and prove itself, then up to the io timeout.
-    ///
-    /// Errors: [`ErrorKind::Target`], [`ErrorKind::TooLarge`], [`ErrorKind::Timeout`], [`ErrorKind::Auth`], [`ErrorKind::Protocol`],
-    /// [`ErrorKind::Refused`], [`ErrorKind::Lost`], [`ErrorKind::System`]; [`Error::fate`] says what is known of the payload.
-    pub fn send(&mut self, target: &Name, payload: &[u8]) -> Result<Delivery> {
-        let mut results = self.run(std::slice::from_ref(target), payload);
-        // One target, one result.
-        results.pop().unwrap_or_else(|| Err(Error::new(ErrorKind::Target, "no target")))
-    }
-
-    /// Sends `payload` to every target of the configuration at once (fan-out), each as by [`Sender::send`]; a slow one does not
-    /// hold up the others. One verdict each, in the configuration's order.
-    pub fn send_to_all(&mut self, payload: &[u8]) -> Vec<(Name, Result<Delivery>)> {
-        let targets = self.local.config().targets().to_vec();
-        let results = self.run(&targets, payload);
-        targets.into_iter().zip(results).collect()
-    }
-
-    fn run(&mut self, targets: &[Name], payload: &[u8]) -> Vec<Result<Delivery>> {
-        let mut tasks: Vec<Task<'_>> = targets
-            .iter()
-            .map(|target| Task::new(&self.local, target, payload, self.routes.remove(target)))
-            .collect();
-        while tasks.iter_mut().map(Task::advance).filter(|done| !done).count() > 0 {
-            let waits: Vec<_> = tasks.iter().filter_map(Task::waits_for).collect();
-            let sockets: Vec<_> = waits.iter().filter_map(|(socket, _)| *socket).collect();
-            if let Err(e) = wait(&sockets, waits.iter().map(|(_, until)| *until).min()) {
-                let errno = e.raw_os_error().unwrap_or(0);
-                tasks
-                    .iter_mut()
-                    .for_each(|t| t.fail(Error::system("poll", std::io::Error::from_raw_os_error(errno))));
+impl Route {
+    /// Whether the peer is still there and has nothing to say but that payloads are given back.
+    fn is_quiet(&mut self) -> bool {
+        loop {
+            match self.link.receive() {
+                Ok(Some(message)) if message.header.kind == Kind::Released => {
+                    self.kept.give_back(message.header.sequence);
+                }
+                Ok(None) => return !self.link.is_midway(),
+                Ok(Some(_)) | Err(_) => return false,
             }
         }
-        let mut deliveries = Vec::with_capacity(tasks.len());
-        for (target, task) in targets.iter().zip(tasks) {
-            deliveries.push(task.finish().map(|(route, delivery)| {
-                self.routes.insert(target.clone(), route);
-                delivery
-            }));
-        }
-        deliveries
+    }
+}
+
+/// The idle connections of one sender. Answers that are still to be read hold on to them, to give theirs back.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Routes(Rc<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    idle: RefCell<BTreeMap<Name, Route>>,
+    statistics: RefCell<BTreeMap<Name, Statistics>>,
+    kept: Rc<RefCell<Memory>>,
+}
+
+impl Routes {
+    fn take(&self, target: &Name) -> Option<Route> {
+        let mut route = self.0.idle.borrow_mut().remove(target)?;
+        route.is_quiet().then_some(route)
+    }
+
+    pub(super) fn statistics(&self, target: &Name) -> Statistics {
+        self.0.statistics.borrow().get(target).copied().unwrap_or_default()
+    }
+
+    pub(super) fn kept(&self) -> u64 {
+        self.0.kept.borrow().bytes()
+    }
+
+    fn count(&self, target: &Name, bytes: usize, copied: usize, sealed: bool) {
+        self.0.statistics.borrow_mut().entry(target.clone()).or_default().count(bytes, copied, sealed);
+    }
+
+    pub(super) fn give_back(&self, target: Name, route: Route) {
+        self.0.idle.borrow_mut().insert(target, route);
     }
 }
 
 /// One payload on its way to one target.
-struct Task<'a> {
+pub(super) struct Task<'a> {
     local: &'a Local,
+    routes: &'a Routes,
     target: &'a Name,
-    payload: &'a [u8],
+    cargo: &'a Cargo<'a>,
     connect_by: Instant,
     stage: Stage,
 }
@@ -132,15 +118,17 @@ enum Stage {
     Write {
         route: Route,
         header: [u8; HEADER_LEN],
+        carriage: Carriage,
         sent: usize,
         started: Instant,
     },
     Verdict {
         route: Route,
+        carriage: Carriage,
         started: Instant,
         received: Option<Duration>,
     },
-    Done(Result<(Route, Delivery)>),
+    Done(Result<Delivery>),
     /// Between two stages only.
     Moving,
 }
@@ -148,7 +136,7 @@ enum Stage {
 /// What this end has said, and to whom it believes it is speaking.
 struct Greeting {
     hello: Hello,
-    key: PublicKey,
+    prover: Box<Prover>,
 }
 
 /// What a stage came to, when it is not an error.
@@ -160,22 +148,23 @@ enum Step {
 }
 
 impl<'a> Task<'a> {
-    fn new(local: &'a Local, target: &'a Name, payload: &'a [u8], route: Option<Route>) -> Self {
+    pub(super) fn new(local: &'a Local, routes: &'a Routes, target: &'a Name, cargo: &'a Cargo<'a>) -> Self {
         let now = Instant::now();
         let limits = local.config().limits();
         let why = Cow::Borrowed("it is not published");
         let mut task = Self {
             local,
+            routes,
             target,
-            payload,
+            cargo,
             connect_by: now + limits.connect_timeout(),
             stage: Stage::Seek { again: now, pause: PAUSE.0, why },
         };
         if !local.config().targets().contains(target) {
             task.fail(Error::new(ErrorKind::Target, format!("function {target} is not among the targets")));
-        } else if payload.len() as u64 > limits.max_size() {
-            task.fail(too_large(payload.len(), limits.max_size(), "this function"));
-        } else if let Some(route) = route.filter(|route| route.link.is_quiet()) {
+        } else if cargo.len() as u64 > limits.max_size() {
+            task.fail(too_large(cargo.len(), limits.max_size(), "this function"));
+        } else if let Some(route) = routes.take(target) {
             task.stage = Stage::Moving;
             task.stage = task.write(route).unwrap_or_else(|e| Stage::Done(Err(e)));
         }
@@ -183,15 +172,19 @@ impl<'a> Task<'a> {
     }
 
     /// As far as it goes without waiting: whether that was to the end.
-    fn advance(&mut self) -> bool {
+    pub(super) fn advance(&mut self) -> bool {
         loop {
             let fate = self.fate();
             let step = match std::mem::replace(&mut self.stage, Stage::Moving) {
                 Stage::Seek { again, pause, why } => self.seek(again, pause, why),
                 Stage::Greet { link, greeting } => self.greet(link, greeting),
                 Stage::Prove { link, max_size } => self.prove(link, max_size),
-                Stage::Write { route, header, sent, started } => self.writing(route, header, sent, started),
-                Stage::Verdict { route, started, received } => self.verdict(route, started, received),
+                Stage::Write { route, header, carriage, sent, started } => {
+                    self.writing(route, header, carriage, sent, started)
+                }
+                Stage::Verdict { route, carriage, started, received } => {
+                    self.verdict(route, carriage, started, received)
+                }
                 stage @ (Stage::Done(_) | Stage::Moving) => {
                     self.stage = stage;
                     return true;
@@ -213,27 +206,27 @@ impl<'a> Task<'a> {
         }
     }
 
-    fn fail(&mut self, error: Error) {
+    pub(super) fn fail(&mut self, error: Error) {
         if !matches!(self.stage, Stage::Done(_)) {
             let fate = self.fate();
             self.stage = Stage::Done(Err(error.with_fate(fate)));
         }
     }
 
-    fn finish(self) -> Result<(Route, Delivery)> {
+    pub(super) fn finish(self) -> Result<Delivery> {
         match self.stage {
             Stage::Done(result) => result,
             _ => Err(Error::new(ErrorKind::Lost, format!("sending to function {} ended early", self.target))),
         }
     }
 
-    fn waits_for(&self) -> Option<(Option<(BorrowedFd<'_>, PollFlags)>, Instant)> {
+    pub(super) fn waits_for(&self) -> Option<(Option<(BorrowedFd<'_>, PollFlags)>, Instant)> {
         let socket = match &self.stage {
             Stage::Done(_) | Stage::Moving => return None,
             Stage::Seek { again, .. } => return Some((None, (*again).min(self.connect_by))),
-            Stage::Greet { link, .. } | Stage::Prove { link, .. } => (link.as_fd(), PollFlags::IN),
-            Stage::Write { route, .. } => (route.link.as_fd(), PollFlags::OUT),
-            Stage::Verdict { route, .. } => (route.link.as_fd(), PollFlags::IN),
+            Stage::Greet { link, .. } | Stage::Prove { link, .. } => link.readable(),
+            Stage::Write { route, .. } => route.link.writable(),
+            Stage::Verdict { route, .. } => route.link.readable(),
         };
         Some((Some(socket), self.deadline()))
     }
@@ -262,10 +255,10 @@ impl<'a> Task<'a> {
         let message = match &self.stage {
             Stage::Seek { why, .. } => format!("function {target} did not come within {connect:?}: {why}"),
             Stage::Write { sent, .. } => {
-                let (sent, total) = (sent.saturating_sub(HEADER_LEN), self.payload.len());
+                let (sent, total) = (sent.saturating_sub(HEADER_LEN), self.cargo.len());
                 format!("function {target} took {sent} of {total} bytes within {io:?}")
             }
-            Stage::Verdict { received: None, .. } => {
+            Stage::Verdict { received: None, .. } if self.cargo.len() >= TOLD_MIN => {
                 format!("function {target} did not acknowledge a payload within {io:?}")
             }
             Stage::Verdict { .. } => format!("function {target} did not handle a payload within {io:?}"),
@@ -280,26 +273,28 @@ impl<'a> Task<'a> {
             return Ok(Step::Stay(Stage::Seek { again, pause, why }));
         }
         match self.local.connect(self.target)? {
-            Attempt::Connected(mut link, key) => {
+            Attempt::Connected(mut link, prover) => {
                 let mut nonce = [0; NONCE_LEN];
                 random(&mut nonce)?;
                 let config = self.local.config();
                 let hello = Hello {
                     nonce,
+                    scheme: prover.scheme(),
+                    max_answer: config.limits().max_size(),
                     workflow: config.workflow().clone(),
                     sender: config.name().clone(),
                     receiver: self.target.clone(),
                 };
                 match link.send(&message(Kind::Hello, 0, 0, &hello.encode())) {
                     Ok(()) => {
-                        Ok(Step::On(Stage::Greet { link, greeting: Box::new(Greeting { hello, key }) }))
+                        Ok(Step::On(Stage::Greet { link, greeting: Box::new(Greeting { hello, prover }) }))
                     }
                     Err(broken) => self.retry(broken),
                 }
             }
             Attempt::Absent(why) => {
                 let pause = (pause * 2).min(PAUSE.1);
-                Ok(Step::Stay(Stage::Seek { again: now + pause, pause, why: why.into() }))
+                Ok(Step::Stay(Stage::Seek { again: now + pause, pause, why }))
             }
         }
     }
@@ -313,21 +308,15 @@ impl<'a> Task<'a> {
         if answer.header.kind != Kind::Challenge {
             return self.unwelcome(&answer);
         }
-        let challenge =
-            Challenge::decode(answer.body()).ok_or_else(|| self.nonsense("a malformed challenge"))?;
-        let Greeting { hello, key } = *greeting;
-        let transcript = Transcript {
-            hello,
-            receiver_nonce: challenge.nonce,
-            sender_key: self.local.secret().public(),
-            receiver_key: key,
-            max_size: challenge.max_size,
-        };
-        if !key.verifies(&transcript.bytes(Role::Receiver), &challenge.signature) {
+        let Greeting { hello, prover } = *greeting;
+        let challenge = Challenge::decode(answer.body(), hello.scheme)
+            .ok_or_else(|| self.nonsense("a malformed challenge"))?;
+        let transcript = Transcript { hello, receiver_nonce: challenge.nonce, max_size: challenge.max_size };
+        if !prover.verifies(&transcript, Role::Sender, &challenge.proof) {
             let message = format!("function {} did not prove its identity", self.target);
             return Err(Error::new(ErrorKind::Auth, message));
         }
-        let proof = self.local.secret().sign(&transcript.bytes(Role::Sender));
+        let proof = prover.prove(&transcript, Role::Sender);
         match link.send(&message(Kind::Proof, 0, 0, &proof)) {
             Ok(()) => Ok(Step::On(Stage::Prove { link, max_size: challenge.max_size })),
             Err(broken) => self.retry(broken),
@@ -337,7 +326,8 @@ impl<'a> Task<'a> {
     fn prove(&self, mut link: Link, max_size: u64) -> Result<Step> {
         match link.receive() {
             Ok(Some(answer)) if answer.header.kind == Kind::Welcome => {
-                self.write(Route { link, max_size, sequence: 0 }).map(Step::On)
+                let kept = Kept::new(&self.routes.0.kept);
+                self.write(Route { link, max_size, sequence: 0, kept }).map(Step::On)
             }
             Ok(Some(answer)) => self.unwelcome(&answer),
             Ok(None) => Ok(Step::Stay(Stage::Prove { link, max_size })),
@@ -347,27 +337,45 @@ impl<'a> Task<'a> {
 
     /// Begins to write on an authenticated connection.
     fn write(&self, mut route: Route) -> Result<Stage> {
-        let length = self.payload.len() as u64;
+        let length = self.cargo.len() as u64;
         if length > route.max_size {
             let peer = format!("function {}", self.target);
-            return Err(too_large(self.payload.len(), route.max_size, &peer));
+            return Err(too_large(self.cargo.len(), route.max_size, &peer));
         }
         // 2^64 frames are beyond anyone's patience.
         route.sequence += 1;
-        let header = Header { kind: Kind::Data, code: 0, sequence: route.sequence, length }.encode();
-        Ok(Stage::Write { route, header, sent: 0, started: Instant::now() })
+        let passes = route.link.passes_descriptors() && route.kept.has_room(self.cargo.outgoing.payload);
+        let started = Instant::now();
+        let carriage = self.cargo.carriage(passes);
+        let flags = match carriage {
+            Carriage::Bytes => Flags::NONE,
+            Carriage::Sealed(_) => Flags::SEALED,
+        };
+        let trace = self.cargo.outgoing.trace;
+        let header = Header { flags, trace, ..Header::new(Kind::Data, route.sequence, length) }.encode();
+        Ok(Stage::Write { route, header, carriage, sent: 0, started })
     }
 
     fn writing(
         &self,
         mut route: Route,
         header: [u8; HEADER_LEN],
+        carriage: Carriage,
         mut sent: usize,
         started: Instant,
     ) -> Result<Step> {
-        match route.link.send_frame(&header, self.payload, &mut sent) {
-            Ok(Progress::Done) => Ok(Step::On(Stage::Verdict { route, started, received: None })),
-            Ok(Progress::Later) => Ok(Step::Stay(Stage::Write { route, header, sent, started })),
+        let written = match &carriage {
+            Carriage::Bytes => route.link.send_frame(&header, self.cargo.bytes()?, &mut sent),
+            Carriage::Sealed(frozen) => route.link.send_descriptor(&header, frozen.as_fd(), &mut sent),
+        };
+        match written {
+            Ok(Progress::Done) => {
+                if let Carriage::Sealed(frozen) = &carriage {
+                    route.kept.lend(route.sequence, frozen);
+                }
+                Ok(Step::On(Stage::Verdict { route, carriage, started, received: None }))
+            }
+            Ok(Progress::Later) => Ok(Step::Stay(Stage::Write { route, header, carriage, sent, started })),
             Err(broken) if sent == 0 => self.retry(broken),
             Err(broken) => {
                 // Cut short, so never handed over. The peer may have said why before it closed.
@@ -375,21 +383,32 @@ impl<'a> Task<'a> {
                     Ok(Some(last)) if last.header.kind == Kind::Refused => Some(self.refused(&last)),
                     Ok(_) | Err(_) => None,
                 };
-                let total = self.payload.len();
+                let total = self.cargo.len();
                 let lost = || self.lost(&format!("in the middle of a payload of {total} bytes"), broken);
                 Err(error.unwrap_or_else(lost).with_fate(Fate::NotHandled))
             }
         }
     }
 
-    fn verdict(&self, mut route: Route, started: Instant, received: Option<Duration>) -> Result<Step> {
+    fn verdict(
+        &self,
+        mut route: Route,
+        carriage: Carriage,
+        started: Instant,
+        received: Option<Duration>,
+    ) -> Result<Step> {
         let answer = match route.link.receive() {
             Ok(Some(answer)) => answer,
-            Ok(None) => return Ok(Step::Stay(Stage::Verdict { route, started, received })),
-            Err(Broken::Nonsense(what)) => return Err(self.nonsense(what)),
+            Ok(None) => return Ok(Step::Stay(Stage::Verdict { route, carriage, started, received })),
+            Err(Broken::Nonsense(what) | Broken::Version(what)) => return Err(self.nonsense(&what)),
             Err(broken) => return Err(self.lost("before it had answered", broken)),
         };
+        if answer.header.kind == Kind::Released {
+            route.kept.give_back(answer.header.sequence);
+            return Ok(Step::On(Stage::Verdict { route, carriage, started, received }));
+        }
         if answer.header.kind == Kind::Refused {
+            route.kept.give_back(route.sequence);
             return Err(self.refused(&answer).with_fate(Fate::NotHandled));
         }
         if answer.header.sequence != route.sequence {
@@ -397,21 +416,63 @@ impl<'a> Task<'a> {
         }
         let now = started.elapsed();
         match (answer.header.kind, received) {
-            (Kind::Received, None) => Ok(Step::On(Stage::Verdict { route, started, received: Some(now) })),
-            (Kind::Handled, Some(received_after)) => {
-                let status = Status(answer.header.code);
-                let delivery = Delivery { status, received_after, handled_after: now };
-                Ok(Step::On(Stage::Done(Ok((route, delivery)))))
+            (Kind::Received, None) => {
+                Ok(Step::On(Stage::Verdict { route, carriage, started, received: Some(now) }))
+            }
+            (Kind::Handled, received) => {
+                let received_after = received.unwrap_or(now);
+                if !answer.header.flags.has(Flags::KEPT) {
+                    route.kept.give_back(route.sequence);
+                }
+                self.count(&carriage);
+                let delivery = Delivery {
+                    status: Status(answer.header.code),
+                    received_after,
+                    handled_after: now,
+                    answer: None,
+                };
+                self.handled(route, &answer.header, delivery).map_err(|e| e.with_fate(Fate::Handled))
             }
             _ => Err(self.nonsense("an answer out of order")),
         }
+    }
+
+    fn count(&self, carriage: &Carriage) {
+        let len = self.cargo.len();
+        let (sealed, copied) = match (carriage, &self.cargo.outgoing.payload) {
+            (Carriage::Sealed(_), Payload::Frozen(_)) => (true, 0),
+            (Carriage::Sealed(_), Payload::Bytes(_)) => (true, len),
+            (Carriage::Bytes, _) => (false, len),
+        };
+        self.routes.count(self.target, len, copied, sealed);
+    }
+
+    /// The end of a payload that was handled: with an answer, its connection goes with that.
+    fn handled(&self, route: Route, header: &Header, mut delivery: Delivery) -> Result<Step> {
+        let limits = self.local.config().limits();
+        if header.flags.has(Flags::OMITTED) {
+            let message = format!("function {} answered more than this function accepts", self.target);
+            return Err(Error::new(ErrorKind::TooLarge, message));
+        }
+        if header.flags.has(Flags::ANSWER) {
+            let len = match usize::try_from(header.length) {
+                Ok(len) if header.length <= limits.max_size() => len,
+                _ => return Err(self.nonsense("an answer larger than this end takes")),
+            };
+            let by = Instant::now() + limits.io_timeout();
+            let (routes, target) = (self.routes.clone(), self.target.clone());
+            delivery.answer = Some(Answer { route, routes, target, len, by });
+        } else {
+            self.routes.give_back(self.target.clone(), route);
+        }
+        Ok(Step::On(Stage::Done(Ok(delivery))))
     }
 
     /// Back to the beginning, for a connection that ended before a byte of the frame was on it.
     fn retry(&self, broken: Broken) -> Result<Step> {
         match broken {
             Broken::Closed => Ok(self.pause("it closed the connection")),
-            Broken::Nonsense(what) => Err(self.nonsense(what)),
+            Broken::Nonsense(what) | Broken::Version(what) => Err(self.nonsense(&what)),
             Broken::Call(call, e) => Err(Error::system(format!("{call} to function {}", self.target), e)),
         }
     }
@@ -439,6 +500,8 @@ impl<'a> Task<'a> {
             Some(Refusal::Unproved) => (ErrorKind::Auth, "it does not believe who this function is"),
             Some(Refusal::WrongPeer) => (ErrorKind::Protocol, "it is another function"),
             Some(Refusal::TooLarge) => (ErrorKind::TooLarge, "the payload is too large for it"),
+            Some(Refusal::NotSealed) => (ErrorKind::Protocol, "the payload is no sealed memory of its size"),
+            Some(Refusal::Version) => (ErrorKind::Protocol, "it does not speak this version of the protocol"),
             Some(Refusal::NoRoom) => (ErrorKind::Refused, "it has no room for the payload"),
             None => (ErrorKind::Refused, "for a reason that this version does not know"),
         };
@@ -456,7 +519,7 @@ impl<'a> Task<'a> {
         let error = Error::new(ErrorKind::Lost, format!("function {} was lost {when}", self.target));
         match broken {
             Broken::Call(_, e) => error.caused_by(e),
-            Broken::Closed | Broken::Nonsense(_) => error,
+            Broken::Closed | Broken::Nonsense(_) | Broken::Version(_) => error,
         }
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! A connection that fails in any state is dropped. While it is Busy it is not looked at.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::{Rc, Weak};
@@ -19,10 +20,14 @@ use rustix::net::{SocketFlags, accept_with};
 
 use super::link::{Broken, Link, Message, Progress, wait};
 use super::local::Local;
-use super::transcript::{Role, Transcript};
-use super::wire::{Challenge, Hello, Kind, NONCE_LEN, Refusal, message};
+use super::mapped::{Lease, Mapped, Releases};
+use super::outgoing::Payload;
+use super::statistics::Statistics;
+use super::transcript::{Prover, Role, Transcript};
+use super::wire::{Challenge, Flags, HEADER_LEN, Header, Hello, Kind, NONCE_LEN, Refusal, TOLD_MIN, message};
 use crate::identity::random;
-use crate::{Error, ErrorKind, Name, Result, Status};
+use crate::sealed::{Placed, Range, Sealed};
+use crate::{Error, ErrorKind, Name, Result, Status, TraceContext};
 
 /// How long a peer may take to prove itself, once it is listened to.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -44,6 +49,8 @@ pub struct Receiver {
     connections: BTreeMap<u64, Connection>,
     next_id: u64,
     last_served: u64,
+    releases: Releases,
+    statistics: Statistics,
 }
 
 #[derive(Debug)]
@@ -60,6 +67,7 @@ enum State {
     Challenged {
         by: Instant,
         transcript: Box<Transcript>,
+        prover: Box<Prover>,
     },
     /// `by` is set while a header is arriving.
     Idle {
@@ -76,19 +84,23 @@ enum State {
 #[derive(Clone, Debug)]
 struct Peer {
     name: Name,
+    /// Longest answer that it takes.
+    max_answer: u64,
     /// Of the last frame.
     sequence: u64,
 }
 
-/// A frame whose header has come; its payload is still in the socket. Hand it to [`Receiver::read_into`] or
-/// [`Receiver::refuse`]; until then its sender waits. Dropped, its connection ends.
+/// A frame whose header has come; its payload is still in the socket, or in sealed memory. Hand it to [`Receiver::read_into`],
+/// [`Receiver::map_into`] or [`Receiver::refuse`]; until then its sender waits. Dropped, its connection ends.
 #[must_use]
 #[derive(Debug)]
 pub struct Incoming {
     connection: u64,
     peer: Peer,
     len: usize,
+    sealed: Option<Sealed>,
     by: Instant,
+    trace: Option<TraceContext>,
     token: Rc<()>,
 }
 
@@ -101,6 +113,16 @@ impl Incoming {
     /// Bytes of its payload, at most the configuration's maximum.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether it can be mapped. It can be read in any case.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed.is_some()
+    }
+
+    /// The trace that it belongs to, if its sender said so.
+    pub fn trace(&self) -> Option<TraceContext> {
+        self.trace
     }
 
     /// Whether the payload has no bytes.
@@ -116,6 +138,7 @@ impl Incoming {
 pub struct Held {
     connection: u64,
     peer: Peer,
+    lease: Option<Rc<Lease>>,
     _token: Rc<()>,
 }
 
@@ -123,6 +146,11 @@ impl Held {
     /// Who sent it; proved.
     pub fn sender(&self) -> &Name {
         &self.peer.name
+    }
+
+    /// Longest answer that its sender takes, in bytes.
+    pub fn max_answer(&self) -> u64 {
+        self.peer.max_answer
     }
 }
 
@@ -146,6 +174,8 @@ impl Receiver {
             connections: BTreeMap::new(),
             next_id: 1,
             last_served: 0,
+            releases: Releases::default(),
+            statistics: Statistics::default(),
         })
     }
 
@@ -157,6 +187,7 @@ impl Receiver {
     pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Incoming>> {
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
+            self.tell_releases();
             self.accept()?;
             if let Some(incoming) = self.serve() {
                 return Ok(Some(incoming));
@@ -172,6 +203,7 @@ impl Receiver {
     /// closed.
     pub fn next_while_connected(&mut self) -> Result<Option<Incoming>> {
         loop {
+            self.tell_releases();
             self.accept()?;
             if let Some(incoming) = self.serve() {
                 return Ok(Some(incoming));
@@ -184,27 +216,99 @@ impl Receiver {
     }
 
     /// Reads the payload into `region`, whose length must be [`Incoming::len`], and tells the sender that it is here. The
-    /// kernel copies each byte once, from the socket's buffers to the region. Takes up to the io timeout.
+    /// kernel copies each byte once, from the socket's buffers or the sealed memory to the region. Takes up to the io timeout.
     ///
     /// On an error the region holds a part of the payload or nothing, the connection is dropped, and the receiver goes on
     /// with other peers.
     pub fn read_into(&mut self, incoming: Incoming, region: &mut [u8]) -> Result<Held> {
-        let Incoming { connection: id, peer, len, by, token } = incoming;
-        if region.len() != len {
-            self.drop_with(id, Refusal::NoRoom);
-            let message = format!("a region of {} bytes for a payload of {len}", region.len());
-            return Err(Error::new(ErrorKind::Invalid, message));
-        }
-        let Some(connection) = self.connections.get_mut(&id) else { return Err(gone(&peer.name)) };
-        if let Err(error) = read_payload(&mut connection.link, &peer.name, region, by) {
-            self.connections.remove(&id);
+        let incoming = self.of_length(incoming, region.len())?;
+        let read = match &incoming.sealed {
+            Some(sealed) => sealed.read_into(region).map_err(|e| unmappable(&incoming.peer.name, "read", e)),
+            None => self.read_inline(&incoming, region),
+        };
+        if let Err(error) = read {
+            self.connections.remove(&incoming.connection);
             return Err(error);
         }
-        // The payload is whole: it is handed over even when its sender is no longer there to be told.
-        if connection.link.send(&message(Kind::Received, 0, peer.sequence, &[])).is_err() {
+        self.statistics.count(incoming.len, incoming.len, incoming.sealed.is_some());
+        Ok(self.received(incoming, None))
+    }
+
+    /// As [`Receiver::read_into`], but a sealed payload's whole pages are mapped, privately, in place of those of `range`, if that begins with
+    /// a page; a range that begins with a multiple of 2 MiB can have huge ones. What is left, and what came as bytes, is copied.
+    ///
+    /// Every page is there when this returns: none can raise a signal later.
+    pub fn map_into(&mut self, incoming: Incoming, mut range: Range) -> Result<(Held, Mapped)> {
+        let incoming = self.of_length(incoming, range.len())?;
+        let Some(sealed) = &incoming.sealed else {
+            let copied = incoming.len;
+            let held = self.read_into(incoming, range.bytes_mut())?;
+            return Ok((held, Mapped { mapping: None, mapped: 0, copied, lease: None }));
+        };
+        let placed = match sealed.map_into(range) {
+            Ok(placed) => placed,
+            Err(e) => {
+                self.drop_with(incoming.connection, Refusal::NoRoom);
+                return Err(unmappable(&incoming.peer.name, "map", e));
+            }
+        };
+        self.statistics.count(incoming.len, placed.copied, true);
+        let lease = placed.mapping.is_some().then(|| {
+            Rc::new(Lease {
+                connection: incoming.connection,
+                sequence: incoming.peer.sequence,
+                releases: Rc::clone(&self.releases),
+                ended: Cell::new(false),
+                told: Cell::new(false),
+            })
+        });
+        let held = self.received(incoming, lease.clone());
+        let Placed { mapping, mapped, copied } = placed;
+        Ok((held, Mapped { mapping, mapped, copied, lease }))
+    }
+
+    /// Refuses a frame for which the region is not the right one.
+    fn of_length(&mut self, incoming: Incoming, len: usize) -> Result<Incoming> {
+        if len == incoming.len {
+            return Ok(incoming);
+        }
+        self.drop_with(incoming.connection, Refusal::NoRoom);
+        let message = format!("a region of {len} bytes for a payload of {}", incoming.len);
+        Err(Error::new(ErrorKind::Invalid, message))
+    }
+
+    fn read_inline(&mut self, incoming: &Incoming, region: &mut [u8]) -> Result<()> {
+        let name = &incoming.peer.name;
+        let connection = self.connections.get_mut(&incoming.connection).ok_or_else(|| gone(name))?;
+        read_payload(&mut connection.link, name, region, incoming.by)
+    }
+
+    /// The payload is whole: it is handed over even when its sender is no longer there to be told. Of a short one it is told when it is
+    /// handled, which spares it a waking.
+    fn received(&mut self, incoming: Incoming, lease: Option<Rc<Lease>>) -> Held {
+        let Incoming { connection: id, peer, token, len, .. } = incoming;
+        if len >= TOLD_MIN
+            && let Some(connection) = self.connections.get_mut(&id)
+            && connection.link.send(&message(Kind::Received, 0, peer.sequence, &[])).is_err()
+        {
             self.connections.remove(&id);
         }
-        Ok(Held { connection: id, peer, _token: token })
+        Held { connection: id, peer, lease, _token: token }
+    }
+
+    /// What was received whole, from all peers.
+    pub fn statistics(&self) -> Statistics {
+        self.statistics
+    }
+
+    /// Tells senders whose memory was kept that they have it back: at once, and not with the next call.
+    pub fn tell_releases(&mut self) {
+        for (id, sequence) in self.releases.take() {
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            if connection.link.send(&message(Kind::Released, 0, sequence, &[])).is_err() {
+                self.connections.remove(&id);
+            }
+        }
     }
 
     /// Tells the sender that there is no room for its payload, and drops the connection. The payload will never be
@@ -213,17 +317,61 @@ impl Receiver {
         self.drop_with(incoming.connection, Refusal::NoRoom);
     }
 
-    /// Tells the sender what its function's handler said. An error means that the sender will not know; the
-    /// payload was handled all the same.
-    pub fn handled(&mut self, held: Held, status: Status) -> Result<()> {
-        let Held { connection: id, peer, _token } = held;
+    /// Tells the sender what its function's handler said, and sends it the handler's answer, if there is one: that takes up to the
+    /// io timeout, as the sender has to read it. An error means that the sender will not know all; the payload
+    /// was handled all the same. An answer above [`Held::max_answer`] is [`ErrorKind::TooLarge`]: it is left out, and the
+    /// sender knows.
+    pub fn handled(&mut self, held: Held, status: Status, answer: Option<Payload<'_>>) -> Result<()> {
+        self.tell_releases();
+        let Held { connection: id, peer, lease, _token } = held;
+        let io_timeout = self.local.config().limits().io_timeout();
         let Some(connection) = self.connections.get_mut(&id) else { return Err(gone(&peer.name)) };
-        if connection.link.send(&message(Kind::Handled, status.0, peer.sequence, &[])).is_err() {
+        let fits = answer.is_none_or(|answer| answer.len() as u64 <= peer.max_answer);
+        let flags = match answer {
+            None => Flags::NONE,
+            Some(_) if fits => Flags::ANSWER,
+            Some(_) => Flags::OMITTED,
+        };
+        let lease = lease.filter(|lease| !lease.ended.get());
+        let flags = if lease.is_some() { flags | Flags::KEPT } else { flags };
+        let view;
+        let payload = match answer.filter(|_| fits) {
+            None => &[],
+            Some(Payload::Bytes(bytes)) => bytes,
+            Some(Payload::Frozen(frozen)) => {
+                view = frozen.view()?;
+                &*view
+            }
+        };
+        let header = Header {
+            flags,
+            code: status.0,
+            ..Header::new(Kind::Handled, peer.sequence, payload.len() as u64)
+        };
+        if let Err(error) = write_answer(&mut connection.link, &peer.name, &header, payload, io_timeout) {
             self.connections.remove(&id);
-            return Err(gone(&peer.name));
+            return Err(error);
         }
+        if let Some(lease) = lease {
+            lease.told.set(true);
+        }
+        let max = peer.max_answer;
         connection.state = State::Idle { peer, by: None };
-        Ok(())
+        match answer {
+            Some(answer) if !fits => {
+                let message = format!(
+                    "an answer of {} bytes is larger than the {max} that its sender accepts",
+                    answer.len()
+                );
+                Err(Error::new(ErrorKind::TooLarge, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Peers that are connected now, proved or not.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
     }
 
     /// Accepts whoever is waiting.
@@ -256,8 +404,10 @@ impl Receiver {
             self.connections.remove(&oldest);
         }
         let by = Instant::now() + HANDSHAKE;
-        self.connections
-            .insert(self.next_id, Connection { link: Link::new(socket), state: State::Greeted { by } });
+        self.connections.insert(
+            self.next_id,
+            Connection { link: Link::passing_descriptors(socket), state: State::Greeted { by } },
+        );
         self.next_id += 1;
     }
 
@@ -288,36 +438,41 @@ impl Receiver {
                 return if token.strong_count() == 0 { Served::Drop } else { Served::Nothing };
             }
             match connection.link.receive() {
-                Ok(Some(message)) => match self.take(id, &message) {
+                Ok(Some(mut message)) => match self.take(id, &mut message) {
                     Served::Nothing => {}
                     served => return served,
                 },
                 // Only now: what had arrived in time counts, however late it is looked at.
                 Ok(None) => return if connection.is_late() { Served::Drop } else { Served::Nothing },
+                Err(Broken::Version(_)) => return self.refused(id, Some(Refusal::Version)),
                 Err(_) => return Served::Drop,
             }
         }
     }
 
     /// One message in one state.
-    fn take(&mut self, id: u64, message: &Message) -> Served {
+    fn take(&mut self, id: u64, message: &mut Message) -> Served {
         let Some(connection) = self.connections.get_mut(&id) else { return Served::Nothing };
         match (&connection.state, message.header.kind) {
             (State::Greeted { by }, Kind::Hello) => {
                 let by = *by;
                 match challenge(&self.local, &mut connection.link, message.body()) {
-                    Ok(transcript) => {
-                        connection.state = State::Challenged { by, transcript: Box::new(transcript) }
+                    Ok((transcript, prover)) => {
+                        connection.state = State::Challenged {
+                            by,
+                            transcript: Box::new(transcript),
+                            prover: Box::new(prover),
+                        }
                     }
                     Err(refusal) => return self.refused(id, refusal),
                 }
             }
-            (State::Challenged { transcript, .. }, Kind::Proof) => {
-                let proved = <&[u8; _]>::try_from(message.body())
-                    .is_ok_and(|s| transcript.sender_key.verifies(&transcript.bytes(Role::Sender), s));
+            (State::Challenged { transcript, prover, .. }, Kind::Proof) => {
+                let proved = prover.verifies(transcript, Role::Receiver, message.body());
                 let name = transcript.hello.sender.clone();
+                let peer = Peer { name, max_answer: transcript.hello.max_answer, sequence: 0 };
                 return match proved {
-                    true => self.welcome(id, name),
+                    true => self.welcome(id, peer),
                     false => self.refused(id, Some(Refusal::Unproved)),
                 };
             }
@@ -330,12 +485,13 @@ impl Receiver {
         Served::Nothing
     }
 
-    fn welcome(&mut self, id: u64, name: Name) -> Served {
+    fn welcome(&mut self, id: u64, newcomer: Peer) -> Served {
         let names = self.connections.values().filter_map(|c| match &c.state {
             State::Idle { peer, .. } | State::Busy { peer, .. } => Some(&peer.name),
             State::Greeted { .. } | State::Challenged { .. } => None,
         });
-        let (all, same) = names.fold((0, 0), |(all, same), n| (all + 1, same + usize::from(*n == name)));
+        let (all, same) =
+            names.fold((0, 0), |(all, same), n| (all + 1, same + usize::from(*n == newcomer.name)));
         if all >= MAX_PROVED || same >= MAX_PER_NAME {
             return self.refused(id, Some(Refusal::Busy));
         }
@@ -343,11 +499,11 @@ impl Receiver {
         if connection.link.send(&message(Kind::Welcome, 0, 0, &[])).is_err() {
             return Served::Drop;
         }
-        connection.state = State::Idle { peer: Peer { name, sequence: 0 }, by: None };
+        connection.state = State::Idle { peer: newcomer, by: None };
         Served::Nothing
     }
 
-    fn announce(&mut self, id: u64, mut peer: Peer, message: &Message) -> Served {
+    fn announce(&mut self, id: u64, mut peer: Peer, message: &mut Message) -> Served {
         let limits = self.local.config().limits();
         if Some(message.header.sequence) != peer.sequence.checked_add(1) {
             return Served::Drop;
@@ -357,12 +513,14 @@ impl Receiver {
             Ok(len) if message.header.length <= limits.max_size() => len,
             _ => return self.refused(id, Some(Refusal::TooLarge)),
         };
+        let sealed = message.descriptor.take().map(|descriptor| Sealed::check(descriptor, len)).transpose();
+        let Ok(sealed) = sealed else { return self.refused(id, Some(Refusal::NotSealed)) };
         let by = Instant::now() + limits.io_timeout();
         let token = Rc::new(());
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.state = State::Busy { peer: peer.clone(), token: Rc::downgrade(&token) };
         }
-        Served::Frame(Incoming { connection: id, peer, len, by, token })
+        Served::Frame(Incoming { connection: id, peer, len, sealed, by, trace: message.header.trace, token })
     }
 
     /// Says why, when there is something to say, and asks for the connection to be dropped.
@@ -389,7 +547,7 @@ impl Receiver {
         }
         let watched = self.connections.values().filter(|c| !matches!(c.state, State::Busy { .. }));
         let until = watched.clone().filter_map(Connection::by).chain(until).chain(self.accept_from).min();
-        let mut sockets: Vec<_> = watched.map(|c| (c.link.as_fd(), PollFlags::IN)).collect();
+        let mut sockets: Vec<_> = watched.map(|c| c.link.readable()).collect();
         if self.accept_from.is_none() {
             sockets.push((self.listener.as_fd(), PollFlags::IN));
         }
@@ -425,23 +583,22 @@ fn challenge(
     local: &Local,
     link: &mut Link,
     body: &[u8],
-) -> std::result::Result<Transcript, Option<Refusal>> {
+) -> std::result::Result<(Transcript, Prover), Option<Refusal>> {
     let hello = Hello::decode(body).ok_or(None)?;
     let config = local.config();
     if hello.workflow != *config.workflow() || hello.receiver != *config.name() {
         return Err(Some(Refusal::WrongPeer));
     }
     // A folder that cannot be read just now is the sender's reason to try again.
-    let sender_key = local.key_of(&hello.sender).map_err(|_| None)?.ok_or(Some(Refusal::Unproved))?;
-    let mut receiver_nonce = [0; NONCE_LEN];
-    random(&mut receiver_nonce).map_err(|_| None)?;
+    let prover = local.prover(&hello).map_err(|_| None)?.ok_or(Some(Refusal::Unproved))?;
+    let mut nonce = [0; NONCE_LEN];
+    random(&mut nonce).map_err(|_| None)?;
     let max_size = config.limits().max_size();
-    let receiver_key = local.secret().public();
-    let transcript = Transcript { hello, receiver_nonce, sender_key, receiver_key, max_size };
-    let signature = local.secret().sign(&transcript.bytes(Role::Receiver));
-    let body = Challenge { nonce: receiver_nonce, max_size, signature }.encode();
+    let transcript = Transcript { hello, receiver_nonce: nonce, max_size };
+    let proof = prover.prove(&transcript, Role::Receiver);
+    let body = Challenge { nonce, max_size, proof }.encode();
     link.send(&message(Kind::Challenge, 0, 0, &body)).map_err(|_| None)?;
-    Ok(transcript)
+    Ok((transcript, prover))
 }
 
 fn read_payload(link: &mut Link, sender: &Name, region: &mut [u8], by: Instant) -> Result<()> {
@@ -449,7 +606,7 @@ fn read_payload(link: &mut Link, sender: &Name, region: &mut [u8], by: Instant) 
     loop {
         let progress = link.receive_payload(region, &mut filled).map_err(|broken| match broken {
             Broken::Call(call, e) => Error::system(format!("{call} a payload of function {sender}"), e),
-            Broken::Closed | Broken::Nonsense(_) => {
+            Broken::Closed | Broken::Nonsense(_) | Broken::Version(_) => {
                 let total = region.len();
                 let message =
                     format!("function {sender} was lost after {filled} of {total} bytes of a payload");
@@ -464,8 +621,32 @@ fn read_payload(link: &mut Link, sender: &Name, region: &mut [u8], by: Instant) 
             let message = format!("function {sender} sent {filled} of {total} bytes of a payload in time");
             return Err(Error::new(ErrorKind::Timeout, message));
         }
-        wait(&[(link.as_fd(), PollFlags::IN)], Some(by)).map_err(|e| Error::system("poll", e))?;
+        wait(&[link.readable()], Some(by)).map_err(|e| Error::system("poll", e))?;
     }
+}
+
+fn write_answer(
+    link: &mut Link,
+    sender: &Name,
+    header: &Header,
+    payload: &[u8],
+    io_timeout: Duration,
+) -> Result<()> {
+    let (header, by, mut sent) = (header.encode(), Instant::now() + io_timeout, 0);
+    while link.send_frame(&header, payload, &mut sent).map_err(|_| gone(sender))? == Progress::Later {
+        if by <= Instant::now() {
+            let (sent, total) = (sent.saturating_sub(HEADER_LEN), payload.len());
+            let message =
+                format!("function {sender} took {sent} of {total} bytes of an answer within {io_timeout:?}");
+            return Err(Error::new(ErrorKind::Timeout, message));
+        }
+        wait(&[link.writable()], Some(by)).map_err(|e| Error::system("poll", e))?;
+    }
+    Ok(())
+}
+
+fn unmappable(sender: &Name, what: &str, e: Errno) -> Error {
+    Error::system(format!("{what} a sealed payload of function {sender}"), e)
 }
 
 fn gone(sender: &Name) -> Error {

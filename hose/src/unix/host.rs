@@ -1,7 +1,7 @@
-//! Who this end is, and the way from a name to a connected socket.
+//! An end's means to meet others on its host: its secret, the rendezvous folder, and the way from a name to a connected
+//! socket.
 
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -9,9 +9,9 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
 use rustix::process::fchdir;
 
-use super::link::Link;
 use crate::rendezvous::Record;
-use crate::{Config, Error, Name, PublicKey, Result, Secret};
+use crate::stream::{Attempt, Link, Prover};
+use crate::{Error, Name, PublicKey, Result, Secret, Workflow};
 
 /// Bytes of a sender's socket buffer, which the kernel doubles. With 100 MB from 100 KiB to 1 MiB make no difference, and 4 MiB
 /// is slower, as the bytes no longer fit the cache between the two copies (`examples/transfer.rs`).
@@ -20,45 +20,32 @@ const SEND_BUFFER: usize = 208 << 10;
 /// Held while the working directory is not what the process thinks it is.
 static WORKING_DIRECTORY: Mutex<()> = Mutex::new(());
 
-/// Who this end is, and where it looks for the others. One a container; a sender and a receiver share it.
+/// What a container's init is given to meet others on its host.
 #[derive(Debug)]
-pub struct Local {
-    config: Config,
+pub struct Host {
     secret: Secret,
     rendezvous: OwnedFd,
 }
 
-/// What became of one attempt to connect.
-pub(super) enum Attempt {
-    Connected(Link, PublicKey),
-    /// Nobody there yet: why.
-    Absent(&'static str),
-}
-
-impl Local {
-    /// `rendezvous` is the descriptor of [`crate::rendezvous::Published`].
-    pub fn new(config: Config, secret: Secret, rendezvous: OwnedFd) -> Rc<Self> {
-        Rc::new(Self { config, secret, rendezvous })
+impl Host {
+    /// `rendezvous` is the descriptor of [`crate::rendezvous::Published`], and `secret` the one it was published with.
+    pub fn new(secret: Secret, rendezvous: OwnedFd) -> Self {
+        Self { secret, rendezvous }
     }
 
-    /// What this end was configured to be.
-    pub fn config(&self) -> &Config {
-        &self.config
+    /// How to prove oneself to `peer`, when it is published.
+    pub(crate) fn prover(&self, workflow: &Workflow, peer: &Name) -> Result<Option<Prover>> {
+        Ok(Record::read(&self.rendezvous, workflow, peer)?.map(|record| self.prover_to(record.key)))
     }
 
-    pub(super) fn secret(&self) -> &Secret {
-        &self.secret
-    }
-
-    /// The public key of a function of the own workflow, when it is published.
-    pub(super) fn key_of(&self, name: &Name) -> Result<Option<PublicKey>> {
-        Ok(Record::read(&self.rendezvous, self.config.workflow(), name)?.map(|record| record.key))
+    fn prover_to(&self, peer: PublicKey) -> Prover {
+        Prover::Signatures { own: self.secret.clone(), peer }
     }
 
     /// Connects to the socket that the record of `name` gives, if there is one.
-    pub(super) fn connect(&self, name: &Name) -> Result<Attempt> {
-        let Some(record) = Record::read(&self.rendezvous, self.config.workflow(), name)? else {
-            return Ok(Attempt::Absent("it is not published"));
+    pub(crate) fn connect(&self, workflow: &Workflow, name: &Name) -> Result<Attempt> {
+        let Some(record) = Record::read(&self.rendezvous, workflow, name)? else {
+            return Ok(Attempt::Absent("it is not published".into()));
         };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
@@ -68,9 +55,12 @@ impl Local {
         let address = SocketAddrUnix::new(&record.socket)
             .map_err(|e| Error::system(format!("address of socket {}", record.socket), e))?;
         match self.connect_there(&socket, &address)? {
-            Ok(()) => Ok(Attempt::Connected(Link::new(socket), record.key)),
-            Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(Attempt::Absent("its process is gone")),
-            Err(Errno::AGAIN) => Ok(Attempt::Absent("too many others are waiting for it")),
+            Ok(()) => Ok(Attempt::Connected(
+                Link::passing_descriptors(socket),
+                Box::new(self.prover_to(record.key)),
+            )),
+            Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(Attempt::Absent("its process is gone".into())),
+            Err(Errno::AGAIN) => Ok(Attempt::Absent("too many others are waiting for it".into())),
             Err(e) => Err(Error::system(format!("connect to function {name}"), e)),
         }
     }

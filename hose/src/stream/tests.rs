@@ -2,20 +2,25 @@
 //!
 //! The hostile peers speak through [`Raw`], which can say anything.
 
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::transcript::{Role, Transcript};
-use super::wire::{Challenge, HEADER_LEN, Header, Hello, Kind, Refusal, message};
-use super::{Delivery, Local, Receiver, Sender};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+
+use super::transcript::{Prover, Role, Transcript};
+use super::wire::{Challenge, Flags, HEADER_LEN, Header, Hello, Kind, Refusal, Scheme, message};
+use super::{Answer, Delivery, Local, Outgoing, Payload, Receiver, Sender};
+use crate::config::Transfer;
 use crate::rendezvous::{Folder, Published, Record};
-use crate::{Config, Error, ErrorKind, Fate, Limits, Name, Result, Secret, Status};
+use crate::sealed::tests::{Place, frauds, frozen};
+use crate::{Config, Error, ErrorKind, Fate, Limits, Name, Result, Secret, Status, TraceContext};
 
 /// Long enough for a loaded machine, short enough to wait for.
 const SHORT: Duration = Duration::from_millis(300);
@@ -38,6 +43,11 @@ struct End {
 }
 
 impl End {
+    /// Most tests are about payloads in the stream; this one is about descriptors.
+    fn transfer(self, transfer: Transfer) -> Self {
+        Self { config: self.config.with_transfer(transfer), ..self }
+    }
+
     fn local(self) -> (std::rc::Rc<Local>, OwnedFd) {
         (Local::new(self.config, self.secret, self.published.mount), self.published.listener)
     }
@@ -69,6 +79,7 @@ impl Scene {
     fn end_with(&self, me: &str, targets: &[&str], limits: Limits) -> End {
         let targets = targets.iter().map(|t| name(t)).collect();
         let config = Config::new(name(me), "w".try_into().unwrap(), targets, limits).unwrap();
+        let config = config.with_transfer(Transfer::Copy);
         let secret = Secret::generate().unwrap();
         let published = self.folder().publish(&config, &secret, me).unwrap();
         End { config, secret, published }
@@ -101,6 +112,15 @@ impl Raw {
         let _ = self.0.write_all(bytes);
     }
 
+    /// The same, with descriptors.
+    fn pass(&mut self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)));
+        let sent = sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL);
+        assert_eq!(sent, Ok(bytes.len()));
+    }
+
     fn hear(&mut self) -> Option<(Header, Vec<u8>)> {
         let mut header = [0; HEADER_LEN];
         self.0.read_exact(&mut header).ok()?;
@@ -125,6 +145,8 @@ impl Raw {
     fn shake(&mut self, scene: &Scene, from: &str, to: &str, secret: &Secret) -> Vec<Vec<u8>> {
         let hello = Hello {
             nonce: [7; 32],
+            scheme: Scheme::Signatures,
+            max_answer: 1 << 20,
             workflow: "w".try_into().unwrap(),
             sender: name(from),
             receiver: name(to),
@@ -132,15 +154,10 @@ impl Raw {
         let first = message(Kind::Hello, 0, 0, &hello.encode());
         self.say(&first);
         let Some((Header { kind: Kind::Challenge, .. }, body)) = self.hear() else { panic!("no challenge") };
-        let challenge = Challenge::decode(&body).unwrap();
-        let transcript = Transcript {
-            hello,
-            receiver_nonce: challenge.nonce,
-            sender_key: secret.public(),
-            receiver_key: scene.record(to).key,
-            max_size: challenge.max_size,
-        };
-        let second = message(Kind::Proof, 0, 0, &secret.sign(&transcript.bytes(Role::Sender)));
+        let challenge = Challenge::decode(&body, Scheme::Signatures).unwrap();
+        let transcript = Transcript { hello, receiver_nonce: challenge.nonce, max_size: challenge.max_size };
+        let prover = Prover::Signatures { own: secret.clone(), peer: scene.record(to).key };
+        let second = message(Kind::Proof, 0, 0, &prover.prove(&transcript, Role::Sender));
         self.say(&second);
         vec![first, second]
     }
@@ -151,7 +168,7 @@ impl Raw {
 }
 
 fn data(sequence: u64, length: u64) -> [u8; HEADER_LEN] {
-    Header { kind: Kind::Data, code: 0, sequence, length }.encode()
+    Header::new(Kind::Data, sequence, length).encode()
 }
 
 /// Receives and handles `n` frames; what came and from whom.
@@ -163,7 +180,7 @@ fn take(receiver: &mut Receiver, n: usize) -> Vec<(String, Vec<u8>)> {
         // A peer that fails midway is the point of some tests; the receiver goes on.
         let Ok(held) = receiver.read_into(incoming, &mut region) else { continue };
         frames.push((held.sender().to_string(), region));
-        let _ = receiver.handled(held, Status(frames.len() as i32));
+        let _ = receiver.handled(held, Status(frames.len() as i32), None);
     }
     frames
 }
@@ -284,7 +301,7 @@ fn peers_take_turns() {
             let mut sender = greedy.sender();
             while sender.send(&name("b"), b"more").is_ok() {}
         });
-        s.spawn(move || modest.sender().send(&name("b"), b"please").unwrap());
+        s.spawn(move || modest.sender().send(&name("b"), b"please").unwrap().status);
         let mut receiver = b.receiver();
         let mut turns = 0;
         while take(&mut receiver, 1)[0].0 != "a1" {
@@ -307,7 +324,7 @@ fn one_sender_to_many_waits_for_the_slowest_only() {
                 let mut region = vec![0; incoming.len()];
                 let held = receiver.read_into(incoming, &mut region).unwrap();
                 thread::sleep(SHORT);
-                receiver.handled(held, Status::OK).unwrap();
+                receiver.handled(held, Status::OK, None).unwrap();
             });
         }
         let started = Instant::now();
@@ -381,7 +398,7 @@ fn a_handler_that_takes_too_long_leaves_the_fate_unknown_and_its_answer_is_not_a
             let mut region = vec![0; incoming.len()];
             let held = receiver.read_into(incoming, &mut region).unwrap();
             thread::sleep(SHORT * 2);
-            assert_eq!(receiver.handled(held, Status(111)).unwrap_err().kind(), ErrorKind::Lost);
+            assert_eq!(receiver.handled(held, Status(111), None).unwrap_err().kind(), ErrorKind::Lost);
             take(&mut receiver, 1);
         });
         let mut sender = a.sender();
@@ -400,7 +417,7 @@ fn two_frames_of_two_peers_can_be_held_at_once() {
     let b = scene.end("b", &[], LONG, LONG);
     let senders = [scene.end("a0", &["b"], LONG, LONG), scene.end("a1", &["b"], LONG, LONG)];
     thread::scope(|s| {
-        let sends = senders.map(|end| s.spawn(move || end.sender().send(&name("b"), b"x").unwrap()));
+        let sends = senders.map(|end| s.spawn(move || end.sender().send(&name("b"), b"x").unwrap().status));
         let mut receiver = b.receiver();
         let mut held: Vec<_> = (0..2)
             .map(|_| {
@@ -411,9 +428,9 @@ fn two_frames_of_two_peers_can_be_held_at_once() {
         // In the other order.
         while let Some(held) = held.pop() {
             let status = Status(held.sender().as_str().len() as i32);
-            receiver.handled(held, status).unwrap();
+            receiver.handled(held, status, None).unwrap();
         }
-        sends.into_iter().for_each(|send| assert_eq!(send.join().unwrap().status, Status(2)));
+        sends.into_iter().for_each(|send| assert_eq!(send.join().unwrap(), Status(2)));
     });
 }
 
@@ -454,7 +471,7 @@ fn serving_while_connected_ends_when_the_last_peer_has_gone() {
         // Idle, but connected: it waits for the second.
         let incoming = receiver.next_while_connected().unwrap().expect("the second frame");
         let held = receiver.read_into(incoming, &mut [0; 6]).unwrap();
-        receiver.handled(held, Status::OK).unwrap();
+        receiver.handled(held, Status::OK, None).unwrap();
         assert!(receiver.next_while_connected().unwrap().is_none());
     });
 }
@@ -495,7 +512,6 @@ fn a_peer_that_proves_itself_is_served() {
         raw.welcome();
         raw.say(&data(1, 3));
         raw.say(b"abc");
-        assert_eq!(raw.hear().unwrap().0.kind, Kind::Received);
         assert_eq!(raw.hear().unwrap().0.kind, Kind::Handled);
     });
 }
@@ -513,11 +529,12 @@ fn rubbish_is_hung_up_on() {
 }
 
 #[test]
-fn another_version_is_hung_up_on() {
+fn another_version_is_refused_by_name() {
     receiver_survives(0, |_, raw, _| {
         let mut hello = message(Kind::Welcome, 0, 0, &[]);
-        hello[4] = 2;
+        hello[4] = 3;
         raw.say(&hello);
+        assert_eq!(raw.refusal(), Some(Refusal::Version));
         assert!(raw.ended());
     });
 }
@@ -554,6 +571,8 @@ fn an_unknown_name_is_refused() {
     receiver_survives(0, |_, raw, _| {
         let hello = Hello {
             nonce: [0; 32],
+            scheme: Scheme::Signatures,
+            max_answer: 1 << 20,
             workflow: "w".try_into().unwrap(),
             sender: name("nobody"),
             receiver: name("b"),
@@ -568,6 +587,8 @@ fn a_proof_meant_for_another_is_refused() {
     receiver_survives(0, |_, raw, _| {
         let hello = Hello {
             nonce: [0; 32],
+            scheme: Scheme::Signatures,
+            max_answer: 1 << 20,
             workflow: "w".try_into().unwrap(),
             sender: name("m"),
             receiver: name("a"),
@@ -595,13 +616,15 @@ fn a_receivers_own_signature_does_not_come_back_as_a_proof() {
     receiver_survives(0, |_, raw, _| {
         let hello = Hello {
             nonce: [7; 32],
+            scheme: Scheme::Signatures,
+            max_answer: 1 << 20,
             workflow: "w".try_into().unwrap(),
             sender: name("m"),
             receiver: name("b"),
         };
         raw.say(&message(Kind::Hello, 0, 0, &hello.encode()));
-        let challenge = Challenge::decode(&raw.hear().unwrap().1).unwrap();
-        raw.say(&message(Kind::Proof, 0, 0, &challenge.signature));
+        let challenge = Challenge::decode(&raw.hear().unwrap().1, Scheme::Signatures).unwrap();
+        raw.say(&message(Kind::Proof, 0, 0, &challenge.proof));
         assert_eq!(raw.refusal(), Some(Refusal::Unproved));
     });
 }
@@ -634,7 +657,6 @@ fn a_sequence_that_does_not_follow_is_hung_up_on() {
         raw.shake(scene, "m", "b", secret);
         raw.welcome();
         raw.say(&data(1, 0));
-        assert_eq!(raw.hear().unwrap().0.kind, Kind::Received);
         assert_eq!(raw.hear().unwrap().0.kind, Kind::Handled);
         raw.say(&data(1, 0));
         assert!(raw.ended());
@@ -750,15 +772,10 @@ impl Receiving {
     fn shake(&self, raw: &mut Raw, secret: &Secret) {
         let (_, body) = raw.hear().unwrap();
         let hello = Hello::decode(&body).unwrap();
-        let transcript = Transcript {
-            hello,
-            receiver_nonce: [9; 32],
-            sender_key: self.sender_key,
-            receiver_key: secret.public(),
-            max_size: 1 << 30,
-        };
-        let signature = secret.sign(&transcript.bytes(Role::Receiver));
-        let body = Challenge { nonce: [9; 32], max_size: 1 << 30, signature }.encode();
+        let transcript = Transcript { hello, receiver_nonce: [9; 32], max_size: 1 << 30 };
+        let prover = Prover::Signatures { own: secret.clone(), peer: self.sender_key };
+        let proof = prover.prove(&transcript, Role::Receiver);
+        let body = Challenge { nonce: [9; 32], max_size: 1 << 30, proof }.encode();
         raw.say(&message(Kind::Challenge, 0, 0, &body));
     }
 
@@ -773,6 +790,15 @@ impl Receiving {
         raw.0.read_exact(&mut header).unwrap();
         self.frames.set(self.frames.get() + 1);
         Header::decode(&header).unwrap().sequence
+    }
+
+    /// All of it right, and an answer that begins with `bytes` and is said to have `length`.
+    fn answer(&self, raw: &mut Raw, flags: Flags, length: u64, bytes: &[u8]) {
+        self.welcome(raw);
+        let sequence = self.frame(raw);
+        raw.say(&message(Kind::Received, 0, sequence, &[]));
+        raw.say(&Header { flags, ..Header::new(Kind::Handled, sequence, length) }.encode());
+        raw.say(bytes);
     }
 
     fn frame(&self, raw: &mut Raw) -> u64 {
@@ -889,7 +915,7 @@ fn a_receiver_that_stalls_ends_in_the_io_timeout() {
 
 #[test]
 fn answers_that_do_not_fit_are_protocol_errors() {
-    let answers = [(Kind::Received, 2), (Kind::Handled, 1), (Kind::Welcome, 1), (Kind::Data, 1)];
+    let answers = [(Kind::Received, 2), (Kind::Handled, 2), (Kind::Welcome, 1), (Kind::Data, 1)];
     for (kind, sequence) in answers {
         let (result, frames) = sender_against(move |raw, me| {
             me.welcome(raw);
@@ -914,4 +940,404 @@ fn connecting_leaves_the_working_directory_alone() {
         thread::yield_now();
     }
     assert_eq!(std::env::current_dir().unwrap(), before);
+}
+
+#[test]
+fn a_receiver_of_another_version_is_named() {
+    let (result, frames) = sender_against(|raw, _| {
+        raw.hear();
+        let mut answer = message(Kind::Refused, 0, 0, &[]);
+        answer[4] = 7;
+        raw.say(&answer);
+    });
+    let (kind, fate, text) = failed(result);
+    assert_eq!((kind, fate, frames), (ErrorKind::Protocol, Fate::NotSent, 0));
+    let expected =
+        "function b does not keep to the protocol: version 7 of the protocol, where this end has version 2";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn a_trace_travels_with_its_frame_and_with_no_other() {
+    let scene = Scene::new();
+    let (a, b) = (scene.end("a", &["b"], LONG, LONG), scene.end("b", &[], LONG, LONG));
+    let trace = TraceContext::new([1; 16], [2; 8], 1).unwrap();
+    thread::scope(|s| {
+        s.spawn(move || {
+            let mut sender = a.sender();
+            sender.send(&name("b"), Outgoing::from(b"x").traced(trace)).unwrap();
+            sender.send(&name("b"), b"y").unwrap();
+        });
+        let mut receiver = b.receiver();
+        for expected in [Some(trace), None] {
+            let incoming = receiver.next(Some(LONG)).unwrap().unwrap();
+            assert_eq!(incoming.trace(), expected);
+            let held = receiver.read_into(incoming, &mut [0]).unwrap();
+            receiver.handled(held, Status::OK, None).unwrap();
+        }
+    });
+}
+
+/// Receives one frame and answers it.
+fn answer_one(receiver: &mut Receiver, answer: Option<&[u8]>) -> Result<()> {
+    let incoming = receiver.next(Some(LONG)).unwrap().unwrap();
+    let mut region = vec![0; incoming.len()];
+    let held = receiver.read_into(incoming, &mut region).unwrap();
+    receiver.handled(held, Status(3), answer.map(Payload::Bytes))
+}
+
+fn read(answer: Answer) -> Result<Vec<u8>> {
+    let mut region = vec![0xee; answer.len()];
+    answer.read_into(&mut region).map(|()| region)
+}
+
+#[test]
+fn answers_of_every_size_come_back_and_the_connection_goes_on() {
+    let scene = Scene::new();
+    let (a, b) = (scene.end("a", &["b"], LONG, LONG), scene.end("b", &[], LONG, LONG));
+    let sizes = [None, Some(0), Some(1), Some(4096), Some(3_000_001), None];
+    thread::scope(|s| {
+        s.spawn(move || {
+            let mut receiver = b.receiver();
+            for size in sizes {
+                answer_one(&mut receiver, size.map(pattern).as_deref()).unwrap();
+            }
+            assert_eq!(receiver.connections(), 1);
+        });
+        let mut sender = a.sender();
+        for size in sizes {
+            let delivery = sender.send(&name("b"), b"question").unwrap();
+            assert_eq!(delivery.status, Status(3));
+            assert_eq!(delivery.answer.map(|a| read(a).unwrap()), size.map(pattern));
+        }
+    });
+}
+
+#[test]
+fn an_answer_that_is_not_read_ends_its_connection_and_the_next_frame_has_another() {
+    let scene = Scene::new();
+    let (a, b) = (scene.end("a", &["b"], LONG, LONG), scene.end("b", &[], LONG, LONG));
+    thread::scope(|s| {
+        s.spawn(move || {
+            let mut receiver = b.receiver();
+            let error = answer_one(&mut receiver, Some(&pattern(3_000_000))).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Lost);
+            answer_one(&mut receiver, Some(b"short")).unwrap();
+            answer_one(&mut receiver, None).unwrap();
+        });
+        let mut sender = a.sender();
+        drop(sender.send(&name("b"), b"1").unwrap().answer.unwrap());
+        let answer = sender.send(&name("b"), b"2").unwrap().answer.unwrap();
+        // The second answer is not read yet: the third frame does not go where it would come from.
+        sender.send(&name("b"), b"3").unwrap();
+        assert_eq!(read(answer).unwrap(), b"short");
+    });
+}
+
+#[test]
+fn an_answer_above_the_senders_maximum_is_left_out() {
+    let scene = Scene::new();
+    let a = scene.end_with("a", &["b"], Limits::new(LONG, LONG, 10).unwrap());
+    let b = scene.end("b", &[], LONG, LONG);
+    thread::scope(|s| {
+        s.spawn(move || {
+            let mut receiver = b.receiver();
+            let error = answer_one(&mut receiver, Some(&[0; 11])).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TooLarge);
+            answer_one(&mut receiver, Some(&[1; 10])).unwrap();
+        });
+        let mut sender = a.sender();
+        let error = sender.send(&name("b"), b"x").unwrap_err();
+        assert_eq!((error.kind(), error.fate()), (ErrorKind::TooLarge, Fate::Handled), "{error}");
+        assert_eq!(read(sender.send(&name("b"), b"x").unwrap().answer.unwrap()).unwrap(), [1; 10]);
+    });
+}
+
+#[test]
+fn a_region_of_another_length_is_no_region_for_an_answer() {
+    let (result, _) = sender_against(|raw, me| me.answer(raw, Flags::ANSWER, 4, b"four"));
+    let error = result.unwrap().answer.unwrap().read_into(&mut [0; 3]).unwrap_err();
+    assert_eq!((error.kind(), error.fate()), (ErrorKind::Invalid, Fate::Handled));
+}
+
+#[test]
+fn an_announced_answer_above_the_maximum_is_a_protocol_error() {
+    for length in [(1 << 30) + 1, u64::MAX] {
+        let (result, frames) = sender_against(move |raw, me| me.answer(raw, Flags::ANSWER, length, b""));
+        let (kind, fate, _) = failed(result);
+        assert_eq!((kind, fate, frames), (ErrorKind::Protocol, Fate::Handled, 1));
+    }
+}
+
+#[test]
+fn an_answer_that_ends_in_the_middle_is_an_error_of_its_own() {
+    let (result, _) = sender_against(|raw, me| me.answer(raw, Flags::ANSWER, 8, b"four"));
+    let error = read(result.unwrap().answer.unwrap()).unwrap_err();
+    assert_eq!((error.kind(), error.fate()), (ErrorKind::Lost, Fate::Handled));
+    let expected = "function b was lost after 4 of 8 bytes of an answer (the payload was handled)";
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn an_answer_that_stalls_ends_in_the_io_timeout() {
+    let scene = Scene::new();
+    let (a, b) = (scene.end("a", &["b"], LONG, SHORT), scene.end("b", &[], LONG, LONG));
+    let key = a.secret.public();
+    thread::scope(|s| {
+        s.spawn(move || {
+            let End { config: _, secret, published } = b;
+            let receiving = Receiving { secret, sender_key: key, frames: 0.into() };
+            let listener = UnixListener::from(published.listener);
+            listener.set_nonblocking(false).unwrap();
+            let mut raw = Raw(listener.accept().unwrap().0);
+            receiving.answer(&mut raw, Flags::ANSWER, 8, b"four");
+            assert!(raw.ended());
+        });
+        let delivery = a.sender().send(&name("b"), &pattern(1_000_000)).unwrap();
+        let error = read(delivery.answer.unwrap()).unwrap_err();
+        assert_eq!((error.kind(), error.fate()), (ErrorKind::Timeout, Fate::Handled));
+    });
+}
+
+fn sealed_data(sequence: u64, length: u64) -> [u8; HEADER_LEN] {
+    Header { flags: Flags::SEALED, ..Header::new(Kind::Data, sequence, length) }.encode()
+}
+
+#[test]
+fn a_frozen_payload_serves_a_whole_fan_out_without_a_copy() {
+    let scene = Scene::new();
+    let a = scene.end("a", &["b0", "b1", "b2"], LONG, LONG).transfer(Transfer::Auto);
+    let receivers: Vec<End> = (0..3).map(|i| scene.end(&format!("b{i}"), &[], LONG, LONG)).collect();
+    let payload = pattern(5_000_001);
+    thread::scope(|s| {
+        for end in receivers {
+            s.spawn(|| {
+                let mut receiver = end.receiver();
+                let incoming = receiver.next(Some(LONG)).unwrap().unwrap();
+                assert!(incoming.is_sealed());
+                let place = Place::new(incoming.len());
+                let (held, mapped) = receiver.map_into(incoming, place.range(0, 5_000_001)).unwrap();
+                assert_eq!((mapped.mapped(), mapped.copied()), (5_000_001 / 4096 * 4096, 5_000_001 % 4096));
+                assert!(place.bytes(0, 5_000_001) == payload);
+                // What one receiver writes, no other sees.
+                place.fill(0, 5_000_001, 0x77);
+                mapped.unmap().unwrap();
+                receiver.handled(held, Status::OK, None).unwrap();
+                assert_eq!(receiver.statistics().sealed, 1);
+            });
+        }
+        let mut sender = a.sender();
+        let results = sender.send_to_all(&frozen(&payload));
+        results.into_iter().for_each(|(_, result)| assert_eq!(result.unwrap().status, Status::OK));
+        let statistics = sender.statistics(&name("b1"));
+        assert_eq!((statistics.sealed, statistics.copied, statistics.bytes), (1, 0, 5_000_001));
+        assert_eq!(sender.kept(), 0);
+    });
+}
+
+#[test]
+fn sealed_payloads_of_every_size_arrive_read_or_mapped() {
+    let scene = Scene::new();
+    let a = scene.end("a", &["b"], LONG, LONG).transfer(Transfer::Memfd);
+    let b = scene.end("b", &[], LONG, LONG);
+    let sizes = [1, 4095, 4096, 4097, 65_537, 2 << 20, (2 << 20) + 1, 10_000_019];
+    thread::scope(|s| {
+        s.spawn(move || {
+            let mut receiver = b.receiver();
+            for size in sizes {
+                let incoming = receiver.next(Some(LONG)).unwrap().unwrap();
+                assert!(incoming.is_sealed());
+                let mut region = vec![0xee; incoming.len()];
+                let held = receiver.read_into(incoming, &mut region).unwrap();
+                assert!(region == pattern(size));
+                receiver.handled(held, Status::OK, None).unwrap();
+                let incoming = receiver.next(Some(LONG)).unwrap().unwrap();
+                let place = Place::new(size);
+                let (held, mapped) = receiver.map_into(incoming, place.range(4096, size)).unwrap();
+                assert!(place.bytes(4096, size) == pattern(size));
+                drop(mapped);
+                receiver.handled(held, Status::OK, None).unwrap();
+            }
+        });
+        let mut sender = a.sender();
+        sender.prepare(10_000_019).unwrap();
+        for size in sizes {
+            sender.send(&name("b"), &pattern(size)).unwrap();
+            sender.send(&name("b"), &frozen(&pattern(size))).unwrap();
+        }
+    });
+}
+
+#[test]
+fn small_payloads_and_large_ones_go_different_ways() {
+    let scene = Scene::new();
+    let a = scene.end("a", &["b"], LONG, LONG).transfer(Transfer::Auto);
+    let b = scene.end("b", &[], LONG, LONG);
+    thread::scope(|s| {
+        s.spawn(|| take(&mut b.receiver(), 4));
+        let mut sender = a.sender();
+        for payload in [&pattern(100), &pattern(8 << 20)] {
+            sender.send(&name("b"), payload).unwrap();
+            sender.send(&name("b"), &frozen(payload)).unwrap();
+        }
+        let statistics = sender.statistics(&name("b"));
+        assert_eq!((statistics.inline, statistics.sealed, statistics.copied), (2, 2, 200 + (8 << 20)));
+    });
+}
+
+#[test]
+fn what_a_receiver_keeps_is_counted_until_it_gives_it_back() {
+    let scene = Scene::new();
+    let a = scene.end("a", &["b"], LONG, LONG).transfer(Transfer::Memfd);
+    let b = scene.end("b", &[], LONG, LONG);
+    let (kept, keeps) = mpsc::channel();
+    thread::scope(|s| {
+        s.spawn(move || {
+            let mut receiver = b.receiver();
+            let place = Place::new(1 << 20);
+            let mut all = vec![];
+            for i in 0..65 {
+                let incoming = receiver.next(Some(LONG)).unwrap().unwrap();
+                // No more than so many are out: the last comes as bytes.
+                assert_eq!(incoming.is_sealed(), i < 64);
+                let (held, mapped) = receiver.map_into(incoming, place.range(i * 8192, 8192)).unwrap();
+                receiver.handled(held, Status::OK, None).unwrap();
+                all.push(mapped);
+            }
+            keeps.recv().unwrap();
+            drop(all);
+            receiver.tell_releases();
+            take(&mut receiver, 1);
+        });
+        let mut sender = a.sender();
+        (0..65).for_each(|_| drop(sender.send(&name("b"), &frozen(&[7; 8192])).unwrap()));
+        assert_eq!(sender.kept(), 64 * 8192);
+        kept.send(()).unwrap();
+        thread::sleep(SHORT);
+        sender.send(&name("b"), &frozen(&[7; 8192])).unwrap();
+        assert_eq!(sender.kept(), 0);
+        assert_eq!(sender.statistics(&name("b")).sealed, 65);
+    });
+}
+
+#[test]
+fn a_mapped_payload_outlives_its_sender() {
+    let scene = Scene::new();
+    let (a, b) =
+        (scene.end("a", &["b"], LONG, LONG).transfer(Transfer::Memfd), scene.end("b", &[], LONG, LONG));
+    thread::scope(|s| {
+        let sent = s.spawn(|| a.sender().send(&name("b"), &pattern(3 << 20)).unwrap().status);
+        let mut receiver = b.receiver();
+        let incoming = receiver.next(Some(LONG)).unwrap().unwrap();
+        let place = Place::new(3 << 20);
+        let (held, mapped) = receiver.map_into(incoming, place.range(0, 3 << 20)).unwrap();
+        receiver.handled(held, Status::OK, None).unwrap();
+        sent.join().unwrap();
+        assert!(place.bytes(0, 3 << 20) == pattern(3 << 20));
+        mapped.unmap().unwrap();
+    });
+}
+
+#[test]
+fn a_sealed_payload_that_keeps_to_the_protocol_is_taken() {
+    receiver_survives(1, |scene, raw, secret| {
+        raw.shake(scene, "m", "b", secret);
+        raw.welcome();
+        raw.pass(&sealed_data(1, 100_000), &[frozen(&[1; 100_000]).as_fd()]);
+        assert_eq!(raw.hear().unwrap().0.kind, Kind::Received);
+        let handled = raw.hear().unwrap().0;
+        assert_eq!((handled.kind, handled.flags), (Kind::Handled, Flags::NONE));
+    });
+}
+
+#[test]
+fn a_descriptor_that_is_not_what_it_should_be_is_refused() {
+    for (descriptor, what) in frauds(12_287) {
+        receiver_survives(0, |scene, raw, secret| {
+            raw.shake(scene, "m", "b", secret);
+            raw.welcome();
+            raw.pass(&sealed_data(1, 12_287), &[descriptor.as_fd()]);
+            assert_eq!(raw.refusal(), Some(Refusal::NotSealed), "{what}");
+            assert!(raw.ended());
+        });
+    }
+}
+
+#[test]
+fn a_sealed_size_above_the_maximum_is_refused_whatever_comes_with_it() {
+    receiver_survives(0, |scene, raw, secret| {
+        raw.shake(scene, "m", "b", secret);
+        raw.welcome();
+        raw.pass(&sealed_data(1, 1 << 40), &[frozen(&[1; 5000]).as_fd()]);
+        assert_eq!(raw.refusal(), Some(Refusal::TooLarge));
+    });
+}
+
+#[test]
+fn descriptors_that_do_not_belong_end_the_connection_and_none_stays_open() {
+    let count = |header: [u8; HEADER_LEN], descriptors: usize, parts: usize| {
+        receiver_survives(0, |scene, raw, secret| {
+            let (read, write) = rustix::pipe::pipe().unwrap();
+            raw.shake(scene, "m", "b", secret);
+            raw.welcome();
+            for part in header.chunks(HEADER_LEN.div_ceil(parts)) {
+                raw.pass(part, &vec![write.as_fd(); descriptors]);
+            }
+            assert!(raw.ended());
+            drop(write);
+            let mut fds = [rustix::event::PollFd::new(&read, rustix::event::PollFlags::IN)];
+            let limit = rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 };
+            // The end of file: no other copy of the write end is open.
+            assert_eq!(rustix::event::poll(&mut fds, Some(&limit)), Ok(1));
+            assert_eq!(rustix::io::read(&read, &mut [0]), Ok(0));
+        });
+    };
+    // With a frame that announces none, more than one, hundreds, and one with each of several parts of a header.
+    count(data(1, 100), 1, 1);
+    count(sealed_data(1, 100), 2, 1);
+    count(sealed_data(1, 100), 253, 1);
+    count(sealed_data(1, 100), 1, 4);
+}
+
+#[test]
+fn descriptors_among_the_bytes_of_a_payload_are_closed_and_do_no_harm() {
+    receiver_survives(1, |scene, raw, secret| {
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        raw.shake(scene, "m", "b", secret);
+        raw.welcome();
+        raw.say(&data(1, 1000));
+        (0..10).for_each(|_| raw.pass(&[1; 100], &vec![write.as_fd(); 253]));
+        assert_eq!(raw.hear().unwrap().0.kind, Kind::Handled);
+        drop(write);
+        assert_eq!(rustix::io::read(&read, &mut [0]), Ok(0));
+    });
+}
+
+#[test]
+fn a_sealed_frame_without_its_descriptor_is_hung_up_on() {
+    receiver_survives(0, |scene, raw, secret| {
+        raw.shake(scene, "m", "b", secret);
+        raw.welcome();
+        raw.say(&sealed_data(1, 100));
+        assert!(raw.ended());
+    });
+}
+
+#[test]
+fn a_peer_that_is_slow_by_the_byte_is_waited_for_as_long_as_the_whole_may_take() {
+    for header in [data(1, 100), sealed_data(1, 100)] {
+        receiver_survives(0, |scene, raw, secret| {
+            raw.shake(scene, "m", "b", secret);
+            raw.welcome();
+            let started = Instant::now();
+            for byte in header.iter().chain(&[0; 99]) {
+                raw.say(&[*byte]);
+                thread::sleep(SHORT / 20);
+                if started.elapsed() > SHORT * 8 {
+                    break;
+                }
+            }
+            assert!(raw.ended());
+        });
+    }
 }

@@ -1,0 +1,108 @@
+//! A descriptor that a peer sent in place of a payload: what has to be true of it before anything is believed.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{SealFlags, fcntl_get_seals, fstat, fstatfs};
+use rustix::io::Errno;
+
+use super::buffer::{SEALS, is_whole};
+use super::map::{Mapping, Range};
+use super::{PAGE, size_of};
+
+/// File system of a memfd of ordinary pages (statfs(2)). One of MFD_HUGETLB's has another, and rules of its own for mappings.
+const TMPFS: i64 = 0x0102_1994;
+/// Comes with MFD_NOEXEC_SEAL; rustix does not name it.
+const SEAL_EXEC: SealFlags = SealFlags::from_bits_retain(0x20);
+
+/// A payload of a peer's that the peer cannot change any more.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    file: OwnedFd,
+    len: usize,
+}
+
+/// What became of a payload in a region.
+pub(crate) struct Placed {
+    pub(crate) mapping: Option<Mapping>,
+    pub(crate) mapped: usize,
+    pub(crate) copied: usize,
+}
+
+impl Sealed {
+    /// The error is text for a message: what is wrong with it.
+    pub(crate) fn check(file: OwnedFd, len: usize) -> Result<Self, &'static str> {
+        // An ordinary file of a tmpfs has seals too, but never these: it is born with SEAL.
+        let seals = fcntl_get_seals(&file).map_err(|_| "a descriptor that is no memfd")?;
+        if !seals.contains(SEALS) || !SEALS.union(SEAL_EXEC).contains(seals) {
+            return Err("a memfd that is not sealed");
+        }
+        let stat = fstat(&file).map_err(|_| "a descriptor that is no memfd")?;
+        if fstatfs(&file).map_err(|_| "a descriptor that is no memfd")?.f_type != TMPFS {
+            return Err("a memfd of another kind of pages");
+        }
+        let size = size_of(len).filter(|_| len > 0).ok_or("a memfd of a size that cannot be")?;
+        if u64::try_from(stat.st_size) != Ok(size as u64) {
+            return Err("a memfd of another size than its frame's");
+        }
+        // Else whoever maps it would be charged for the pages.
+        if !is_whole(&file, size).unwrap_or(false) {
+            return Err("a memfd with holes");
+        }
+        Ok(Self { file, len })
+    }
+
+    /// Copies it into `region`, whose length is the payload's.
+    pub(crate) fn read_into(&self, region: &mut [u8]) -> rustix::io::Result<()> {
+        self.copy(region, 0)
+    }
+
+    fn copy(&self, region: &mut [u8], from: usize) -> rustix::io::Result<()> {
+        let mut filled = 0;
+        while filled < region.len() {
+            match rustix::io::pread(&self.file, &mut region[filled..], (from + filled) as u64) {
+                Ok(0) => return Err(Errno::IO),
+                Ok(n) => filled += n,
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Maps its whole pages into `range`, whose length is the payload's, and copies the rest: all of it where the range does not
+    /// begin with a page.
+    pub(crate) fn map_into(&self, range: Range) -> rustix::io::Result<Placed> {
+        self.map_with(range, Mapping::populate)
+    }
+
+    pub(super) fn map_with(
+        &self,
+        range: Range,
+        populate: impl FnOnce(&Mapping) -> rustix::io::Result<()>,
+    ) -> rustix::io::Result<Placed> {
+        let whole = if range.is_aligned() { self.len - self.len % PAGE } else { 0 };
+        let (inner, edge) = range.split(whole);
+        let mut placed = Placed { mapping: None, mapped: 0, copied: 0 };
+        if let Some(inner) = inner {
+            let mapping = Mapping::private_over(self.file.as_fd(), inner)?;
+            match populate(&mapping) {
+                Ok(()) => {
+                    placed.mapped = whole;
+                    placed.mapping = Some(mapping);
+                }
+                // Linux before 5.14: touching the pages later could be answered by a signal.
+                Err(Errno::INVAL) => self.copy_part(Some(mapping.give_back()?), 0, &mut placed)?,
+                Err(e) => return Err(e),
+            }
+        }
+        self.copy_part(edge, whole, &mut placed)?;
+        Ok(placed)
+    }
+
+    fn copy_part(&self, part: Option<Range>, from: usize, placed: &mut Placed) -> rustix::io::Result<()> {
+        let Some(mut part) = part else { return Ok(()) };
+        self.copy(part.bytes_mut(), from)?;
+        placed.copied += part.len();
+        Ok(())
+    }
+}

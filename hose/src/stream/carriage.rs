@@ -1,0 +1,82 @@
+//! How a payload crosses: as bytes of the stream, or as a sealed memfd.
+
+use std::cell::{OnceCell, RefCell};
+
+use super::outgoing::{Outgoing, Payload};
+use crate::Result;
+use crate::config::Transfer;
+use crate::sealed::{Frozen, Pool, View};
+
+/// A frozen payload from this length on goes as a descriptor; a shorter one costs more to map than to copy (`examples/transfer.rs`,
+/// `frozen` against `inline`).
+const FROZEN_MIN: usize = 512 << 10;
+/// One in ordinary memory from this length on is copied into a memfd that waits in the pool, and from that on into one that has to be made:
+/// a shorter one costs more to prepare than to copy twice (`examples/transfer.rs`, `warm` and `cold` against `inline`).
+const WARM_MIN: usize = 1 << 20;
+const COLD_MIN: usize = 8 << 20;
+
+/// What all tasks of one send share: the payload, once in each form that one of them needs.
+pub(super) struct Cargo<'a> {
+    pub(super) outgoing: Outgoing<'a>,
+    transfer: Transfer,
+    pool: &'a RefCell<Pool>,
+    /// A payload that was in ordinary memory, frozen: `None` when that failed.
+    frozen: OnceCell<Option<Frozen>>,
+    view: OnceCell<View>,
+}
+
+/// What a frame is written from.
+pub(super) enum Carriage {
+    Bytes,
+    Sealed(Frozen),
+}
+
+impl<'a> Cargo<'a> {
+    pub(super) fn new(outgoing: Outgoing<'a>, transfer: Transfer, pool: &'a RefCell<Pool>) -> Self {
+        Self { outgoing, transfer, pool, frozen: OnceCell::new(), view: OnceCell::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.outgoing.payload.len()
+    }
+
+    /// The payload as bytes.
+    pub(super) fn bytes(&self) -> Result<&[u8]> {
+        match self.outgoing.payload {
+            Payload::Bytes(bytes) => Ok(bytes),
+            Payload::Frozen(frozen) => match self.view.get() {
+                Some(view) => Ok(view),
+                None => {
+                    let view = frozen.view()?;
+                    Ok(self.view.get_or_init(|| view))
+                }
+            },
+        }
+    }
+
+    /// For a connection that can pass descriptors, or not.
+    pub(super) fn carriage(&self, passes: bool) -> Carriage {
+        let (min_frozen, min_bytes) = match self.transfer {
+            Transfer::Auto | Transfer::Move if self.pool.borrow().has(self.len()) => (FROZEN_MIN, WARM_MIN),
+            Transfer::Auto | Transfer::Move => (FROZEN_MIN, COLD_MIN),
+            Transfer::Memfd => (1, 1),
+            Transfer::Copy | Transfer::Splice => (usize::MAX, usize::MAX),
+        };
+        let frozen = match self.outgoing.payload {
+            _ if !passes => None,
+            Payload::Frozen(frozen) if frozen.len() >= min_frozen => Some(frozen.clone()),
+            // Without the memory for a copy there is still the plain way.
+            Payload::Bytes(bytes) if bytes.len() >= min_bytes => {
+                self.frozen.get_or_init(|| self.freeze(bytes).ok()).clone()
+            }
+            _ => None,
+        };
+        frozen.map_or(Carriage::Bytes, Carriage::Sealed)
+    }
+
+    fn freeze(&self, bytes: &[u8]) -> Result<Frozen> {
+        let mut buffer = self.pool.borrow_mut().take(bytes.len())?;
+        buffer.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+        buffer.freeze(bytes.len())
+    }
+}
