@@ -18,6 +18,7 @@ use std::ptr::NonNull;
 
 use guest_abi::Region;
 use hose::pages::{self, Range};
+use hose::sealed;
 
 use crate::engine::{Guest, Memory, PAGE};
 
@@ -155,6 +156,19 @@ pub(crate) fn lend_range<R>(
     // SAFETY: the bytes lie within the granted pages, private anonymous memory that stays mapped; nothing else reads, writes
     // or maps them while the closure runs (see the module's documentation).
     Ok(with(unsafe { Range::new(start, region.len as usize) }))
+}
+
+/// The pages of a region, to be replaced by others as long as `Mappings` holds what is made of them.
+pub(crate) fn pages_of(
+    linear: Linear<'_>,
+    Covered(region): Covered,
+) -> Result<Option<sealed::Range>, Refused> {
+    let start = linear.start_of(region)?;
+    // SAFETY: the bytes lie within the granted pages: mapped, readable and writable, private and of no file, unless a mapping of
+    // `Mappings` lies there, which makes none over another. The engine does not touch the pages before the instance goes, and
+    // `Mappings` is emptied before that (`vm::Vm`). The host's own borrows live inside the closures of this module; its other calls on
+    // pages (`lend_range` for a move, `clear`) keep away from regions that are mapped.
+    Ok(unsafe { sealed::Range::new(start.as_ptr(), region.len as usize) })
 }
 
 /// Makes a region zero that the guest has given up: its whole pages go back to the system.

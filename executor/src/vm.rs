@@ -91,6 +91,13 @@ impl Loaded {
     }
 }
 
+impl Drop for Vm {
+    fn drop(&mut self) {
+        // Before the instance's memory goes: afterwards the addresses are anybody's.
+        self.host.unmap();
+    }
+}
+
 impl Vm {
     /// Makes an instance: its start function runs, and `_initialize` of a reactor.
     ///

@@ -189,7 +189,7 @@ fn join(case: &mut Case, base: &Path, name: &str, targets: &[&str], connect_time
     let limits = hose::Limits::new(
         std::time::Duration::from_millis(connect_timeout_ms),
         std::time::Duration::from_secs(20),
-        1 << 20,
+        1 << 30,
     );
     let config = hose::Config::new(
         name.try_into().expect("a name"),
@@ -217,7 +217,7 @@ fn join(case: &mut Case, base: &Path, name: &str, targets: &[&str], connect_time
         transfer: "auto".to_owned(),
         connect_timeout_ms,
         io_timeout_ms: 20_000,
-        max_size: 1 << 20,
+        max_size: 1 << 30,
     });
     [published.listener, published.mount]
 }
@@ -341,4 +341,106 @@ fn what_was_pulled_and_not_completed_is_reported_as_trapped() {
     ));
     let (sent, received) = pair(sender(17), receiver);
     assert_eq!((sent.stdout, received.code), (format!("{}\n", Status::TRAPPED.0), 0));
+}
+
+/// A sender of 5,000,000 bytes `x` at 2 MiB, which it has prepared and gives away; it prints the status, whether the region is still
+/// registered, and the sum of what is left in it.
+fn giver() -> Case {
+    wat(&format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+            (import "roadrunner" "give_to_host" (func $give (param i32 i32 i32 i32) (result i32)))
+            (import "roadrunner" "register_memory" (func $register (param i32 i32) (result i32)))
+            (import "roadrunner" "unregister_memory" (func $unregister (param i32) (result i32)))
+            (import "roadrunner" "prepare_memory" (func $prepare (param i32 i32) (result i32)))
+            {SUM}
+            (memory (export "memory") 160)
+            (func (export "f") (result i32 i32 i32)
+                (drop (call $register (i32.const 0x200000) (i32.const 0x500000)))
+                (drop (call $prepare (i32.const 0x200000) (i32.const 0x500000)))
+                (memory.fill (i32.const 0x200000) (i32.const 120) (i32.const 5000000))
+                (call $give (i32.const 0) (i32.const 0) (i32.const 0x200000) (i32.const 5000000))
+                (call $unregister (i32.const 0x200000))
+                (call $sum (i32.const 0x200000) (i32.const 5000000))))"#
+    ))
+    .function("f")
+}
+
+const SUM: &str = r#"(func $sum (param $at i32) (param $len i32) (result i32) (local $sum i32)
+    (block $end (loop $next
+        (br_if $end (i32.eqz (local.get $len)))
+        (local.set $sum (i32.add (local.get $sum) (i32.load8_u (local.get $at))))
+        (local.set $at (i32.add (local.get $at) (i32.const 1)))
+        (local.set $len (i32.sub (local.get $len) (i32.const 1)))
+        (br $next)))
+    (local.get $sum))"#;
+
+#[test]
+fn what_is_given_to_another_container_arrives_as_it_was_and_is_zero_here() {
+    // A receiver with pages for it, and one that has to copy.
+    for address in [0x20_0000, 0x20_0010] {
+        let receiver = wat(&format!(
+            r#"(module
+                (import "roadrunner" "set_status" (func $status (param i32) (result i32))) {SUM}
+                (memory (export "memory") 160) (global $rounds (mut i32) (i32.const 0))
+                (func (export "allocate_memory") (param i32) (result i32) (i32.const {address}))
+                (func (export "deallocate_memory") (param i32)
+                    ;; What was mapped there is gone.
+                    (if (call $sum (local.get 0) (i32.const 100000)) (then unreachable)))
+                (func (export "read_memory_wasm") (param i32 i32)
+                    (drop (call $status (i32.add (i32.const 1)
+                        (i32.ne (call $sum (local.get 0) (local.get 1)) (i32.const 600000000)))))
+                    (memory.fill (local.get 0) (i32.const 7) (local.get 1))))"#
+        ));
+        let mut sender = giver();
+        sender.request.limits = Limits { timeout_ms: Some(20_000), ..Limits::default() };
+        let (sent, received) = pair(sender, receiver);
+        let gone = Status::INVALID_REGION.0;
+        assert_eq!(sent.stdout, format!("1\n{gone}\n0\n"), "{address:x}: {sent:?} {received:?}");
+        // Bytes that were copied are the receiver's own, until it overwrites them.
+        let code = if address == 0x20_0000 { 0 } else { 134 };
+        assert_eq!(received.code, code, "{address:x}: {received:?}");
+    }
+}
+
+#[test]
+fn what_could_not_be_given_is_there_again() {
+    let base = tempfile::tempdir().expect("a folder");
+    let mut sender = giver();
+    let _ends = join(&mut sender, base.path(), "a", &["nobody"], 50);
+    sender.request.hose.as_mut().expect("a hose").max_size = 1 << 30;
+    let ended = sender.run();
+    assert_eq!(ended.stdout, format!("{}\n0\n600000000\n", Status::TIMEOUT.0), "{ended:?}");
+}
+
+#[test]
+fn a_call_of_another_container_is_answered() {
+    let sender = wat(&format!(
+        r#"(module
+            (import "roadrunner" "call" (func $call (param i32 i32 i32 i32) (result i64)))
+            (import "roadrunner" "send_to_host" (func $send (param i32 i32) (result i32)))
+            (import "roadrunner" "complete" (func $complete (param i32 i32) (result i32)))
+            (import "roadrunner" "register_memory" (func $register (param i32 i32) (result i32))) {SEVEN}
+            (func (export "f") (result i32 i32 i32) (local $answer i64)
+                (i32.store8 (i32.const 8) (i32.const 98))
+                (drop (call $register (i32.const 64) (i32.const 4)))
+                (i32.store (i32.const 64) (i32.const 1234))
+                ;; An answer that nobody asks for does no harm.
+                (call $send (i32.const 64) (i32.const 4))
+                (local.set $answer (call $call (i32.const 8) (i32.const 1) (i32.const 64) (i32.const 4)))
+                (i32.load (i32.wrap_i64 (i64.shr_u (local.get $answer) (i64.const 32))))
+                (call $complete (i32.wrap_i64 (i64.shr_u (local.get $answer) (i64.const 32))) (i32.const 0))))"#
+    ))
+    .function("f");
+    let receiver = wat(&format!(
+        r#"(module
+            (import "roadrunner" "answer" (func $answer (param i32 i32 i32) (result i32)))
+            (import "roadrunner" "register_memory" (func $register (param i32 i32) (result i32))) {SEVEN}
+            (func (export "read_memory_wasm") (param i32 i32)
+                (i32.store (i32.const 64) (i32.add (i32.load (local.get 0)) (i32.const 1)))
+                (drop (call $register (i32.const 64) (i32.const 4)))
+                (drop (call $answer (local.get 0) (i32.const 64) (i32.const 4)))))"#
+    ));
+    let (sent, received) = pair(sender, receiver);
+    assert_eq!((sent.stdout.as_str(), received.code), ("0\n1235\n0\n", 0), "{sent:?} {received:?}");
 }

@@ -12,7 +12,9 @@
 //! | `mod` | what a host knows of its guest, regions, texts |
 //! | `send` | whatever sends |
 //! | `receive` | whatever receives, pulled and pushed |
+//! | `mappings` | what lies in the guest's memory in place of its own pages |
 
+mod mappings;
 mod receive;
 mod send;
 
@@ -23,13 +25,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use guest_abi::{Region, Status, exports, imports};
+use hose::sealed::Buffer;
 use hose::{Fate, Name, Receiver, Sender};
 
 use crate::engine::{Export, FuncType, Guest, Instance, Memory, Val, ValType};
 use crate::error::Result;
 use crate::link::Contract;
-use crate::memory::{self, Linear, Refused, Regions};
+use crate::memory::{self, Covered, Linear, Refused, Regions};
 use crate::workflow::{Outcome, Workflow};
+
+use mappings::{Mapping, Mappings};
 
 /// A status in place of a value, or the end of the guest.
 type Answer<T> = Outcome<std::result::Result<T, Status>>;
@@ -66,6 +71,7 @@ pub(crate) struct Host {
     contract: Contract,
     exports: OnceCell<Exports>,
     regions: RefCell<Regions>,
+    mappings: RefCell<Mappings>,
     /// Payloads that were pulled and not completed, and answers that were not yet read, by address.
     held: RefCell<BTreeMap<u32, receive::Item>>,
     /// The payload that the handler is looking at.
@@ -99,6 +105,8 @@ struct Function {
     call: fn(&Host, &Guest<'_>, &[Val]) -> Outcome<Option<Val>>,
 }
 
+/// Bytes from which a buffer is worth sealing: below, bytes through a socket arrive earlier (`hose/examples/transfer.rs`).
+const SEALABLE_FROM: u32 = 256 << 10;
 /// Bytes from which the memory of a payload is worth a system call to give back.
 const GIVEN_BACK_FROM: u32 = 64 << 10;
 
@@ -156,6 +164,7 @@ impl Host {
             contract,
             exports: OnceCell::new(),
             regions: RefCell::default(),
+            mappings: RefCell::default(),
             held: RefCell::default(),
             pushing: RefCell::new(None),
             statuses: RefCell::default(),
@@ -230,6 +239,7 @@ impl Host {
 
     /// Gives a region back that [`Host::allocate`] has made.
     fn release(&self, guest: &Guest<'_>, address: u32) -> Outcome<()> {
+        self.mappings.borrow_mut().remove(address);
         self.regions.borrow_mut().unregister(address);
         let Some(deallocate) = self.exports(guest).deallocate else { return Ok(()) };
         self.inside(|| guest.call_for_nothing(deallocate, &[Val::from_u32(address)]))
@@ -246,6 +256,25 @@ impl Host {
             return Ok(None);
         }
         Ok(Some(answer))
+    }
+
+    /// Takes everything out of the guest's memory that is not its own: its instance is about to go.
+    pub(crate) fn unmap(&self) {
+        self.mappings.borrow_mut().clear();
+    }
+
+    /// Lays a region on memory that can be frozen and given to functions of other containers, where that is all that its bytes can
+    /// become. Whether it lies there now.
+    fn make_sealable(&self, guest: &Guest<'_>, covered: Covered, region: Region) -> bool {
+        let sealable = self.hose.as_ref().is_some_and(Hose::gives_sealed_memory);
+        if !sealable || region.len < SEALABLE_FROM || self.mappings.borrow().overlaps(region) {
+            return false;
+        }
+        let Ok(Some(pages)) = memory::pages_of(self.linear(guest), covered) else { return false };
+        // Not every region has pages of its own, and not every system has the memory: then it stays what it is.
+        let Ok(buffer) = Buffer::over(pages) else { return false };
+        self.mappings.borrow_mut().insert(region, Mapping::Buffer(buffer));
+        true
     }
 
     fn complain(&self, text: &str) {
@@ -265,7 +294,7 @@ impl Host {
 /// What a failed send means to a guest.
 fn status_of_error(error: &hose::Error) -> Status {
     use hose::ErrorKind as Kind;
-    if error.fate() == Fate::Unknown {
+    if matches!(error.fate(), Fate::Unknown | Fate::Handled) {
         return Status::UNKNOWN;
     }
     match error.kind() {
@@ -349,6 +378,7 @@ fn unregister_memory(host: &Host, _: &Guest<'_>, args: &[Val]) -> Outcome<Option
     if host.holds(address) {
         return answer(Status::INVALID_REGION);
     }
+    host.mappings.borrow_mut().remove(address);
     answer(host.regions.borrow_mut().unregister(address).map_or(Status::INVALID_REGION, |_| Status::OK))
 }
 
@@ -359,6 +389,9 @@ fn prepare_memory(host: &Host, guest: &Guest<'_>, args: &[Val]) -> Outcome<Optio
     }
     let covered = host.regions.borrow().check(region);
     let prepared = covered.and_then(|covered| {
+        if host.make_sealable(guest, covered, region) || host.mappings.borrow().overlaps(region) {
+            return Ok(());
+        }
         memory::lend_range(host.linear(guest), covered, |mut range| range.prefer_huge_pages())
     });
     answer(prepared.map_or_else(status_of, |()| Status::OK))

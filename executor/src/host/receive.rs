@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use guest_abi::{Received, Region, Status};
-use hose::{Held, Incoming, Name, Receiver, Transfer};
+use hose::{Held, Incoming, Name, Payload, Receiver, Transfer};
 
+use super::mappings::Mapping;
 use super::{
     Answer, Guest, Host, Local, Outcome, Val, answer as tell, give_text, signed, status_of, unsigned,
 };
 use crate::engine::Stop;
-use crate::memory;
+use crate::memory::{self, Refused};
 use crate::parcel::{self, Parcel};
-use crate::workflow::{Payload, Pulled, Sink};
+use crate::workflow::{self, Pulled, Sink};
 
 /// Payloads that a guest may have pulled and not completed: each keeps a connection or a sender, and a region.
 const MAX_HELD: usize = 1024;
@@ -22,7 +23,7 @@ const MAX_HELD: usize = 1024;
 #[derive(Debug)]
 pub(super) enum Item {
     /// A payload of another container's.
-    Remote { held: Held },
+    Remote { held: Held, answer: Option<Region> },
     /// A payload of another function's of this process.
     Local { parcel: Arc<Parcel>, answer: Option<Region> },
     /// What a call was answered.
@@ -56,7 +57,7 @@ impl Host {
     pub(crate) fn abandon(&self) {
         for item in std::mem::take(&mut *self.held.borrow_mut()).into_values() {
             match item {
-                Item::Remote { held } => {
+                Item::Remote { held, .. } => {
                     if let Some(receiver) = self.receiver() {
                         // The function is over: nobody is left whom a failure would interest.
                         let _ = receiver.borrow_mut().handled(held, hose::Status(Status::TRAPPED.0), None);
@@ -97,13 +98,37 @@ impl Host {
     fn push(&self, guest: &Guest<'_>, receiver: &RefCell<Receiver>, incoming: Incoming) -> Outcome<()> {
         let Ok((region, held)) = self.take_in(guest, receiver, incoming)? else { return Ok(()) };
         let pushed = self.run_handler(guest, region, held.sender().clone());
-        let told = receiver.borrow_mut().handled(held, hose::Status(pushed.status.0), None);
-        if let Err(error) = told {
-            self.remember(&error);
-        }
+        self.tell(guest, receiver, held, pushed.status, pushed.answer.filter(|_| pushed.outcome.is_ok()));
         pushed.outcome?;
         self.release_answer(pushed.answer);
         self.release(guest, region.address)
+    }
+
+    /// Tells a sender in another container what its function's handler said, and answered.
+    fn tell(
+        &self,
+        guest: &Guest<'_>,
+        receiver: &RefCell<Receiver>,
+        held: Held,
+        status: Status,
+        answer: Option<Region>,
+    ) -> Status {
+        let status = hose::Status(status.0);
+        // One whose region is gone by now is none.
+        let covered = answer.and_then(|region| self.regions.borrow().check(region).ok());
+        let mut held = Some(held);
+        let mut tell = |answer: Option<Payload<'_>>| match held.take() {
+            Some(held) => receiver.borrow_mut().handled(held, status, answer),
+            None => Ok(()),
+        };
+        if let Some(covered) = covered {
+            let told =
+                memory::read_memory_host(self.linear(guest), covered, |bytes| tell(Some(bytes.into())));
+            if let Ok(told) = told {
+                return told.map_or_else(|error| self.remember(&error), |()| Status::OK);
+            }
+        }
+        tell(None).map_or_else(|error| self.remember(&error), |()| Status::OK)
     }
 
     /// Pushes a payload of another function's of this process into the guest's handler: what that said, and whether the
@@ -112,7 +137,7 @@ impl Host {
         &self,
         guest: &Guest<'_>,
         peer: &Name,
-        payload: Payload<'_>,
+        payload: workflow::Payload<'_>,
         deadline: Instant,
         sink: Option<Sink<'_>>,
     ) -> (Outcome<Status>, bool) {
@@ -127,7 +152,7 @@ impl Host {
         &self,
         guest: &Guest<'_>,
         peer: &Name,
-        payload: Payload<'_>,
+        payload: workflow::Payload<'_>,
         sink: Option<Sink<'_>>,
         left: &mut bool,
     ) -> Outcome<Status> {
@@ -211,13 +236,7 @@ impl Host {
                 return Err(stop);
             }
         };
-        let covered = self.regions.borrow().check(region);
-        let read = covered.and_then(|covered| {
-            memory::write_memory_host(self.linear(guest), covered, |bytes| {
-                receiver.borrow_mut().read_into(incoming, bytes)
-            })
-        });
-        let status = match read {
+        let status = match self.bring_in(guest, receiver, incoming, region) {
             Ok(Ok(held)) => return Ok(Ok((region, held))),
             Ok(Err(error)) => {
                 self.remember(&error);
@@ -229,13 +248,37 @@ impl Host {
         Ok(Err(status))
     }
 
+    /// Reads a payload into a region, or maps it there.
+    fn bring_in(
+        &self,
+        guest: &Guest<'_>,
+        receiver: &RefCell<Receiver>,
+        incoming: Incoming,
+        region: Region,
+    ) -> std::result::Result<hose::Result<Held>, Refused> {
+        let covered = self.regions.borrow().check(region)?;
+        if incoming.is_sealed()
+            && !self.mappings.borrow().overlaps(region)
+            && let Some(pages) = memory::pages_of(self.linear(guest), covered)?
+        {
+            return Ok(receiver.borrow_mut().map_into(incoming, pages).map(|(held, mapped)| {
+                let mapping = Mapping::Payload { _mapped: mapped };
+                self.mappings.borrow_mut().insert(region, mapping);
+                held
+            }));
+        }
+        memory::write_memory_host(self.linear(guest), covered, |bytes| {
+            receiver.borrow_mut().read_into(incoming, bytes)
+        })
+    }
+
     /// Whether a region is the host's to unregister.
     pub(super) fn holds(&self, address: u32) -> bool {
         let answers = |answer: &Option<Region>| answer.is_some_and(|region| region.address == address);
         let pushing = self.pushing.borrow();
         let pushed = pushing.as_ref().is_some_and(|p| p.address == address || answers(&p.answer));
         let held = self.held.borrow();
-        let is_answer = |item: &Item| matches!(item, Item::Local { answer, .. } if answers(answer));
+        let is_answer = |item: &Item| matches!(item, Item::Local { answer, .. } | Item::Remote { answer, .. } if answers(answer));
         pushed || held.contains_key(&address) || held.values().any(is_answer)
     }
 
@@ -292,7 +335,7 @@ impl Host {
         match next {
             Ok(Some(incoming)) => {
                 let taken = self.take_in(guest, receiver, incoming)?;
-                Ok(taken.map(|(region, held)| (region, Item::Remote { held })))
+                Ok(taken.map(|(region, held)| (region, Item::Remote { held, answer: None })))
             }
             Ok(None) => Ok(Err(Status::TIMEOUT)),
             Err(error) => Ok(Err(self.remember(&error))),
@@ -343,10 +386,11 @@ impl Host {
     fn finish(&self, guest: &Guest<'_>, item: Item, status: Status) -> Status {
         match item {
             Item::Answer => Status::OK,
-            Item::Remote { held } => {
+            Item::Remote { held, answer } => {
                 let Some(receiver) = self.receiver() else { return Status::INVALID_REGION };
-                let told = receiver.borrow_mut().handled(held, hose::Status(status.0), None);
-                told.map_or_else(|error| self.remember(&error), |()| Status::OK)
+                let told = self.tell(guest, receiver, held, status, answer);
+                self.release_answer(answer);
+                told
             }
             Item::Local { parcel, answer } => {
                 let wait = self.local().map_or(Duration::ZERO, |local| local.workflow.io_timeout);
@@ -418,12 +462,10 @@ pub(super) fn answer(host: &Host, guest: &Guest<'_>, args: &[Val]) -> Outcome<Op
         return tell(Status::OK);
     }
     tell(match host.held.borrow_mut().get_mut(&address) {
-        Some(Item::Local { answer, .. }) => {
+        Some(Item::Local { answer, .. } | Item::Remote { answer, .. }) => {
             *answer = Some(region);
             Status::OK
         }
-        // Between containers nobody can ask for one yet.
-        Some(Item::Remote { .. }) => Status::OK,
         Some(Item::Answer) | None => Status::INVALID_REGION,
     })
 }
@@ -452,7 +494,7 @@ pub(super) fn peer_name(host: &Host, guest: &Guest<'_>, args: &[Val]) -> Outcome
     let address = unsigned(args, 0);
     let pushed = host.pushing.borrow().as_ref().filter(|p| p.address == address).map(|p| p.peer.clone());
     let peer = pushed.or_else(|| match host.held.borrow().get(&address)? {
-        Item::Remote { held } => Some(held.sender().clone()),
+        Item::Remote { held, .. } => Some(held.sender().clone()),
         Item::Local { parcel, .. } => Some(parcel.sender().clone()),
         Item::Answer => None,
     });

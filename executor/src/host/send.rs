@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use guest_abi::{Received, Region, Status};
 use hose::pages::Range;
-use hose::{Fate, Name, Transfer};
+use hose::sealed::Frozen;
+use hose::{Delivery, Fate, Name, Outgoing, Transfer};
 
 use super::receive::Item;
 use super::{Answer, Guest, Hose, Host, Local, Outcome, Val, answer, give_text, signed, status_of, unsigned};
@@ -174,63 +175,87 @@ impl Host {
             Whom::All => hose.targets.iter().collect(),
             Whom::One(index) => hose.targets.get(index).into_iter().collect(),
         };
+        let sealed = match self.freeze(region, how) {
+            Ok(sealed) => sealed,
+            Err(status) => {
+                self.give_up(guest, region);
+                return chosen.iter().map(|_| Verdict { status, left: true }).collect();
+            }
+        };
         let here: Vec<Option<usize>> = chosen.iter().map(|name| hose.local_target(name)).collect();
         let mut verdicts: Vec<Verdict> =
             chosen.iter().map(|_| Verdict { status: Status::NO_TARGET, left: false }).collect();
         let there: Vec<usize> = (0..chosen.len()).filter(|i| here[*i].is_none()).collect();
         if !there.is_empty() {
-            self.send_out(guest, hose, &chosen, &there, region, &mut verdicts);
+            let names = there.iter().map(|i| chosen[*i].clone()).collect::<Vec<_>>();
+            let sent = match &sealed {
+                Some(frozen) => hose.send_out(&names, Outgoing::from(frozen)),
+                None => self.send_bytes_out(guest, hose, &names, region),
+            };
+            for (i, verdict) in there.iter().zip(self.judge(sent, names.len())) {
+                verdicts[*i] = verdict;
+            }
         }
         let last = here.iter().rposition(Option::is_some);
         for (i, target) in here.iter().enumerate() {
             if let (Some(local), Some(target)) = (&hose.local, target) {
-                let give = how == How::Give && last == Some(i);
+                // What is mapped there is a file's: its pages are not the guest's to give.
+                let give = how == How::Give && last == Some(i) && !self.mappings.borrow().overlaps(region);
                 verdicts[i] = self.send_within(guest, local, *target, region, give);
             }
         }
-        if how == How::Give && verdicts.iter().any(|verdict| verdict.left) {
-            // What was given to a function of this process is zero already.
-            let given = last.is_some_and(|last| verdicts[last].left);
-            self.give_up(guest, region, given);
+        let left = verdicts.iter().any(|verdict| verdict.left);
+        if how == How::Give && left {
+            self.give_up(guest, region);
+        } else if let Some(frozen) = sealed {
+            self.take_back(guest, region, &frozen);
         }
         verdicts
     }
 
     /// To functions of other containers, all at once.
-    fn send_out(
-        &self,
-        guest: &Guest<'_>,
-        hose: &Hose,
-        chosen: &[&Name],
-        there: &[usize],
-        region: Region,
-        verdicts: &mut [Verdict],
-    ) {
-        let Some(remote) = &hose.remote else { return };
-        let names: Vec<Name> = there.iter().map(|i| chosen[*i].clone()).collect();
-        let sent = self.covered(region).and_then(|covered| {
+    fn send_bytes_out(&self, guest: &Guest<'_>, hose: &Hose, names: &[Name], region: Region) -> Sent {
+        self.covered(region).and_then(|covered| {
             memory::read_memory_host(self.linear(guest), covered, |bytes| {
-                let mut sender = remote.sender.borrow_mut();
-                match names.as_slice() {
-                    [one] => vec![sender.send(one, bytes)],
-                    _ => sender.send_to_all(bytes).into_iter().map(|(_, result)| result).collect(),
-                }
+                hose.send_out(names, Outgoing::from(bytes))
             })
-        });
+        })?
+    }
+
+    fn judge(&self, sent: Sent, count: usize) -> Vec<Verdict> {
         match sent {
             Err(refused) => {
-                for i in there {
-                    verdicts[*i].status = status_of(refused);
-                }
+                let verdict = || Verdict { status: status_of(refused), left: false };
+                (0..count).map(|_| verdict()).collect()
             }
-            Ok(results) => {
-                for (i, result) in there.iter().zip(results) {
+            Ok(results) => results
+                .into_iter()
+                .map(|result| {
                     let left = result.as_ref().map_or_else(|error| error.fate() != Fate::NotSent, |_| true);
-                    let status = result
-                        .map_or_else(|error| self.remember(&error), |delivery| Status(delivery.status.0));
-                    verdicts[*i] = Verdict { status, left };
-                }
-            }
+                    let status = result.map_or_else(|error| self.remember(&error), handled);
+                    Verdict { status, left }
+                })
+                .collect(),
+        }
+    }
+
+    /// Freezes what is to be given away, if it lies on memory that can be frozen. Its region is zero then. An error has lost it.
+    fn freeze(&self, region: Region, how: How) -> std::result::Result<Option<Frozen>, Status> {
+        if how == How::Lend {
+            return Ok(None);
+        }
+        let buffer = self.mappings.borrow_mut().take_buffer(region.address, region.len);
+        let frozen = buffer.map(|buffer| buffer.freeze(region.len as usize)).transpose();
+        frozen.map_err(|error| self.remember(&error))
+    }
+
+    /// Nobody has got what was frozen: its bytes are the guest's again.
+    fn take_back(&self, guest: &Guest<'_>, region: Region, frozen: &Frozen) {
+        let Ok(view) = frozen.view() else { return };
+        if let Ok(covered) = self.covered(region) {
+            // It was in bounds when it was frozen.
+            let _ =
+                memory::write_memory_host(self.linear(guest), covered, |bytes| bytes.copy_from_slice(&view));
         }
     }
 
@@ -269,10 +294,14 @@ impl Host {
     }
 
     /// The bytes of a region are somebody else's now.
-    fn give_up(&self, guest: &Guest<'_>, region: Region, is_zero: bool) {
-        if !is_zero && let Ok(covered) = self.covered(region) {
+    fn give_up(&self, guest: &Guest<'_>, region: Region) {
+        let mapped = self.mappings.borrow().overlaps(region);
+        if let Ok(covered) = self.covered(region) {
             // It was in bounds when it was sent.
-            let _ = memory::lend_range(self.linear(guest), covered, hose::pages::clear);
+            let _ = memory::lend_range(self.linear(guest), covered, |mut range| match mapped {
+                true => range.bytes_mut().fill(0),
+                false => hose::pages::clear(range),
+            });
         }
         self.regions.borrow_mut().unregister(region.address);
     }
@@ -288,10 +317,7 @@ impl Host {
         };
         let Some(name) = hose.targets.get(target) else { return Ok(Err(Status::NO_TARGET)) };
         let (Some(local), Some(to)) = (&hose.local, hose.local_target(name)) else {
-            self.complain(&format!(
-                "function {name} is in another container, from where no answers come yet"
-            ));
-            return Ok(Err(Status::HOST));
+            return self.call_out(guest, hose, name, region);
         };
         let mut answered: Answer<Option<Region>> = Ok(Ok(None));
         let mut sink = |range: Range<'_>| answered = self.take_answer(guest, local, range);
@@ -326,6 +352,47 @@ impl Host {
         Ok(Ok(region))
     }
 
+    /// A call of a function of another container.
+    fn call_out(&self, guest: &Guest<'_>, hose: &Hose, name: &Name, region: Region) -> Answer<Region> {
+        let Some(remote) = &hose.remote else { return Ok(Err(Status::NO_TARGET)) };
+        let sent = self.with_region(guest, region, |host| {
+            let covered = host.covered(region)?;
+            memory::read_memory_host(host.linear(guest), covered, |bytes| {
+                remote.sender.borrow_mut().send(name, bytes)
+            })
+        })?;
+        let delivery = match sent {
+            Ok(Ok(Ok(delivery))) => delivery,
+            Ok(Ok(Err(error))) => return Ok(Err(self.remember(&error))),
+            Ok(Err(refused)) => return Ok(Err(status_of(refused))),
+            Err(status) => return Ok(Err(status)),
+        };
+        let status = Status(delivery.status.0);
+        if !status.is_ok() {
+            return Ok(Err(handled(delivery)));
+        }
+        let region = match self.allocate(guest, delivery.answer.as_ref().map_or(0, hose::Answer::len))? {
+            Ok(region) => region,
+            Err(status) => return Ok(Err(status)),
+        };
+        if let Some(answer) = delivery.answer {
+            let read = self.covered(region).and_then(|covered| {
+                memory::write_memory_host(self.linear(guest), covered, |bytes| answer.read_into(bytes))
+            });
+            let status = match read {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(self.remember(&error)),
+                Err(refused) => Some(status_of(refused)),
+            };
+            if let Some(status) = status {
+                self.release(guest, region.address)?;
+                return Ok(Err(status));
+            }
+        }
+        self.held.borrow_mut().insert(region.address, Item::Answer);
+        Ok(Ok(region))
+    }
+
     /// An answer into a region of this guest's.
     fn take_answer(&self, guest: &Guest<'_>, local: &Local, source: Range<'_>) -> Answer<Option<Region>> {
         if source.len() as u64 > local.workflow.max_size {
@@ -346,7 +413,36 @@ impl Host {
     }
 }
 
+/// What a payload came to that was handled. An answer that nobody asked for is read, so that the connection can be kept.
+fn handled(delivery: Delivery) -> Status {
+    if let Some(answer) = delivery.answer {
+        // A connection that fails now is made anew by the next send.
+        let _ = answer.discard();
+    }
+    Status(delivery.status.0)
+}
+
+/// What sending to some targets came to, if it could begin.
+type Sent = std::result::Result<Vec<hose::Result<Delivery>>, Refused>;
+
 impl Hose {
+    /// Sends to some functions of other containers, at once.
+    fn send_out(&self, names: &[Name], outgoing: Outgoing<'_>) -> Sent {
+        let Some(remote) = &self.remote else { return Ok(Vec::new()) };
+        let mut sender = remote.sender.borrow_mut();
+        Ok(match names {
+            [one] => vec![sender.send(one, outgoing)],
+            _ => sender.send_to_all(outgoing).into_iter().map(|(_, result)| result).collect(),
+        })
+    }
+
+    /// Whether all that is given away goes to other containers, which take it as sealed memory.
+    pub(super) fn gives_sealed_memory(&self) -> bool {
+        let transfer = self.remote.as_ref().map(|remote| remote.sender.borrow().transfer());
+        let seals = matches!(transfer, Some(Transfer::Auto | Transfer::Memfd));
+        seals && !self.targets.is_empty() && self.targets.iter().all(|name| self.local_target(name).is_none())
+    }
+
     fn transfer(&self) -> Transfer {
         self.local.as_ref().map_or(Transfer::Auto, |local| local.workflow.transfer)
     }

@@ -6,6 +6,9 @@ use super::link::{Broken, Progress, wait};
 use super::task::{Route, Routes};
 use crate::{Error, ErrorKind, Fate, Name, Result, Status};
 
+/// Bytes that are thrown away at once.
+const PIECE: usize = 64 << 10;
+
 /// A payload that was handled.
 #[derive(Debug)]
 pub struct Delivery {
@@ -52,6 +55,19 @@ impl Answer {
             return Err(Error::new(ErrorKind::Invalid, message).with_fate(Fate::Handled));
         }
         self.fill(region).map_err(|e| e.with_fate(Fate::Handled))?;
+        self.routes.give_back(self.target, self.route);
+        Ok(())
+    }
+
+    /// Reads it, and keeps nothing of it: for a sender that did not ask for one, and wants to keep its connection.
+    pub fn discard(mut self) -> Result<()> {
+        let mut piece = vec![0; self.len.min(PIECE)];
+        let mut left = self.len;
+        while left > 0 {
+            let count = left.min(piece.len());
+            self.fill(&mut piece[..count]).map_err(|e| e.with_fate(Fate::Handled))?;
+            left -= count;
+        }
         self.routes.give_back(self.target, self.route);
         Ok(())
     }

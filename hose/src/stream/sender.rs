@@ -13,7 +13,7 @@ use super::outgoing::Outgoing;
 use super::statistics::Statistics;
 use super::task::{Routes, Task};
 use crate::sealed::Pool;
-use crate::{Error, ErrorKind, Name, Result};
+use crate::{Error, ErrorKind, Name, Result, Transfer};
 
 /// Bytes of buffers that may wait in a sender's pool.
 const POOL: usize = 256 << 20;
@@ -55,6 +55,11 @@ impl Sender {
     /// Worth it from some 2 MB on, and when there is nothing else to do (100 MB: 7 ms).
     pub fn prepare(&mut self, len: usize) -> Result<bool> {
         self.pool.get_mut().prepare(len)
+    }
+
+    /// How payloads cross, as configured.
+    pub fn transfer(&self) -> Transfer {
+        self.local.config().transfer()
     }
 
     /// What was sent to `target`.
