@@ -1,7 +1,10 @@
 //! `start`: lets init go on to the container's program.
 
+use libcontainer::container::ContainerStatus;
+use libcontainer::hooks::run_hooks;
 use rustix::process::Signal;
 
+use crate::bundle::Bundle;
 use crate::compile::Pending;
 use crate::create::{container_error, container_of};
 use crate::error::{Error, ErrorKind, Result};
@@ -21,8 +24,7 @@ pub fn start(store: &Store, id: &ContainerId) -> Result<()> {
     match state.status_under_lock() {
         Status::Created => {
             let notify = release(store, &claim, &mut state)?;
-            // Not held while the container takes its time.
-            drop(claim);
+            poststart(store, claim, &state)?;
             wait_until_ready(notify, &state)
         }
         Status::Stopped => Err(Error::new(ErrorKind::Status, "cannot start a container that has stopped")),
@@ -32,6 +34,23 @@ pub fn start(store: &Store, id: &ContainerId) -> Result<()> {
             format!("cannot start a container in the {} state", other.as_str()),
         )),
     }
+}
+
+/// Gives the lock back, and runs the poststart hooks: as under runc they may act on the container, and it may take its time.
+/// One that fails ends the container.
+pub(crate) fn poststart(store: &Store, claim: Claim, state: &State) -> Result<()> {
+    let (true, Some(init)) = (state.poststart, state.init) else { return Ok(()) };
+    let bundle = Bundle::parse(state.bundle.clone(), claim.load_config()?)?;
+    let mut container = container_of(store, &state.id)?;
+    drop(claim);
+    // A short process has ended by now.
+    container.set_status(ContainerStatus::Running);
+    container.state.pid = Some(init.pid);
+    let hooks = bundle.spec().hooks().as_ref().and_then(|hooks| hooks.poststart().as_ref());
+    run_hooks(hooks, Some(&container.state), Some(&container.root), None, None).map_err(|error| {
+        let _ = init.signal(Signal::KILL);
+        container_error(&error)
+    })
 }
 
 /// What `create` has left to compile: the first run does not compete with the compiler for its start.

@@ -98,6 +98,9 @@ pub struct State {
     /// Whether systemd manages its cgroup.
     #[serde(default)]
     pub systemd: bool,
+    /// Whether it has poststart hooks.
+    #[serde(default)]
+    pub poststart: bool,
     /// Whether it has poststop hooks.
     #[serde(default)]
     pub poststop: bool,
