@@ -3,9 +3,10 @@
 //! Options may stand before and after the container's name. After `exec`'s name the first word that is no option begins the
 //! command, and everything behind it belongs to that.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 /// An OCI runtime, a drop-in for runc, that runs Wasm functions and moves data between them.
 #[derive(Debug, Parser)]
@@ -48,6 +49,15 @@ pub(crate) struct Global {
     /// Accepted for runc's sake; CRIU is not used
     #[arg(long, value_name = "PATH", hide = true)]
     pub(crate) criu: Option<PathBuf>,
+}
+
+impl Global {
+    /// The global options of a command line of which the rest is not understood.
+    pub(crate) fn of_any(args: impl Iterator<Item = OsString>) -> Option<Self> {
+        let command = clap::Command::new("rr-runtime").ignore_errors(true).allow_external_subcommands(true);
+        let matches = Self::augment_args(command).try_get_matches_from(args).ok()?;
+        Self::from_arg_matches(&matches).ok()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
