@@ -9,7 +9,7 @@ use crate::compile::Pending;
 use crate::create::{container_error, container_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
-use crate::notify::Notify;
+use crate::notify::{self, Notify};
 use crate::state::{Claim, Phase, State, Status, Store};
 
 /// Starts a created container.
@@ -71,6 +71,15 @@ pub(crate) fn wait_until_ready(notify: Option<Notify>, state: &State) -> Result<
     notify.zip(state.init).map_or(Ok(()), |(notify, init)| notify.wait(init))
 }
 
+/// Who waits for a function to be ready is told; that nobody listens is no reason to end it.
+fn announce(state: &State) {
+    if let (Some(_), Some(init)) = (&state.wasm, state.init)
+        && let Err(error) = notify::announce(init)
+    {
+        tracing::warn!("{}", crate::error::chain(&error));
+    }
+}
+
 /// Releases the init of a container that is created and locked. Gives what its caller has to relay.
 pub(crate) fn release(store: &Store, claim: &Claim, state: &mut State) -> Result<Option<Notify>> {
     let notify = state.init.map(|init| Notify::listen(claim.folder(), init)).transpose()?.flatten();
@@ -81,6 +90,7 @@ pub(crate) fn release(store: &Store, claim: &Claim, state: &mut State) -> Result
     claim.save(state)?;
     if started.is_ok() {
         compile(pending);
+        announce(state);
     }
     started.map(|()| notify).map_err(|error| {
         if let Some(init) = state.init {
