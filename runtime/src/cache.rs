@@ -375,7 +375,32 @@ impl Cache {
         let temporary = Temporary::create(&self.dir).context(ErrorKind::Cache, failed)?;
         write(&temporary.file, key, &about, code, len).context(ErrorKind::Cache, failed)?;
         temporary.persist(&path).context(ErrorKind::Cache, failed)?;
-        File::open(&self.dir).and_then(|dir| dir.sync_all()).context(ErrorKind::Cache, failed)
+        File::open(&self.dir).and_then(|dir| dir.sync_all()).context(ErrorKind::Cache, failed)?;
+        self.replace_outdated(recipe, &about)
+    }
+
+    /// Removes what another engine, executor or processor left of a module that was just compiled: under its own key nothing looks
+    /// it up again. Two installations that share a cache compile in turns, then.
+    fn replace_outdated(&self, recipe: &Recipe, new: &About) -> Result<()> {
+        for (path, meta) in self.entries()? {
+            let Some(about) = File::open(&path)
+                .ok()
+                .and_then(|file| read_header(&file).ok())
+                .and_then(|header| header.about())
+            else {
+                continue;
+            };
+            let current = Recipe { fuel: about.recipe.fuel, ..recipe.clone() };
+            if about.module == new.module && about.recipe != current {
+                let (engine, executor) = (&about.recipe.engine, &about.recipe.executor);
+                tracing::warn!(
+                    "cache entry {}: is out of date, made by {engine}, {executor}; it is replaced",
+                    path.display()
+                );
+                self.remove(&path, &meta, &mut Pruned::default())?;
+            }
+        }
+        Ok(())
     }
 
     fn lock(&self) -> Result<File> {
