@@ -19,6 +19,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 
 use wasmedge_sdk::RunMode;
@@ -109,6 +110,15 @@ pub(crate) fn capture_log() {
     });
 }
 
+/// Whether the engine has refused a function more linear memory: it answers -1 there, and only its log says why.
+static REFUSED_MEMORY: AtomicBool = AtomicBool::new(false);
+const REFUSED_MEMORY_LINE: &str = "Memory grow page failed, exceeded limited";
+
+/// Whether a function has asked for more linear memory than its limit.
+pub(crate) fn has_refused_memory() -> bool {
+    REFUSED_MEMORY.load(Ordering::Relaxed)
+}
+
 /// Takes what the engine logged since the last call.
 pub(crate) fn take_log() -> Vec<String> {
     std::mem::take(&mut *LOG.lock().unwrap_or_else(PoisonError::into_inner))
@@ -119,11 +129,16 @@ unsafe extern "C" fn keep_line(message: *const ffi::WasmEdge_LogMessage) {
     let message = unsafe { &*message };
     // SAFETY: the message's text is `Length` bytes at `Buf`, which live as long as the message.
     let text = unsafe { borrow(message.Message) };
+    let text = String::from_utf8_lossy(text);
+    if text.contains(REFUSED_MEMORY_LINE) {
+        REFUSED_MEMORY.store(true, Ordering::Relaxed);
+        return;
+    }
     let mut log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
     if log.len() == LOG_LINES {
         log.remove(0);
     }
-    log.push(String::from_utf8_lossy(text).trim().to_owned());
+    log.push(text.trim().to_owned());
 }
 
 /// Borrows the bytes of a string of the engine.

@@ -148,12 +148,25 @@ impl Prepared {
         u64::from(self.max_pages) * PAGE
     }
 
+    /// Whether a limit has kept it from more memory than it has: what a 32-bit address reaches is no limit of ours.
+    fn wanted_more_memory(&self) -> bool {
+        self.max_linear() < 1 << 32 && engine::has_refused_memory()
+    }
+
+    fn refused_memory(&self) -> String {
+        format!("it was refused more memory, the limit is {} bytes", self.max_linear())
+    }
+
     /// Says why a function ended that did not return, and gives its exit code.
     fn ended(&self, stop: Stop) -> i32 {
         let path = self.source.path();
         if stop.is_exit() {
             // The kernel keeps the low 8 bits of a native process's code.
-            return (self.wasi.wasi_exit_code() & 0xff).cast_signed();
+            let code = (self.wasi.wasi_exit_code() & 0xff).cast_signed();
+            if code != 0 && self.wanted_more_memory() {
+                process::say(&format!("{path}: {}", self.refused_memory()));
+            }
+            return code;
         }
         let log = engine::take_log();
         match self.limits.fuel {
@@ -162,10 +175,11 @@ impl Prepared {
                 EXIT_LIMIT
             }
             _ => {
-                process::say(&format!(
-                    "{path} trapped: {}",
-                    trap::describe(stop, &log, &self.source, self.compiled)
-                ));
+                let mut what = trap::describe(stop, &log, &self.source, self.compiled);
+                if self.wanted_more_memory() {
+                    what = format!("{what}; {}", self.refused_memory());
+                }
+                process::say(&format!("{path} trapped: {what}"));
                 EXIT_TRAP
             }
         }
