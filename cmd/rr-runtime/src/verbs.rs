@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser as _;
 use clap::error::ErrorKind as ClapErrorKind;
 use runtime::config::Settings;
 use runtime::create::CreateOptions;
@@ -26,7 +25,7 @@ const EXEC_FAILED: u8 = 255;
 
 /// Parses, runs, reports.
 pub(crate) fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
