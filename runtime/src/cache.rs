@@ -857,6 +857,21 @@ mod tests {
     }
 
     #[test]
+    fn code_of_another_engine_is_replaced_when_its_module_is_compiled_anew() {
+        let case = Case::new(1 << 20);
+        let old = Recipe { engine: "wasmedge 0.17.0".into(), ..recipe() };
+        let put = |recipe: &Recipe, seed| {
+            case.cache.put(recipe, digest(seed), &case.file(b"code"), 4).unwrap();
+            recipe.key(digest(seed))
+        };
+        let (outdated, others) = (put(&old, 1), put(&old, 2));
+        let counting = put(&Recipe { fuel: true, ..recipe() }, 1);
+        assert!(case.read(outdated).is_none(), "what counts instructions is made by the new engine, too");
+        let new = put(&recipe(), 1);
+        assert!(case.read(new).is_some() && case.read(counting).is_some() && case.read(others).is_some());
+    }
+
+    #[test]
     fn everything_that_code_depends_on_is_in_its_key() {
         let key = recipe().key(digest(1));
         let others = [
