@@ -31,7 +31,7 @@ impl Lock {
     pub(crate) fn acquire(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join("lock");
         loop {
-            let Some(file) = open(&path)? else { return Ok(None) };
+            let Some(file) = open(&path, OFlags::CREATE)? else { return Ok(None) };
             check_holder(&file, &path)?;
             retry(|| rustix::fs::fcntl_lock(&file, FlockOperation::LockExclusive))
                 .context(ErrorKind::State, || format!("{}: cannot be locked", path.display()))?;
@@ -44,7 +44,7 @@ impl Lock {
     /// Whether another process holds the lock now. Not for its holder: closing any descriptor of the file releases
     /// a record lock.
     pub(crate) fn is_held(folder: &Path) -> bool {
-        let Ok(Some(file)) = open(&folder.join("lock")) else { return false };
+        let Ok(Some(file)) = open(&folder.join("lock"), OFlags::empty()) else { return false };
         rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
     }
 }
@@ -73,9 +73,9 @@ fn holder(file: &File) -> Option<i32> {
     (i32::from(found.l_type) != libc::F_UNLCK).then_some(found.l_pid)
 }
 
-/// Opens the lock file, making it where its folder exists.
-fn open(path: &Path) -> Result<Option<File>> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+/// Opens the lock file; with `CREATE` it is made where its folder exists.
+fn open(path: &Path, create: OFlags) -> Result<Option<File>> {
+    let flags = OFlags::RDWR | create | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     match rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR) {
         Ok(fd) => Ok(Some(File::from(fd))),
         Err(rustix::io::Errno::NOENT) => Ok(None),

@@ -54,11 +54,11 @@ pub fn run(store: &Store, id: &ContainerId, create: &CreateOptions, options: Run
 
 /// Removes what is left of the container that ran as `ran`: nothing, where another command has deleted it meanwhile.
 fn clear(store: &Store, id: &ContainerId, ran: &State) -> Result<()> {
-    let claim = match store.lock(id) {
+    let locked = store.lock(id).and_then(|claim| claim.load().map(|state| (claim, state)));
+    let (claim, state) = match locked {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         other => other?,
     };
-    let state = claim.load()?;
     // By now the id may be another container's.
     if state.init != ran.init {
         return Ok(());
