@@ -130,7 +130,7 @@ pub(crate) fn is_ancestor(pid: i32) -> bool {
     while next > 0 && next != pid {
         next = Stat::read(next).map_or(0, |stat| stat.parent);
     }
-    next == pid
+    next > 0
 }
 
 /// Whether `pid` runs the file that this process runs, from whichever mount.
