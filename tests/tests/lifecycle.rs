@@ -137,6 +137,21 @@ fn others_act_on_a_container_that_runs_in_the_foreground() {
 }
 
 #[test]
+fn a_container_can_be_deleted_while_others_wait_for_it() {
+    // What runs in the foreground deletes as well, once init has ended.
+    for _ in 0..10 {
+        let case = Case::ours();
+        let (bundle, id) = (case.busybox(), case.id());
+        bundle.script("echo ready; sleep 600");
+        let mut run = case.run(&bundle, &id).spawn();
+        run.expect_stdout("ready");
+        case.force_delete(&id);
+        assert_eq!(run.wait().code, 137);
+        assert!(!case.root().join(&id).exists());
+    }
+}
+
+#[test]
 fn run_deletes_what_it_ran() {
     agree(|case| {
         let id = case.id();
@@ -640,6 +655,35 @@ fn of_two_creates_of_one_id_one_succeeds() {
         case.force_delete(&id);
         case.nothing_left();
     }
+}
+
+#[test]
+fn a_state_has_reached_the_disk_when_create_returns() {
+    let case = Case::ours();
+    if !case.runtime().is_ours() {
+        skip!("runc waits for no disk");
+    }
+    if tests::runtime::program("strace").is_none() {
+        skip!("strace is not installed");
+    }
+    let (bundle, id, trace) = (sleeper(&case), case.id(), case.dir().join("trace"));
+    let file = trace.to_str().expect("UTF-8");
+    let create = case.cmd(["create", "--bundle"]).arg(bundle.dir()).arg(&id);
+    // The runtime alone: its init stays.
+    create
+        .wrapped(["strace", "-y", "-e", "trace=fsync,fdatasync,rename,renameat,renameat2", "-o", file])
+        .ok();
+    let calls = fs::read_to_string(&trace).expect("a trace");
+    let written = calls.rfind(".state.json.new\", ").expect("it is put in its place");
+    let (before, after) = calls.split_at(written);
+    assert!(
+        before.lines().rev().take(2).any(|call| call.contains("sync(") && call.contains(".state.json.new>"))
+    );
+    assert!(
+        after.lines().skip(1).any(|call| call.contains("fsync(") && call.contains(&format!("/{id}>"))),
+        "{calls}"
+    );
+    case.force_delete(&id);
 }
 
 #[test]
