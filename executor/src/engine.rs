@@ -96,7 +96,10 @@ pub(crate) fn version() -> String {
 thread_local! {
     /// The last lines that the engine logged at level *error* in this thread; see [`capture_log`].
     static LOG: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    /// Whether the engine has refused this thread's function more linear memory: it answers -1 there, and only its log says why.
+    static REFUSED_MEMORY: Cell<bool> = const { Cell::new(false) };
 }
+const REFUSED_MEMORY_LINE: &str = "Memory grow page failed, exceeded limited";
 /// Lines kept: a failure writes five at most, and what a module makes the engine say is bounded.
 const LOG_LINES: usize = 32;
 
@@ -111,6 +114,11 @@ pub(crate) fn capture_log() {
     });
 }
 
+/// Whether the function of this thread has asked for more linear memory than its limit; from now on it has as `now` says.
+pub(crate) fn replace_refused_memory(now: bool) -> bool {
+    REFUSED_MEMORY.replace(now)
+}
+
 /// Takes what the engine logged in this thread since the last call.
 pub(crate) fn take_log() -> Vec<String> {
     LOG.take()
@@ -121,11 +129,16 @@ unsafe extern "C" fn keep_line(message: *const ffi::WasmEdge_LogMessage) {
     let message = unsafe { &*message };
     // SAFETY: the message's text is `Length` bytes at `Buf`, which live as long as the message.
     let text = unsafe { borrow(message.Message) };
+    let text = String::from_utf8_lossy(text);
+    if text.contains(REFUSED_MEMORY_LINE) {
+        REFUSED_MEMORY.set(true);
+        return;
+    }
     LOG.with_borrow_mut(|log| {
         if log.len() == LOG_LINES {
             log.remove(0);
         }
-        log.push(String::from_utf8_lossy(text).trim().to_owned());
+        log.push(text.trim().to_owned());
     });
 }
 

@@ -74,9 +74,11 @@ impl Loaded {
     /// Says why a function ended that did not return, and gives the exit code for it.
     pub(crate) fn report(&self, ended: Ended) -> (i32, Option<String>) {
         let path = self.source.path();
+        let refused = self.refused_memory();
         if let Some(code) = ended.exit {
             // The kernel keeps the low 8 bits of a native process's code.
-            return ((code & 0xff).cast_signed(), None);
+            let code = (code & 0xff).cast_signed();
+            return (code, refused.filter(|_| code != 0).map(|refused| format!("{path}: {refused}")));
         }
         let log = engine::take_log();
         match self.fuel {
@@ -85,9 +87,16 @@ impl Loaded {
             }
             _ => {
                 let why = trap::describe(ended.stop, &log, &self.source, self.compiled);
-                (EXIT_TRAP, Some(format!("{path} trapped: {why}")))
+                let refused = refused.map(|refused| format!("; {refused}")).unwrap_or_default();
+                (EXIT_TRAP, Some(format!("{path} trapped: {why}{refused}")))
             }
         }
+    }
+
+    /// What there is to say when a limit has kept it from more memory: what a 32-bit address reaches is no limit of ours.
+    fn refused_memory(&self) -> Option<String> {
+        let refused = engine::replace_refused_memory(false) && self.max_linear() < 1 << 32;
+        refused.then(|| format!("it was refused more memory, the limit is {} bytes", self.max_linear()))
     }
 }
 

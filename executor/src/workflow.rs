@@ -27,7 +27,7 @@ use guest_abi::Status;
 use hose::pages::Range;
 use hose::{Name, Transfer};
 
-use crate::engine::Stop;
+use crate::engine::{self, Stop};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Hose, Host, Local};
 use crate::link::{Call, START};
@@ -375,6 +375,22 @@ impl Workflow {
 
     /// Calls a handler that this thread has taken.
     fn call(
+        self: &Arc<Self>,
+        to: usize,
+        unit: &mut Unit,
+        peer: &Name,
+        payload: Payload<'_>,
+        deadline: Instant,
+        answer: Option<Sink<'_>>,
+    ) -> Delivered {
+        // What the sender was refused is no matter of this function's.
+        let senders = engine::replace_refused_memory(false);
+        let delivered = self.call_within(to, unit, peer, payload, deadline, answer);
+        engine::replace_refused_memory(senders);
+        delivered
+    }
+
+    fn call_within(
         self: &Arc<Self>,
         to: usize,
         unit: &mut Unit,

@@ -384,7 +384,26 @@ impl Cache {
         let temporary = Temporary::create(&self.dir).context(ErrorKind::Cache, failed)?;
         write(&temporary.file, key, &about, code, len).context(ErrorKind::Cache, failed)?;
         temporary.persist(&path).context(ErrorKind::Cache, failed)?;
-        File::open(&self.dir).and_then(|dir| dir.sync_all()).context(ErrorKind::Cache, failed)
+        File::open(&self.dir).and_then(|dir| dir.sync_all()).context(ErrorKind::Cache, failed)?;
+        self.replace_outdated(recipe, &about)
+    }
+
+    /// Removes what another engine, executor or processor left of a module that was just compiled: under its own key nothing looks
+    /// it up again. Two installations that share a cache compile in turns, then.
+    fn replace_outdated(&self, recipe: &Recipe, new: &About) -> Result<()> {
+        for (path, meta) in self.entries()? {
+            let Some(about) = about(&path) else { continue };
+            let current = Recipe { fuel: about.recipe.fuel, ..recipe.clone() };
+            if about.module == new.module && about.recipe != current {
+                let (engine, executor) = (&about.recipe.engine, &about.recipe.executor);
+                tracing::warn!(
+                    "cache entry {}: is out of date, made by {engine}, {executor}; it is replaced",
+                    path.display()
+                );
+                self.remove(&path, &meta, &mut Pruned::default())?;
+            }
+        }
+        Ok(())
     }
 
     fn lock(&self) -> Result<File> {
@@ -476,7 +495,7 @@ impl Cache {
 
     fn is_useless(&self, path: &Path, current: Option<&Recipe>) -> bool {
         let key = path.file_stem().and_then(|stem| Digest::parse(&stem.to_string_lossy()));
-        let (Some(key), Ok(file)) = (key, File::open(path)) else { return true };
+        let (Some(key), Ok(file)) = (key, peek(path)) else { return true };
         if check(&file, Key(key)).is_err() {
             return true;
         }
@@ -749,9 +768,19 @@ fn write(file: &File, key: Key, about: &About, code: &File, len: u64) -> io::Res
     file.write_all_at(&Header::new(key, about, len, hash.finish_128())?.0, 0)
 }
 
+/// Opens an entry to look at it, which is no use of it: the time of its last use stays.
+fn peek(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NOATIME).bits().cast_signed();
+    fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+/// What an entry says of itself, if it can be read.
+fn about(path: &Path) -> Option<About> {
+    read_header(&peek(path).ok()?).ok()?.about()
+}
+
 fn listed(path: &Path, meta: &fs::Metadata) -> Listed {
-    let about =
-        File::open(path).ok().and_then(|file| read_header(&file).ok()).and_then(|header| header.about());
+    let about = about(path);
     let seconds = |time: i64| u64::try_from(time).unwrap_or(0);
     Listed {
         key: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
@@ -847,6 +876,21 @@ mod tests {
         case.put(1, b"\0asm one");
         let key = case.put(1, b"\0asm another");
         assert_eq!(case.read(key).unwrap(), b"\0asm another");
+    }
+
+    #[test]
+    fn code_of_another_engine_is_replaced_when_its_module_is_compiled_anew() {
+        let case = Case::new(1 << 20);
+        let old = Recipe { engine: "wasmedge 0.17.0".into(), ..recipe() };
+        let put = |recipe: &Recipe, seed| {
+            case.cache.put(recipe, digest(seed), &case.file(b"code"), 4).unwrap();
+            recipe.key(digest(seed))
+        };
+        let (outdated, others) = (put(&old, 1), put(&old, 2));
+        let counting = put(&Recipe { fuel: true, ..recipe() }, 1);
+        assert!(case.read(outdated).is_none(), "what counts instructions is made by the new engine, too");
+        let new = put(&recipe(), 1);
+        assert!(case.read(new).is_some() && case.read(counting).is_some() && case.read(others).is_some());
     }
 
     #[test]
@@ -957,6 +1001,17 @@ mod tests {
     }
 
     #[test]
+    fn looking_at_an_entry_is_no_use_of_it() {
+        let case = Case::new(1 << 20);
+        let key = case.put(1, b"\0asm");
+        case.used(key, 100);
+        case.cache.list().unwrap();
+        case.cache.prune(Some(&recipe()), None).unwrap();
+        case.put(2, b"\0asm");
+        assert_eq!(fs::metadata(case.cache.path(key)).unwrap().atime(), 100);
+    }
+
+    #[test]
     fn code_larger_than_the_whole_cache_is_refused_and_evicts_nothing() {
         let case = Case::new(10_000);
         let key = case.put(1, b"\0asm");
@@ -980,7 +1035,7 @@ mod tests {
         let case = Case::new(1 << 20);
         let key = case.put(1, b"\0asm code");
         let old = Recipe { engine: "wasmedge 0.16".to_owned(), ..recipe() };
-        case.cache.put(&old, digest(1), &case.file(b"\0asm!"), 5).unwrap();
+        case.cache.put(&old, digest(3), &case.file(b"\0asm!"), 5).unwrap();
         let fuel = Recipe { fuel: true, ..recipe() };
         case.cache.put(&fuel, digest(1), &case.file(b"\0asm!"), 5).unwrap();
         let listed = case.cache.list().unwrap();

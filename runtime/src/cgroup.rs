@@ -194,8 +194,23 @@ impl Cgroup {
         }
     }
 
-    /// Signals every process in them.
+    /// Signals every process in them, and thaws them: a frozen process of version 1 does not even die.
+    ///
+    /// As runc, frozen meanwhile: what forks could otherwise get ahead of the list. Where there is no freezer, or it takes too
+    /// long, the list is all there is.
     pub(crate) fn signal_all(&self, signal: Signal) -> Result<()> {
+        let frozen = self.freeze(true);
+        let signalled = self.signal_listed(signal);
+        if self.freezer.as_ref().is_some_and(|freezer| freezer.exists()) {
+            self.freeze(false)?;
+        }
+        if let Err(error) = frozen {
+            tracing::debug!("the container is not frozen while it is signalled: {error}");
+        }
+        signalled
+    }
+
+    fn signal_listed(&self, signal: Signal) -> Result<()> {
         for pid in self.pids()? {
             // The pid was read a moment ago: its identity is what is alive and still listed.
             if let Ok(identity) = Identity::of(pid) {
@@ -223,7 +238,8 @@ impl Cgroup {
                         if self.is_frozen() {
                             self.freeze(false)?;
                         }
-                        self.signal_all(Signal::KILL)?;
+                        // Again and again: what forks meanwhile is listed the next time.
+                        self.signal_listed(Signal::KILL)?;
                         thread::sleep(pause);
                         pause = (pause * 2).min(Duration::from_millis(50));
                     }

@@ -15,7 +15,7 @@ use chrono::{SecondsFormat, Utc};
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
-use oci_spec::runtime::{Hooks, Spec};
+use oci_spec::runtime::{Hook, Hooks, Spec};
 use rustix::process::{Signal, WaitOptions};
 
 use crate::annotation::Annotations;
@@ -155,6 +155,10 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
         notify::prepare(&mut spec, claim.folder())?;
     }
     let mut state = new_state(id, bundle, &spec, options.systemd_cgroup);
+    // Ours to run, see `start::poststart`.
+    if let Some(hooks) = spec.hooks_mut() {
+        hooks.set_poststart(None);
+    }
     let installed = Installed { binary: &options.binary, config: &options.config };
     let ready = Ready::new(&workload, &spec, id, installed, signals, root)?;
     state.wasm = ready.state();
@@ -207,11 +211,9 @@ fn record(
 }
 
 fn new_state(id: &ContainerId, bundle: &Bundle, spec: &Spec, systemd: bool) -> State {
-    let poststop = spec
-        .hooks()
-        .as_ref()
-        .map(Hooks::poststop)
-        .is_some_and(|hooks| hooks.as_ref().is_some_and(|hooks| !hooks.is_empty()));
+    let has = |kind: fn(&Hooks) -> &Option<Vec<Hook>>| {
+        spec.hooks().as_ref().and_then(|hooks| kind(hooks).as_ref()).is_some_and(|hooks| !hooks.is_empty())
+    };
     State {
         id: id.clone(),
         phase: Phase::Creating,
@@ -222,7 +224,8 @@ fn new_state(id: &ContainerId, bundle: &Bundle, spec: &Spec, systemd: bool) -> S
         annotations: spec.annotations().clone().unwrap_or_default(),
         cgroup: Cgroup::default(),
         systemd,
-        poststop,
+        poststart: has(Hooks::poststart),
+        poststop: has(Hooks::poststop),
         wasm: None,
         uncompiled: Vec::new(),
     }

@@ -358,19 +358,39 @@ mod tests {
         assert!(std::error::Error::source(&error).is_some());
     }
 
+    /// What loading an executor that was made of this C says.
+    fn refusal(source: &str) -> String {
+        let dir = tree(&[]);
+        let (text, library) = (dir.path().join("executor.c"), dir.path().join("executor.so"));
+        fs::write(&text, source).unwrap();
+        // A C compiler is what this is linked with.
+        let compiled = std::process::Command::new("cc")
+            .args(["-shared", "-fPIC", "-nostdlib", "-o"])
+            .args([&library, &text])
+            .status();
+        assert!(compiled.unwrap().success());
+        // SAFETY: it has no initialisers.
+        let library = unsafe { Library::open(Some(&library), RTLD_NOW | RTLD_LOCAL) }.unwrap();
+        // Never unloaded, as the executor: whatever was wrongly accepted stays valid.
+        table(&ManuallyDrop::new(library)).err().unwrap().to_string()
+    }
+
     #[test]
     fn a_library_without_the_table_is_refused() {
-        let Some(libm) = fs::read_to_string("/proc/self/maps").unwrap().lines().find_map(|line| {
-            let path = line.split_whitespace().last()?;
-            path.contains("/libm.so").then(|| PathBuf::from(path))
-        }) else {
-            eprintln!("skipped: no shared library at hand");
-            return;
-        };
-        let dir = tree(&["bin/rr-runtime", "lib/rr-runtime/librr_executor.so"]);
-        fs::copy(libm, dir.path().join("lib/rr-runtime/librr_executor.so")).unwrap();
-        let folders = Folders::find_with(&dir.path().join("bin/rr-runtime"), None).unwrap();
-        let error = Engine::load(&folders).unwrap_err().to_string();
-        assert_eq!(error, "executor librr_executor.so: has no table of functions");
+        let none = "executor librr_executor.so: has no table of functions";
+        assert_eq!(refusal("int something_else;"), none);
+        assert_eq!(refusal("void *rr_executor_table(void) { return 0; }"), none);
+    }
+
+    #[test]
+    fn an_executor_of_another_version_is_refused() {
+        let other = ABI_VERSION + 1;
+        let source = format!(
+            "static const unsigned table[2] = {{ {other}, 8 }}; const void *rr_executor_table(void) {{ return table; }}"
+        );
+        let expected = format!(
+            "executor librr_executor.so: has version {other} of the boundary, this runtime has {ABI_VERSION}"
+        );
+        assert_eq!(refusal(&source), expected);
     }
 }

@@ -77,16 +77,21 @@ pub struct ExecOptions {
 ///
 /// Any kind.
 pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<i32> {
+    let claim = store.lock(id)?;
+    // Not before the lock is held: who waits for it can be interrupted.
     let (signals, blocked) = if options.detach {
         (Inherited::now()?, None)
     } else {
         Inherited::block_all().map(|(a, b)| (a, Some(b)))?
     };
-    let claim = store.lock(id)?;
     let state = claim.load()?;
-    check_status(state.status_under_lock(), options.ignore_paused)?;
+    let status = state.status_under_lock();
+    check_status(status, options.ignore_paused)?;
     options.cgroup.as_deref().map_or(Ok(()), |below| state.cgroup.check_below(below))?;
     let bundle = Bundle::parse(state.bundle.clone(), claim.load_config()?)?;
+    let folder = claim.folder().to_path_buf();
+    // In a frozen cgroup nothing comes to be before `resume`, which needs the lock.
+    let claim = (status != Status::Paused).then_some(claim);
     let mut process = process(&bundle, options)?;
     check_process(&process)?;
     passwd::complete(&mut process, &state.rootfs);
@@ -96,10 +101,10 @@ pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<i3
         (Some(true), None) => Terminal::Relayed,
         _ => Terminal::None,
     };
-    let console = Console::at(&terminal, claim.folder(), &format!("exec-{}.sock", std::process::id()))?;
+    let console = Console::at(&terminal, &folder, &format!("exec-{}.sock", std::process::id()))?;
     // The process runs as soon as it is made: what it writes first has to find the terminal as it will be.
     let caller = matches!(terminal, Terminal::Relayed).then(Caller::take_over).transpose()?;
-    let pid = build(claim.folder(), &state, &bundle, process, options, &console, signals)?;
+    let pid = build(&folder, &state, &bundle, process, options, &console, signals)?;
     if let Some(path) = &options.pid_file {
         write_pid_file(path, pid)?;
     }

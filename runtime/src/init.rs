@@ -151,6 +151,7 @@ pub(crate) fn adapt(
     if matches!(workload, Workload::Native) {
         return Ok(None);
     }
+    wasm::check_mounts(spec)?;
     let root = match joined {
         Some(root) => Root::Of(root),
         None => Root::Covered(wasm::procfs(spec, bundle)?),

@@ -4,14 +4,19 @@
 //! runtime that lives on after it with copies of its descriptors, and an flock belongs to the open file, so a
 //! created container would stay locked. A record lock belongs to the process that took it and ends with it, also
 //! when it is killed.
+//!
+//! A hook runs while its command holds the lock: a command of the hook's on the same container would wait for what waits for
+//! it. It is refused: where a process holds the lock that runs this program and is an ancestor of this one.
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
-use crate::error::{Context, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::process;
 
 /// Held while a command changes a container.
 #[derive(Debug)]
@@ -26,7 +31,8 @@ impl Lock {
     pub(crate) fn acquire(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join("lock");
         loop {
-            let Some(file) = open(&path)? else { return Ok(None) };
+            let Some(file) = open(&path, OFlags::CREATE)? else { return Ok(None) };
+            check_holder(&file, &path)?;
             retry(|| rustix::fs::fcntl_lock(&file, FlockOperation::LockExclusive))
                 .context(ErrorKind::State, || format!("{}: cannot be locked", path.display()))?;
             if is_current(&file, &path) {
@@ -38,14 +44,38 @@ impl Lock {
     /// Whether another process holds the lock now. Not for its holder: closing any descriptor of the file releases
     /// a record lock.
     pub(crate) fn is_held(folder: &Path) -> bool {
-        let Ok(Some(file)) = open(&folder.join("lock")) else { return false };
+        let Ok(Some(file)) = open(&folder.join("lock"), OFlags::empty()) else { return false };
         rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
     }
 }
 
-/// Opens the lock file, making it where its folder exists.
-fn open(path: &Path) -> Result<Option<File>> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+/// An error when the holder waits for this process.
+fn check_holder(file: &File, path: &Path) -> Result<()> {
+    match holder(file) {
+        Some(pid) if process::is_ancestor(pid) && process::runs_this_program(pid) => {
+            let message = format!("{}: is held by pid {pid}, which waits for this command", path.display());
+            Err(Error::new(ErrorKind::State, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Who would have to be waited for; nothing when it cannot be said.
+fn holder(file: &File) -> Option<i32> {
+    let mut found = libc::flock {
+        l_type: i16::try_from(libc::F_WRLCK).ok()?,
+        l_whence: i16::try_from(libc::SEEK_SET).ok()?,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    nix::fcntl::fcntl(file.as_raw_fd(), nix::fcntl::FcntlArg::F_GETLK(&mut found)).ok()?;
+    (i32::from(found.l_type) != libc::F_UNLCK).then_some(found.l_pid)
+}
+
+/// Opens the lock file; with `CREATE` it is made where its folder exists.
+fn open(path: &Path, create: OFlags) -> Result<Option<File>> {
+    let flags = OFlags::RDWR | create | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     match rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR) {
         Ok(fd) => Ok(Some(File::from(fd))),
         Err(rustix::io::Errno::NOENT) => Ok(None),

@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn a_clone_cannot_be_written_and_shows_the_same_files() {
         if !rustix::process::geteuid().is_root() {
-            eprintln!("skipped: needs root, to clone a mount");
+            crate::announce_skip("needs root, to clone a mount");
             return;
         }
         let dir = tempfile::TempDir::new().unwrap();

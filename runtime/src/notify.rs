@@ -4,7 +4,7 @@
 //! of the container's state is mounted at [`INSIDE`], in which `start` listens, and of what arrives there only `READY=` is passed
 //! on, once, followed by `MAINPID=` with init's pid as the host knows it.
 //!
-//! Native containers only: a function has no Unix sockets.
+//! A function has no Unix sockets. It is ready once it is started, which is said for it.
 
 use std::fs;
 use std::io;
@@ -58,6 +58,28 @@ pub(crate) fn prepare(spec: &mut Spec, folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// In `start`, for a function that has been released.
+pub(crate) fn announce(init: Identity) -> Result<()> {
+    callers().map_or(Ok(()), |caller| send(&caller, b"READY=1", init.pid))
+}
+
+fn send(caller: &Path, ready: &[u8], init: i32) -> Result<()> {
+    let send = || -> io::Result<()> {
+        let socket = UnixDatagram::unbound()?;
+        match caller.to_string_lossy().strip_prefix('@') {
+            Some(name) => {
+                use std::os::linux::net::SocketAddrExt as _;
+                socket.connect_addr(&std::os::unix::net::SocketAddr::from_abstract_name(name)?)?;
+            }
+            None => socket.connect(caller)?,
+        }
+        socket.send(&[ready, b"\n"].concat())?;
+        socket.send(format!("MAINPID={init}\n").as_bytes())?;
+        Ok(())
+    };
+    send().context(ErrorKind::System, || format!("notify socket {}: cannot be sent to", caller.display()))
+}
+
 /// Listens for a container's message.
 #[derive(Debug)]
 pub(crate) struct Notify {
@@ -98,26 +120,9 @@ impl Notify {
             let ready =
                 message[..length].split(|byte| *byte == b'\n').find(|line| line.starts_with(b"READY="));
             if let Some(ready) = ready {
-                self.send(ready).context(ErrorKind::System, || {
-                    format!("notify socket {}: cannot be sent to", self.caller.display())
-                })?;
-                return Ok(true);
+                return send(&self.caller, ready, self.init).map(|()| true);
             }
         }
-    }
-
-    fn send(&self, ready: &[u8]) -> io::Result<()> {
-        let socket = UnixDatagram::unbound()?;
-        match self.caller.to_string_lossy().strip_prefix('@') {
-            Some(name) => {
-                use std::os::linux::net::SocketAddrExt as _;
-                socket.connect_addr(&std::os::unix::net::SocketAddr::from_abstract_name(name)?)?;
-            }
-            None => socket.connect(&self.caller)?,
-        }
-        socket.send(&[ready, b"\n"].concat())?;
-        socket.send(format!("MAINPID={}\n", self.init).as_bytes())?;
-        Ok(())
     }
 
     /// Waits until the container is ready, or has ended.

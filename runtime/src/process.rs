@@ -7,6 +7,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{PidfdFlags, Signal};
@@ -28,6 +29,7 @@ pub struct Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
     state: u8,
+    parent: i32,
     start_time: u64,
 }
 
@@ -115,10 +117,27 @@ impl Stat {
         let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
         let mut fields = rest.split_ascii_whitespace();
         let state = *fields.next()?.as_bytes().first()?;
-        // Fields are counted from 1; `state` was field 3.
-        let start_time = fields.nth(22 - 4)?.parse().ok()?;
-        Some(Self { state, start_time })
+        let parent = fields.next()?.parse().ok()?;
+        // Fields are counted from 1; `parent` was field 4.
+        let start_time = fields.nth(22 - 5)?.parse().ok()?;
+        Some(Self { state, parent, start_time })
     }
+}
+
+/// Whether this process is a child of `pid`, or a child of its children.
+pub(crate) fn is_ancestor(pid: i32) -> bool {
+    let mut next = std::os::unix::process::parent_id().cast_signed();
+    while next > 0 && next != pid {
+        next = Stat::read(next).map_or(0, |stat| stat.parent);
+    }
+    next > 0
+}
+
+/// Whether `pid` runs the file that this process runs, from whichever mount.
+pub(crate) fn runs_this_program(pid: i32) -> bool {
+    let file = |path: String| fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    let theirs = file(format!("/proc/{pid}/exe"));
+    theirs.is_some() && theirs == file("/proc/self/exe".to_owned())
 }
 
 fn open_pidfd(pid: i32) -> rustix::io::Result<OwnedFd> {
@@ -133,9 +152,16 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_and_spaces_does_not_shift_the_fields() {
         let line = b"7 (a) b) R) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 424242 20 21";
-        assert_eq!(Stat::parse(line), Some(Stat { state: b'S', start_time: 424_242 }));
+        assert_eq!(Stat::parse(line), Some(Stat { state: b'S', parent: 1, start_time: 424_242 }));
         assert_eq!(Stat::parse(b"7 (a) S 1 2"), None);
         assert_eq!(Stat::parse(b""), None);
+    }
+
+    #[test]
+    fn parents_are_ancestors_and_others_are_not() {
+        let own = i32::try_from(std::process::id()).expect("a pid");
+        assert!(is_ancestor(std::os::unix::process::parent_id().cast_signed()));
+        assert!(!is_ancestor(own) && !is_ancestor(i32::MAX) && !is_ancestor(0));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::foreground::Foreground;
 use crate::id::ContainerId;
 use crate::notify::Notify;
 use crate::signals::Inherited;
-use crate::start::{release, wait_until_ready};
+use crate::start::{poststart, release, wait_until_ready};
 use crate::state::{State, Store};
 use crate::terminal::{Caller, Relay};
 
@@ -36,19 +36,15 @@ pub fn run(store: &Store, id: &ContainerId, create: &CreateOptions, options: Run
     if options.detach {
         let terminal = create.console_socket.clone().map_or(Terminal::None, Terminal::Socket);
         let created = create_locked(store, id, create, &bundle, &terminal, Inherited::now()?)?;
-        let (created, notify) = started(store, created)?;
-        drop(created.claim);
-        return wait_until_ready(notify, &created.state).map(|()| 0);
+        let (state, notify) = started(store, created)?;
+        return wait_until_ready(notify, &state).map(|()| 0);
     }
     let (signals, blocked) = Inherited::block_all()?;
     let terminal = if bundle.process().terminal() == Some(true) { Terminal::Relayed } else { Terminal::None };
     let mut created = create_locked(store, id, create, &bundle, &terminal, signals)?;
     // Before the program runs: what it writes first has to find the terminal as it will be.
     let relay = created.master.take().map(take_over).transpose();
-    let (created, notify) = started(store, created)?;
-    let Created { claim, state, .. } = created;
-    // Others may act on the container while it runs.
-    drop(claim);
+    let (state, notify) = started(store, created)?;
     let waited = relay.and_then(|relay| wait(&state, relay, notify, &blocked));
     if waited.is_ok() && options.keep {
         return waited;
@@ -58,11 +54,11 @@ pub fn run(store: &Store, id: &ContainerId, create: &CreateOptions, options: Run
 
 /// Removes what is left of the container that ran as `ran`: nothing, where another command has deleted it meanwhile.
 fn clear(store: &Store, id: &ContainerId, ran: &State) -> Result<()> {
-    let claim = match store.lock(id) {
+    let locked = store.lock(id).and_then(|claim| claim.load().map(|state| (claim, state)));
+    let (claim, state) = match locked {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         other => other?,
     };
-    let state = claim.load()?;
     // By now the id may be another container's.
     if state.init != ran.init {
         return Ok(());
@@ -70,15 +66,19 @@ fn clear(store: &Store, id: &ContainerId, ran: &State) -> Result<()> {
     end_and_clear(store, claim, &state)
 }
 
-fn started(store: &Store, mut created: Created) -> Result<(Created, Option<Notify>)> {
-    match release(store, &created.claim, &mut created.state) {
-        Ok(notify) => Ok((created, notify)),
+/// Starts the container, and gives back its lock: others may act on it while it runs.
+fn started(store: &Store, created: Created) -> Result<(State, Option<Notify>)> {
+    let Created { claim, mut state, .. } = created;
+    // The first error is the one to tell; what these leave, `delete` removes.
+    let notify = match release(store, &claim, &mut state) {
+        Ok(notify) => notify,
         Err(error) => {
-            // The first error is the one to tell; what this leaves, `delete` removes.
-            let _ = end_and_clear(store, created.claim, &created.state);
-            Err(error)
+            let _ = end_and_clear(store, claim, &state);
+            return Err(error);
         }
-    }
+    };
+    poststart(store, claim, &state).inspect_err(|_| drop(clear(store, &state.id, &state)))?;
+    Ok((state, notify))
 }
 
 fn take_over(master: OwnedFd) -> Result<Relay> {

@@ -338,7 +338,7 @@ mod tests {
             text.lines().filter_map(|line| line.strip_prefix("sandbox ")?.split_once(": ")).collect();
         if let Some(why) = said.get("enter") {
             assert!(!Uid::effective().is_root(), "root can make a sandbox: {why}");
-            eprintln!("skipped: this user cannot make namespaces here: {why}");
+            crate::announce_skip(&format!("this user cannot make namespaces here: {why}"));
             return;
         }
         for what in ["root", "scratch", "thread"] {

@@ -157,7 +157,7 @@ mod tests {
         let path = std::fs::read_link(EXE).expect("a path");
         let exe = match read_only_clone(&path, path.parent().expect("a folder")) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                println!("skipped: open_tree(2) is not permitted here");
+                crate::announce_skip("open_tree(2) is not permitted here");
                 return;
             }
             other => other.expect("a clone"),

@@ -4,7 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Process, Root, Spec};
+use libcgroups::common::{CgroupSetup, get_cgroup_setup};
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxNamespace, LinuxNamespaceType, Process, Root, Spec};
 use rustix::process::{getegid, geteuid};
 
 use crate::bundle::CONFIG;
@@ -21,11 +22,10 @@ pub fn write(bundle: &Path, rootless: bool, wasm: Option<&Path>) -> Result<()> {
         if rootless { Spec::rootless(geteuid().as_raw(), getegid().as_raw()) } else { Spec::default() };
     let mut process = Process::default();
     process.set_terminal(Some(true));
-    spec.set_hostname(Some("rr-runtime".to_owned()));
+    drop_inheritable(&mut process);
+    spec.set_hostname(Some("rr-runtime".to_owned())).set_annotations(None);
     spec.set_root(Some(root()));
-    if rootless {
-        drop_network(&mut spec);
-    }
+    adapt_linux(&mut spec, rootless);
     if let Some(module) = wasm {
         let name = install(bundle, module)?;
         process.set_terminal(Some(false)).set_args(Some(vec![format!("/{name}")]));
@@ -54,17 +54,31 @@ fn root() -> Root {
     root
 }
 
-/// Another user than root shares the host's network, as in runc's template.
-fn drop_network(spec: &mut Spec) {
-    if let Some(linux) = spec.linux_mut() {
-        let kept: Vec<LinuxNamespace> = linux
-            .namespaces()
-            .iter()
-            .flatten()
-            .filter(|ns| ns.typ() != LinuxNamespaceType::Network)
-            .cloned()
-            .collect();
-        linux.set_namespaces(Some(kept));
+/// As runc since CVE-2022-29162: what is inheritable reaches programs through their files' capabilities.
+fn drop_inheritable(process: &mut Process) {
+    if let Some(mut capabilities) = process.capabilities().clone() {
+        capabilities.set_inheritable(None);
+        process.set_capabilities(Some(capabilities));
+    }
+}
+
+/// As in runc's template: another user than root shares the host's network; root denies all devices but the standard ones; a
+/// cgroup namespace is only of use with version 2.
+fn adapt_linux(spec: &mut Spec, rootless: bool) {
+    let Some(linux) = spec.linux_mut() else { return };
+    let unified = get_cgroup_setup().is_ok_and(|setup| matches!(setup, CgroupSetup::Unified));
+    let kept = |ns: &&LinuxNamespace| match ns.typ() {
+        LinuxNamespaceType::Network => !rootless,
+        LinuxNamespaceType::Cgroup => unified,
+        _ => true,
+    };
+    linux.set_namespaces(Some(linux.namespaces().iter().flatten().filter(kept).cloned().collect()));
+    if !rootless {
+        let mut none = LinuxDeviceCgroup::default();
+        none.set_allow(false).set_access(Some("rwm".to_owned()));
+        let mut resources = linux.resources().clone().unwrap_or_default();
+        resources.set_devices(Some(vec![none]));
+        linux.set_resources(Some(resources));
     }
 }
 

@@ -1,12 +1,15 @@
 //! `start`: lets init go on to the container's program.
 
+use libcontainer::container::ContainerStatus;
+use libcontainer::hooks::run_hooks;
 use rustix::process::Signal;
 
+use crate::bundle::Bundle;
 use crate::compile::Pending;
 use crate::create::{container_error, container_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
-use crate::notify::Notify;
+use crate::notify::{self, Notify};
 use crate::state::{Claim, Phase, State, Status, Store};
 
 /// Starts a created container.
@@ -21,8 +24,7 @@ pub fn start(store: &Store, id: &ContainerId) -> Result<()> {
     match state.status_under_lock() {
         Status::Created => {
             let notify = release(store, &claim, &mut state)?;
-            // Not held while the container takes its time.
-            drop(claim);
+            poststart(store, claim, &state)?;
             wait_until_ready(notify, &state)
         }
         Status::Stopped => Err(Error::new(ErrorKind::Status, "cannot start a container that has stopped")),
@@ -32,6 +34,23 @@ pub fn start(store: &Store, id: &ContainerId) -> Result<()> {
             format!("cannot start a container in the {} state", other.as_str()),
         )),
     }
+}
+
+/// Gives the lock back, and runs the poststart hooks: as under runc they may act on the container, and it may take its time.
+/// One that fails ends the container.
+pub(crate) fn poststart(store: &Store, claim: Claim, state: &State) -> Result<()> {
+    let (true, Some(init)) = (state.poststart, state.init) else { return Ok(()) };
+    let bundle = Bundle::parse(state.bundle.clone(), claim.load_config()?)?;
+    let mut container = container_of(store, &state.id)?;
+    drop(claim);
+    // A short process has ended by now.
+    container.set_status(ContainerStatus::Running);
+    container.state.pid = Some(init.pid);
+    let hooks = bundle.spec().hooks().as_ref().and_then(|hooks| hooks.poststart().as_ref());
+    run_hooks(hooks, Some(&container.state), Some(&container.root), None, None).map_err(|error| {
+        let _ = init.signal(Signal::KILL);
+        container_error(&error)
+    })
 }
 
 /// What `create` has left to compile: the first run does not compete with the compiler for its start.
@@ -55,6 +74,15 @@ pub(crate) fn wait_until_ready(notify: Option<Notify>, state: &State) -> Result<
     notify.zip(state.init).map_or(Ok(()), |(notify, init)| notify.wait(init))
 }
 
+/// Who waits for a function to be ready is told; that nobody listens is no reason to end it.
+fn announce(state: &State) {
+    if let (Some(_), Some(init)) = (&state.wasm, state.init)
+        && let Err(error) = notify::announce(init)
+    {
+        tracing::warn!("{}", crate::error::chain(&error));
+    }
+}
+
 /// Releases the init of a container that is created and locked. Gives what its caller has to relay.
 pub(crate) fn release(store: &Store, claim: &Claim, state: &mut State) -> Result<Option<Notify>> {
     let notify = state.init.map(|init| Notify::listen(claim.folder(), init)).transpose()?.flatten();
@@ -65,6 +93,7 @@ pub(crate) fn release(store: &Store, claim: &Claim, state: &mut State) -> Result
     claim.save(state)?;
     if started.is_ok() {
         compile(pending);
+        announce(state);
     }
     started.map(|()| notify).map_err(|error| {
         if let Some(init) = state.init {

@@ -30,6 +30,8 @@ use crate::{compile, wasm};
 const STATE: &str = "state.json";
 const STATE_NEW: &str = ".state.json.new";
 const CONFIG: &str = "config.json";
+/// How many commands may wait for the lock of a container that is deleted.
+const REMOVE_TRIES: u32 = 64;
 
 /// How far a container has come, as written to disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +100,9 @@ pub struct State {
     /// Whether systemd manages its cgroup.
     #[serde(default)]
     pub systemd: bool,
+    /// Whether it has poststart hooks.
+    #[serde(default)]
+    pub poststart: bool,
     /// Whether it has poststop hooks.
     #[serde(default)]
     pub poststop: bool,
@@ -300,13 +305,19 @@ impl Claim {
 
     /// Removes the container's folder: from then on it does not exist.
     pub(crate) fn remove(self) -> Result<()> {
-        match fs::remove_dir_all(&self.folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error)
-                .context(ErrorKind::State, || {
-                    format!("state folder {}: cannot be removed", self.folder.display())
-                }),
-            _ => Ok(()),
+        for left in (0..REMOVE_TRIES).rev() {
+            match fs::remove_dir_all(&self.folder) {
+                // Another command that waits for the lock makes the file anew, once.
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && left > 0 => {}
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error).context(ErrorKind::State, || {
+                        format!("state folder {}: cannot be removed", self.folder.display())
+                    });
+                }
+                _ => break,
+            }
         }
+        Ok(())
     }
 }
 

@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn somebody_elses_folder_is_not() {
         if !rustix::process::geteuid().is_root() {
-            eprintln!("skipped: needs root, to give a folder away");
+            crate::announce_skip("needs root, to give a folder away");
             return;
         }
         let dir = TempDir::new().unwrap();

@@ -306,6 +306,32 @@ pub(crate) fn procfs(spec: &Spec, bundle: &Bundle) -> Result<Vec<PathBuf>> {
     Ok(procfs_places(spec, bundle.path(), bundle.rootfs(), &procfs_mounts(&mountinfo)))
 }
 
+/// Refuses a mount that the function could not reach.
+///
+/// With another working directory than `/` each directory of the root is a preopen by its own name, and the engine takes none
+/// with a colon in it (see the executor's `wasi`).
+///
+/// # Errors
+///
+/// [`ErrorKind::Bundle`], naming the mount.
+pub(crate) fn check_mounts(spec: &Spec) -> Result<()> {
+    if spec.process().as_ref().is_none_or(|process| process.cwd() == Path::new("/")) {
+        return Ok(());
+    }
+    let top = |path: &Path| path.iter().find(|name| *name != "/").map(|name| name.to_owned());
+    let mut destinations = spec.mounts().iter().flatten().map(|mount| mount.destination());
+    match destinations.find(|path| top(path).is_some_and(|name| name.as_encoded_bytes().contains(&b':'))) {
+        None => Ok(()),
+        Some(path) => {
+            let message = format!(
+                "mount {}: a function whose working directory is not / cannot reach a folder of / with a colon in its name",
+                path.display()
+            );
+            Err(Error::new(ErrorKind::Bundle, message))
+        }
+    }
+}
+
 /// Masks every procfs for the whole container: what is left where libcontainer does not ask the executor for its root.
 #[cfg_attr(libcontainer_asks_the_executor, cfg(test))]
 pub(crate) fn mask(spec: &mut Spec, places: &[PathBuf]) {
@@ -427,6 +453,23 @@ mod tests {
         let bundle = Bundle::parse("/".into(), text).unwrap();
         let error = procfs(&spec, &bundle).unwrap_err();
         assert!(error.to_string().contains("linux.namespaces"), "{error}");
+    }
+
+    #[test]
+    fn a_mount_that_no_preopen_could_name_is_refused() {
+        for (cwd, destination, refused) in [
+            ("/", "/a:b/c", false),
+            ("/work", "/a:b/c", true),
+            ("/work", "a:b", true),
+            ("/work", "/a/b:c", false),
+        ] {
+            let mut spec = spec(json!([{ "destination": destination, "source": "/x" }]), true);
+            let process = json!({ "user": { "uid": 0, "gid": 0 }, "args": ["/m"], "cwd": cwd });
+            spec.set_process(serde_json::from_value(process).unwrap());
+            let result = check_mounts(&spec);
+            assert_eq!(result.is_err(), refused, "{cwd} {destination}");
+            assert!(result.map_or_else(|error| error.to_string().contains(destination), |()| true));
+        }
     }
 
     #[test]

@@ -166,7 +166,20 @@ fn values_that_are_no_text() {
         let out = case.run(&bundle, &case.id()).output().exits(1);
         assert!(out.error_lines().len() == 1 && out.stderr.contains("config.json"), "{}", out.stderr);
     }
-    let bundle = case.wasm(HELLO);
-    bundle.annotation("io.roadrunner.wasm/fuel", "1\u{0}2");
-    refused(&case, &bundle, "io.roadrunner.wasm/fuel");
+    // What JSON takes and no key does: a zero byte, and letters that are none of ASCII's.
+    for key in ["handler", "aot", "max-memory", "timeout", "fuel"] {
+        for value in ["1\u{0}2", "１", "\u{feff}1"] {
+            let (bundle, key) = (case.wasm(HELLO), format!("{WASM}{key}"));
+            bundle.annotation(&key, value);
+            refused(&case, &bundle, &key);
+        }
+    }
+    for key in ["mode", "name", "workflow", "target", "connect-timeout", "io-timeout", "max-size"] {
+        for value in ["1\u{0}2", "１", "\u{feff}1"] {
+            let (bundle, key) = (with_hose(&case), format!("{HOSE}{key}"));
+            bundle.annotation(&key, value);
+            refused(&case, &bundle, &key);
+        }
+    }
+    case.nothing_left();
 }

@@ -388,6 +388,38 @@ fn a_disk_that_fills_later() {
 }
 
 #[test]
+fn a_full_or_read_only_disk_under_what_functions_share() {
+    let Some(case) = Case::wasm_runtime() else { return };
+    let config = case.dir().join("config.toml");
+    let shared = case.dir().join("shared");
+    let text = format!(
+        "tenant = \"t\"\n[hose]\ndirectory = \"{0}/hose\"\n[cache]\ndirectory = \"{0}/cache\"\n",
+        shared.display()
+    );
+    fs::write(&config, text).expect("write");
+    for (options, reason) in
+        [("size=64k,nr_inodes=16,mode=755", "space"), ("size=64k,ro,mode=755", "ead-only file system")]
+    {
+        let small = Tmpfs::mount(&shared, options);
+        if options.contains("inodes") {
+            fs::write(small.0.join("fill"), vec![0; 64 * 1024]).expect("it fills exactly");
+        }
+        for (key, value) in [("io.roadrunner.hose/mode", "kernel"), ("io.roadrunner.wasm/aot", "wait")] {
+            let bundle = case.wasm(tests::guest::HELLO);
+            bundle
+                .annotation("io.roadrunner.hose/name", "a")
+                .annotation("io.roadrunner.hose/workflow", "w")
+                .annotation(key, value);
+            let cmd = case.cmd(["--config"]).arg(&config).args(["run", "--bundle"]).arg(bundle.dir());
+            let out = cmd.arg(case.id()).output().exits(1);
+            explains(&case, &out, &[reason]);
+            case.nothing_left_but_mounts();
+        }
+        drop(small);
+    }
+}
+
+#[test]
 fn a_read_only_state_folder() {
     agree(|case| {
         let fixed = Tmpfs::mount(&case.root(), "size=64k,ro");

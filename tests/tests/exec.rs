@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::json;
 use tests::command::eventually;
-use tests::console::ConsoleSocket;
+use tests::console::{ConsoleSocket, Terminal};
 use tests::{Bundle, Case, agree, proc};
 
 const STATUS: &str = "grep -E '^(Uid|Gid|Groups|Cap...|NoNewPrivs|Seccomp|Umask):' /proc/self/status";
@@ -349,18 +349,114 @@ fn a_created_container_takes_exec_before_start() {
 #[test]
 fn it_runs_in_a_cgroup_below_when_asked() {
     let seen = agree(|case| {
-        let (_bundle, id, _) = sleeping(case, |_| {});
-        let out = case.cmd(["exec", "--cgroup", "nosuch", &id, "/bin/true"]).output();
+        let (_bundle, id, pid) = sleeping(case, |_| {});
+        let missing = case.cmd(["exec", "--cgroup", "nosuch", &id, "/bin/true"]).output().code;
+        let outside = case.cmd(["exec", "--cgroup", "../nosuch", &id, "/bin/true"]).output().code;
+        // Folders of a process's own cgroups, one a hierarchy.
+        let own = |pid: u32| -> Vec<std::path::PathBuf> {
+            let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("a cgroup file");
+            let folder = |line: &str| {
+                let mut fields = line.splitn(3, ':').skip(1);
+                let (names, path) = (fields.next()?.trim_start_matches("name="), fields.next()?);
+                let base = std::path::Path::new("/sys/fs/cgroup");
+                let second =
+                    Some(base.join("unified")).filter(|unified| names.is_empty() && unified.is_dir());
+                let mounted = second.unwrap_or_else(|| base.join(names));
+                Some(mounted.join(path.trim_start_matches('/')))
+                    .filter(|own| path.contains(&id) && own.is_dir())
+            };
+            text.lines().filter_map(folder).collect()
+        };
+        // As a manager would delegate it.
+        for folder in own(pid) {
+            fs::create_dir(folder.join("inner")).expect("a cgroup below");
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                if let Ok(text) = fs::read(folder.join(file)) {
+                    fs::write(folder.join("inner").join(file), text).expect("a cpuset");
+                }
+            }
+        }
+        let file = case.dir().join("pid");
+        case.cmd(["exec", "--cgroup", "inner", "--detach", "--pid-file"])
+            .arg(&file)
+            .args([&id, "/bin/sleep", "601"])
+            .ok();
+        let executed: u32 = fs::read_to_string(&file).expect("a pid file").parse().expect("a number");
+        let folders = own(executed);
         case.force_delete(&id);
-        out.code != 0
+        (missing, outside, !folders.is_empty() && folders.iter().all(|folder| folder.ends_with("inner")))
     });
-    assert!(seen);
+    assert_eq!(seen, (255, 255, true));
+}
+
+#[test]
+fn a_profile_that_is_not_there_is_an_error() {
+    let seen = agree(|case| {
+        let (_bundle, id, _) = sleeping(case, |_| {});
+        let out = case.cmd(["exec", "--apparmor", "no-such-profile", &id, "/bin/echo", "ran"]).output();
+        case.force_delete(&id);
+        (out.code, out.stdout)
+    });
+    if std::path::Path::new("/sys/module/apparmor").exists() {
+        assert_eq!(seen, (255, String::new()));
+    } else {
+        // Without AppArmor in the kernel there is no profile to be under; runc says so, too.
+        assert_eq!(seen.1, if seen.0 == 0 { "ran\n" } else { "" });
+    }
+}
+
+#[test]
+fn in_the_foreground_its_terminal_is_passed_through() {
+    let seen = agree(|case| {
+        let (_bundle, id, _) = sleeping(case, |_| {});
+        let (mut terminal, slave) = Terminal::pair();
+        terminal.resize(24, 91);
+        let script =
+            "until stty size 2>/dev/null | grep 91; do sleep 0.02; done; read x; echo got $x; exit 9";
+        let exec = case.cmd(["exec", "--tty", &id, "/bin/sh", "-c", script]).terminal(slave).spawn();
+        terminal.expect("24 91");
+        terminal.resize(31, 92);
+        terminal.send("typed\r");
+        terminal.expect("got typed");
+        let code = exec.wait().code;
+        case.force_delete(&id);
+        code
+    });
+    assert_eq!(seen, 9);
+}
+
+#[test]
+fn two_terminals_of_one_container_are_two() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.edit(|config| config["process"]["terminal"] = json!(true));
+        bundle.script("echo first; read x; echo got $x");
+        let id = case.id();
+        let (mut first, slave) = Terminal::pair();
+        let run = case.run(&bundle, &id).terminal(slave).spawn();
+        first.expect("first");
+        let (mut second, slave) = Terminal::pair();
+        let exec = case.cmd(["exec", "-t", &id, "/bin/sh", "-c", "tty; sleep 600"]).terminal(slave).spawn();
+        second.expect("/dev/pts/1");
+        // The interrupt of one terminal is that one's alone.
+        second.send("\u{3}");
+        let interrupted = exec.wait().code;
+        first.send("typed\r");
+        first.expect("got typed");
+        (interrupted, run.wait().code)
+    });
+    assert_eq!(seen, (130, 0));
 }
 
 #[test]
 fn options_may_follow_the_id() {
     let case = Case::ours();
     let (_bundle, id, _) = sleeping(&case, |_| {});
+    if case.runtime().is_ours() {
+        // To runc what follows the id is the command. What follows the command is so to both.
+        assert_eq!(case.cmd(["exec", &id, "--cwd", "/tmp", "--env", "A=b", "/bin/pwd"]).ok(), "/tmp\n");
+    }
+    assert_eq!(case.cmd(["exec", &id, "/bin/echo", "--cwd", "/tmp", "-d"]).ok(), "--cwd /tmp -d\n");
     case.cmd(["delete", &id, "--force"]).ok();
     let bundle = case.busybox();
     case.cmd(["run", &case.id(), "--bundle"]).arg(bundle.dir()).ok();

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use tests::{Hoses, Output, guest, wasm_case};
+use tests::{Bundle, Hoses, Output, guest, wasm_case};
 
 /// Nothing, having said so, where the guests cannot be compiled.
 macro_rules! hoses {
@@ -247,6 +247,83 @@ fn tenants_and_workflows_do_not_meet() {
 }
 
 #[test]
+fn the_tenant_can_be_what_the_manager_says() {
+    let case = wasm_case!();
+    let hoses = hoses!(&case);
+    let config = case.dir().join("by-annotation.toml");
+    let text = format!(
+        "tenant-annotation = \"org.example/tenant\"\n[hose]\ndirectory = \"{}\"\n",
+        hoses.folder().display()
+    );
+    fs::write(&config, text).expect("write");
+    let run = |tenant: Option<&str>, bundle: &Bundle| {
+        if let Some(tenant) = tenant {
+            bundle.annotation("org.example/tenant", tenant);
+        }
+        let cmd =
+            case.mark(case.runtime().command()).arg("--root").arg(case.root()).arg("--config").arg(&config);
+        cmd.args(["run", "--bundle"]).arg(bundle.dir()).arg(case.id()).spawn()
+    };
+    let mut receiver = run(Some("one"), &hoses.function("b", "", &["receive", "1", "0"]));
+    receiver.expect_stdout("ready");
+    let stranger = hoses.function("a", "b", &["send", "10"]);
+    stranger.annotation("io.roadrunner.hose/connect-timeout", "500ms");
+    assert_eq!(status(&run(Some("other"), &stranger).wait()), -6, "another tenant");
+    assert_eq!(status(&run(Some("one"), &hoses.function("a", "b", &["send", "10"])).wait()), 0);
+    let _ = receiver.wait().success();
+    // Without the manager's word there is no tenant, and one that is none is refused by the annotation's name.
+    for tenant in [None, Some(""), Some("../one"), Some("A B")] {
+        let out = run(tenant, &hoses.function("a", "b", &["send", "10"])).wait().exits(1);
+        assert!(out.error_lines().len() == 1 && out.stderr.contains("org.example/tenant"), "{}", out.stderr);
+    }
+    hoses.nothing_left();
+}
+
+#[test]
+fn in_a_cluster_there_is_no_hose_until_it_is_configured() {
+    let case = wasm_case!();
+    let hoses = hoses!(&case);
+    let config = case.dir().join("plain.toml");
+    fs::write(&config, format!("[hose]\ndirectory = \"{}\"\n", hoses.folder().display())).expect("write");
+    let run = |bundle: &Bundle| {
+        let cmd =
+            case.mark(case.runtime().command()).arg("--root").arg(case.root()).arg("--config").arg(&config);
+        cmd.args(["run", "--bundle"]).arg(bundle.dir()).arg(case.id()).output()
+    };
+    let bundle = hoses.function("a", "", &["receive-within", "1"]);
+    assert_eq!(status(&run(&bundle)), -6, "by hand it works at once");
+    bundle.annotation("io.kubernetes.cri.sandbox-namespace", "default");
+    bundle.annotation("io.kubernetes.cri.container-type", "container");
+    let out = run(&bundle).exits(1);
+    assert!(out.error_lines().len() == 1 && out.stderr.contains("tenant"), "{}", out.stderr);
+    hoses.nothing_left();
+}
+
+#[test]
+fn the_administrators_file_is_validated() {
+    let case = wasm_case!();
+    let hoses = hoses!(&case);
+    let config = case.dir().join("bad.toml");
+    for (text, named) in [
+        ("tenant = \"..\"", "tenant"),
+        ("tenant = 3", "tenant"),
+        ("colour = \"red\"", "colour"),
+        ("[hose]\ndirectory = \"relative\"", "directory"),
+        ("[cache]\nmax-size = \"-1\"", "max-size"),
+        ("not TOML at all", "bad.toml"),
+    ] {
+        fs::write(&config, text).expect("write");
+        let cmd =
+            case.mark(case.runtime().command()).arg("--root").arg(case.root()).arg("--config").arg(&config);
+        let bundle = hoses.function("a", "", &["receive-within", "1"]);
+        let out = cmd.args(["create", "--bundle"]).arg(bundle.dir()).arg(case.id()).output().exits(1);
+        assert_eq!(out.error_lines().len(), 1, "{text}: {}", out.stderr);
+        assert!(out.stderr.contains(named) && out.stderr.contains("bad.toml"), "{text}: {}", out.stderr);
+    }
+    case.nothing_left();
+}
+
+#[test]
 fn a_name_that_is_taken_cannot_be_forged() {
     let case = wasm_case!();
     let hoses = hoses!(&case);
@@ -393,8 +470,12 @@ fn signals_end_a_function_that_waits_for_a_payload() {
         let bundle = hoses.function("b", "", &["receive", "1", "0"]);
         let mut receiver = hoses.cmd_of("tenant", &["run", "--bundle"]).arg(bundle.dir()).arg(&id).spawn();
         receiver.expect_stdout("ready");
+        // Inside of the import, not on the way to it.
+        std::thread::sleep(Duration::from_millis(100));
+        let sent = std::time::Instant::now();
         case.cmd(["kill", &id, signal]).ok();
         let _ = receiver.wait().exits(code);
+        assert!(sent.elapsed() < Duration::from_secs(2), "{signal} took {:?}", sent.elapsed());
     }
     // And one that waits for its peer.
     let id = case.id();

@@ -137,6 +137,21 @@ fn others_act_on_a_container_that_runs_in_the_foreground() {
 }
 
 #[test]
+fn a_container_can_be_deleted_while_others_wait_for_it() {
+    // What runs in the foreground deletes as well, once init has ended.
+    for _ in 0..10 {
+        let case = Case::ours();
+        let (bundle, id) = (case.busybox(), case.id());
+        bundle.script("echo ready; sleep 600");
+        let mut run = case.run(&bundle, &id).spawn();
+        run.expect_stdout("ready");
+        case.force_delete(&id);
+        assert_eq!(run.wait().code, 137);
+        assert!(!case.root().join(&id).exists());
+    }
+}
+
+#[test]
 fn run_deletes_what_it_ran() {
     agree(|case| {
         let id = case.id();
@@ -258,6 +273,41 @@ fn a_paused_container_stands_still() {
 }
 
 #[test]
+fn exec_into_a_paused_container_waits_for_resume_and_not_resume_for_it() {
+    let seen = agree(|case| {
+        let id = case.id();
+        case.start(&sleeper(case), &id);
+        case.cmd(["pause", &id]).ok();
+        let refused = case.cmd(["exec", &id, "/bin/true"]).output().code;
+        let mut exec = case.cmd(["exec", "--ignore-paused", &id, "/bin/echo", "thawed"]).spawn();
+        std::thread::sleep(Duration::from_millis(200));
+        let waits = !exec.ended();
+        let resumed = case.cmd(["resume", &id]).timeout(Duration::from_secs(5)).output().code;
+        let out = exec.wait();
+        case.force_delete(&id);
+        (refused, waits, resumed, out.code, out.stdout)
+    });
+    assert_eq!(seen, (255, true, 0, 0, "thawed\n".to_owned()));
+}
+
+#[test]
+fn kill_ends_a_paused_container() {
+    for kill in [&["kill"][..], &["kill", "--all"]] {
+        let seen = agree(|case| {
+            let id = case.id();
+            let pid = case.start(&sleeper(case), &id);
+            case.cmd(["pause", &id]).ok();
+            case.cmd(kill).args([&id, "KILL"]).ok();
+            let status = case.exit_status(pid);
+            case.await_stopped(&id);
+            case.delete(&id);
+            status
+        });
+        assert_eq!(seen, 137, "{kill:?}");
+    }
+}
+
+#[test]
 fn a_paused_container_can_be_deleted_by_force() {
     agree(|case| {
         let id = case.id();
@@ -336,6 +386,204 @@ fn kill_all_reaches_every_process() {
 }
 
 #[test]
+fn kill_all_reaches_what_forks_meanwhile() {
+    agree(|case| {
+        let bundle = case.busybox();
+        // Each of them is gone before a list that has it is through.
+        bundle.without_namespace("pid").script("while :; do (sleep 0.001 &) ; done");
+        let id = case.id();
+        case.start(&bundle, &id);
+        std::thread::sleep(Duration::from_millis(100));
+        case.cmd(["kill", "--all", &id, "KILL"]).ok();
+        eventually("all are gone", || {
+            tests::command::reap_orphans();
+            case.cmd(["ps", "-f", "json", &id]).ok().trim().replace("null", "[]") == "[]"
+        });
+        case.await_stopped(&id);
+        case.delete(&id);
+    });
+}
+
+#[test]
+fn options_stand_before_and_after_the_id() {
+    let seen = agree(|case| {
+        let bundle = sleeper(case);
+        let dir = bundle.dir().to_str().expect("UTF-8").to_owned();
+        let pid_file = case.dir().join("pid").to_str().expect("UTF-8").to_owned();
+        let (one, two) = (case.id(), case.id());
+        case.cmd(["run", &one, "--detach", "--bundle", &dir, "--pid-file", &pid_file, "--no-pivot"]).ok();
+        let pid: u32 = fs::read_to_string(&pid_file).expect("a pid file").parse().expect("a number");
+        assert_eq!(case.state(&one)["pid"], pid);
+        case.cmd(["create", "--bundle", &dir, &two, "--preserve-fds", "0", "--pid-file", &pid_file]).ok();
+        case.cmd(["start", &two]).ok();
+        let pids = [&["ps", "-f", "json", &one][..], &["ps", "--format=json", &one]]
+            .map(|args| case.cmd(args).ok().trim().to_owned());
+        assert_eq!(pids, [format!("[{pid}]"), format!("[{pid}]")]);
+        let mut codes = Vec::new();
+        for args in [
+            &["kill", "-a", &one, "WINCH"][..],
+            &["kill", &one, "WINCH", "--all"],
+            &["kill", "--all=false", &one, "WINCH"],
+            &["kill", &one, "KILL", "-a"],
+            &["delete", &one, "-f"],
+            &["delete", "-f", &two],
+            &["delete", &two, "--force"],
+        ] {
+            // runc takes what follows an option for its value here.
+            if case.runtime().is_ours() && args[1] == one {
+                case.cmd(["kill", &two, "--all", "WINCH"]).ok();
+            }
+            codes.push(case.cmd(args).output().code);
+        }
+        codes
+    });
+    assert_eq!(seen, [0; 7]);
+}
+
+#[test]
+fn a_quiet_list_has_names_alone_whatever_its_format() {
+    agree(|case| {
+        let id = case.id();
+        case.create(&sleeper(case), &id);
+        for args in
+            [&["list", "-f", "json", "-q"][..], &["list", "--quiet", "--format", "json"], &["list", "-q"]]
+        {
+            assert_eq!(case.cmd(args).ok(), format!("{id}\n"), "{args:?}");
+        }
+        case.force_delete(&id);
+    });
+}
+
+/// Lines of a log, each of which is one JSON object: its keys, level and message.
+fn log_lines(text: &str) -> Vec<(Vec<String>, String, String)> {
+    let parse = |line: &str| -> Value {
+        serde_json::from_str(line).unwrap_or_else(|e| panic!("no JSON, {e}: {line}"))
+    };
+    let text_of = |value: &Value| value.as_str().expect("a string").to_owned();
+    text.lines()
+        .map(parse)
+        .map(|line| {
+            let mut keys: Vec<_> = line.as_object().expect("an object").keys().cloned().collect();
+            keys.sort();
+            assert!(text_of(&line["time"]).contains('T'), "{line}");
+            (keys, text_of(&line["level"]), text_of(&line["msg"]))
+        })
+        .collect()
+}
+
+#[test]
+fn errors_are_appended_to_the_log_with_runcs_keys() {
+    let seen = agree(|case| {
+        let log = case.dir().join("log");
+        let id = case.id();
+        let file = log.to_str().expect("UTF-8").to_owned();
+        let failed = |args: &[&str]| {
+            let out = case.cmd(["--log", &file, "--log-format", "json"]).args(args).output();
+            assert_ne!(out.code, 0, "{args:?}");
+            // Managers show what stands there, too.
+            assert!(!out.stderr.trim().is_empty(), "{args:?}");
+            out.code
+        };
+        let codes = [
+            failed(&["state", &id]),
+            failed(&["exec", &id, "/bin/true"]),
+            failed(&["kill", &id, "KILL"]),
+            // A command line that is none is an error like any other.
+            failed(&["state"]),
+            failed(&["start", &id, "b"]),
+        ];
+        let lines = log_lines(&fs::read_to_string(&log).expect("a log"));
+        (codes, lines.into_iter().map(|(keys, level, _)| (keys, level)).collect::<Vec<_>>())
+    });
+    assert_eq!(seen.0, [1, 255, 1, 1, 1]);
+    assert_eq!(seen.1.len(), 5, "one line each: {seen:?}");
+    assert!(seen.1.iter().all(|(keys, level)| keys.join(" ") == "level msg time" && level == "error"));
+}
+
+#[test]
+fn global_flags_are_runcs() {
+    let seen = agree(|case| {
+        let mut codes = Vec::new();
+        for flags in [
+            &["--debug"][..],
+            &["--rootless", "auto"],
+            &["--rootless=false"],
+            &["--systemd-cgroup=false"],
+            &["--log-format", "text"],
+            &["--log-format", "xml"],
+            &["--log", "/nonexistent/folder/log"],
+        ] {
+            codes.push((flags.join(" "), case.cmd(flags).args(["list", "-q"]).output().code));
+        }
+        let log = case.dir().join("debug");
+        case.cmd(["--debug", "--log"]).arg(&log).args(["list", "-q"]).ok();
+        codes
+    });
+    let accepted: Vec<_> = seen.iter().map(|(_, code)| *code == 0).collect();
+    assert_eq!(accepted[..5], [true; 5], "{seen:?}");
+}
+
+#[test]
+fn features_and_version_have_runcs_form() {
+    let seen = agree(|case| {
+        let features: Value = serde_json::from_str(&case.cmd(["features"]).ok()).expect("JSON");
+        let hooks = features["hooks"].clone();
+        let linux: Vec<_> = ["cgroup", "seccomp", "apparmor", "selinux"]
+            .map(|key| features["linux"][key].is_object())
+            .to_vec();
+        let namespaces = features["linux"]["namespaces"].as_array().expect("a list");
+        let common = ["cgroup", "ipc", "mount", "network", "pid", "user", "uts"]
+            .map(|kind| namespaces.contains(&json!(kind)));
+        let version = case.cmd(["--version"]).ok();
+        let lines: Vec<_> = version.lines().collect();
+        assert!(
+            lines[0].starts_with(&format!("{} version ", case.runtime().name())) || case.runtime().is_ours()
+        );
+        let spec = lines.iter().any(|line| line.starts_with("spec: 1."));
+        let help = case.cmd(["--help"]).ok();
+        let verbs = [
+            "create", "start", "state", "kill", "delete", "run", "list", "ps", "exec", "spec", "pause",
+            "resume",
+        ];
+        let named = verbs.map(|verb| help.contains(&format!(" {verb} ")));
+        (hooks, linux, common, spec, named)
+    });
+    assert!(
+        seen.1.iter().all(|there| *there) && seen.2 == [true; 7] && seen.3 && seen.4 == [true; 12],
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn spec_writes_runcs_template_once() {
+    for flags in [&[][..], &["--rootless"]] {
+        let seen = agree(|case| {
+            let dir = case.folder();
+            case.cmd(["spec"]).args(flags).cwd(&dir).ok();
+            let text = fs::read_to_string(dir.join("config.json")).expect("a config.json");
+            let mut config: Value = serde_json::from_str(&text).expect("JSON");
+            assert!(config["ociVersion"].as_str().is_some_and(|version| version.starts_with("1.")));
+            config["ociVersion"] = json!("VERSION");
+            config["hostname"] = json!("NAME");
+            // These lists have no order.
+            for set in config["process"]["capabilities"].as_object_mut().expect("sets").values_mut() {
+                set.as_array_mut().expect("a list").sort_by_key(ToString::to_string);
+            }
+            for mount in config["mounts"].as_array_mut().expect("a list") {
+                if let Some(options) = mount["options"].as_array_mut() {
+                    options.sort_by_key(ToString::to_string);
+                }
+            }
+            let again = case.cmd(["spec"]).args(flags).cwd(&dir).output();
+            assert_eq!(fs::read_to_string(dir.join("config.json")).expect("it is still there"), text);
+            case.cmd(["spec", "--bundle"]).arg(case.folder()).ok();
+            (config, again.code)
+        });
+        assert_eq!(seen.1, 1, "it overwrote a configuration");
+    }
+}
+
+#[test]
 fn deleting_a_container_of_the_hosts_pid_namespace_ends_all_of_it() {
     agree(|case| {
         let bundle = case.busybox();
@@ -407,6 +655,35 @@ fn of_two_creates_of_one_id_one_succeeds() {
         case.force_delete(&id);
         case.nothing_left();
     }
+}
+
+#[test]
+fn a_state_has_reached_the_disk_when_create_returns() {
+    let case = Case::ours();
+    if !case.runtime().is_ours() {
+        skip!("runc waits for no disk");
+    }
+    if tests::runtime::program("strace").is_none() {
+        skip!("strace is not installed");
+    }
+    let (bundle, id, trace) = (sleeper(&case), case.id(), case.dir().join("trace"));
+    let file = trace.to_str().expect("UTF-8");
+    let create = case.cmd(["create", "--bundle"]).arg(bundle.dir()).arg(&id);
+    // The runtime alone: its init stays.
+    create
+        .wrapped(["strace", "-y", "-e", "trace=fsync,fdatasync,rename,renameat,renameat2", "-o", file])
+        .ok();
+    let calls = fs::read_to_string(&trace).expect("a trace");
+    let written = calls.rfind(".state.json.new\", ").expect("it is put in its place");
+    let (before, after) = calls.split_at(written);
+    assert!(
+        before.lines().rev().take(2).any(|call| call.contains("sync(") && call.contains(".state.json.new>"))
+    );
+    assert!(
+        after.lines().skip(1).any(|call| call.contains("fsync(") && call.contains(&format!("/{id}>"))),
+        "{calls}"
+    );
+    case.force_delete(&id);
 }
 
 #[test]
@@ -482,6 +759,77 @@ fn hooks_run_in_order_with_the_state_on_their_input() {
     });
     assert_eq!(log.0, "prestart\ncreateRuntime\ncreateContainer\n");
     assert_eq!(log.1, "prestart\ncreateRuntime\ncreateContainer\nstartContainer\nmain\npoststop\n");
+}
+
+/// A hook that runs these verbs of the runtime on its own container, and writes their exit codes down.
+fn acting(case: &Case, log: &std::path::Path, id: &str, verbs: &[&str]) -> Value {
+    let runtime = format!("{} --root {}", case.runtime().path().display(), case.root().display());
+    let command = |verb: &&str| match verb.split_once(' ') {
+        Some((verb, rest)) => format!("timeout 5 {runtime} {verb} {id} {rest}; echo {verb} $?"),
+        None => format!("timeout 5 {runtime} {verb} {id} >&2; echo {verb} $?"),
+    };
+    let script = verbs.iter().map(command).collect::<Vec<_>>().join("; ");
+    json!({
+        "path": "/bin/sh",
+        "args": ["sh", "-c", format!("{{ {script}; }} >>{} 2>/dev/null", log.display())],
+        "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
+    })
+}
+
+#[test]
+fn a_poststart_hook_may_act_on_its_container() {
+    let seen = agree(|case| {
+        let (bundle, id, log) = (sleeper(case), case.id(), case.dir().join("log"));
+        let hook = acting(case, &log, &id, &["exec /bin/echo executed", "state", "pause", "resume"]);
+        bundle.edit(|config| config["hooks"] = json!({ "poststart": [hook] }));
+        case.start(&bundle, &id);
+        let status = case.status(&id);
+        case.force_delete(&id);
+        (fs::read_to_string(&log).expect("a log"), status)
+    });
+    assert_eq!(seen.0, "executed\nexec 0\nstate 0\npause 0\nresume 0\n");
+    assert_eq!(seen.1, "running");
+}
+
+#[test]
+fn a_hook_that_would_wait_for_its_own_command_is_told() {
+    // runc has no container to act on at that time, or has taken no lock.
+    let case = Case::ours();
+    if !case.runtime().is_ours() {
+        skip!("runc locks nothing");
+    }
+    for kind in ["createRuntime", "poststop"] {
+        let (bundle, id, log) = (sleeper(&case), case.id(), case.dir().join(kind));
+        let hook = acting(&case, &log, &id, &["exec /bin/true", "delete", "pause"]);
+        bundle.edit(|config| config["hooks"] = json!({ kind: [hook] }));
+        let begun = std::time::Instant::now();
+        case.create(&bundle, &id);
+        case.force_delete(&id);
+        assert!(begun.elapsed() < Duration::from_secs(5), "{kind} has waited: {:?}", begun.elapsed());
+        assert_eq!(fs::read_to_string(&log).expect("a log"), "exec 255\ndelete 1\npause 1\n", "{kind}");
+    }
+}
+
+#[test]
+fn exec_can_be_interrupted_while_it_waits_for_another_command() {
+    let case = Case::ours();
+    if !case.runtime().is_ours() {
+        skip!("runc locks nothing");
+    }
+    let id = case.id();
+    case.start(&sleeper(&case), &id);
+    let file = fs::OpenOptions::new().write(true).open(case.root().join(&id).join("lock")).expect("a lock");
+    rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::LockExclusive).expect("fcntl");
+    let exec = case.cmd(["exec", &id, "/bin/true"]).spawn();
+    let mut waits = 0;
+    eventually("it waits", || {
+        waits = if proc::state(exec.pid()) == Some('S') { waits + 1 } else { 0 };
+        waits > 3
+    });
+    exec.signal(Signal::TERM);
+    let _ = exec.wait().exits(143);
+    drop(file);
+    case.force_delete(&id);
 }
 
 #[test]

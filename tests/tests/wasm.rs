@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -446,6 +447,11 @@ fn a_colon_in_a_path_works_or_is_refused_by_name() {
         assert_eq!(out.error_lines().len(), 1, "{}", out.stderr);
         assert!(out.stderr.contains("/mount:point"), "{}", out.stderr);
     }
+    // The same mount from another working directory, where the engine cannot name it.
+    bundle.edit(|config| config["process"]["cwd"] = json!("/tmp"));
+    let out = case.run(&bundle, &case.id()).output();
+    assert!(out.code == 1 && out.error_lines().len() == 1, "{} {}", out.code, out.stderr);
+    assert!(out.stderr.contains("/mount:point"), "{}", out.stderr);
     // A colon in the source alone is nobody's trouble.
     let bundle = tool!(case, ["cat", "/plain/f"]);
     bundle.bind(&shared, "/plain", &["rw"]);
@@ -559,6 +565,63 @@ fn hooks_of_a_wasm_container_run() {
     });
     assert_eq!(prints(&case, &bundle), "hello\n");
     assert_eq!(fs::read_to_string(&log).expect("a log"), "createRuntime\npoststart\npoststop\n");
+}
+
+#[test]
+fn who_waits_for_it_to_be_ready_is_told() {
+    let case = wasm_case!();
+    let path = case.dir().join("notify.sock");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("setsockopt");
+    let id = case.id();
+    let bundle = case.wasm(LOOP);
+    let mut run = case.run(&bundle, &id).env("NOTIFY_SOCKET", &path).spawn();
+    let mut message = [0; 512];
+    let mut next = || {
+        let n = socket.recv(&mut message).expect("a message");
+        String::from_utf8_lossy(&message[..n]).into_owned()
+    };
+    assert_eq!(next(), "READY=1\n");
+    assert_eq!(next(), format!("MAINPID={}\n", case.state(&id)["pid"]));
+    run.expect_stdout("ready");
+    case.cmd(["kill", &id, "KILL"]).ok();
+    let _ = run.wait().exits(137);
+    // Nobody listens: it runs all the same.
+    drop(socket);
+    let out = case.run(&case.wasm(HELLO), &case.id()).env("NOTIFY_SOCKET", &path).output().success();
+    assert_eq!(out.stdout, "hello\n");
+    assert!(out.stderr.contains("level=warning") && out.stderr.contains("notify"), "{}", out.stderr);
+}
+
+#[test]
+fn it_is_told_of_listening_sockets_as_under_runc() {
+    let case = wasm_case!();
+    let bundle = tool!(case, ["env"]);
+    let exec = "exec 3</etc/hostname; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"";
+    let text = case.run(&bundle, &case.id()).wrapped(["sh", "-c", exec, "sh"]).ok();
+    let told: Vec<_> = text.lines().filter(|line| line.starts_with("LISTEN_")).collect();
+    assert_eq!(told, ["LISTEN_FDS=1", "LISTEN_PID=1"]);
+}
+
+#[test]
+fn spec_writes_a_bundle_for_a_module() {
+    let case = wasm_case!();
+    let module = case.dir().join("hello.wasm");
+    fs::write(&module, wat::parse_str(HELLO).expect("WAT")).expect("write");
+    let dir = case.folder();
+    case.cmd(["spec", "--wasm"]).arg(&module).cwd(&dir).ok();
+    let out = case.cmd(["run"]).arg(case.id()).cwd(&dir).env("HOME", "/nonexistent").output().success();
+    assert_eq!(out.stdout, "hello\n");
+    let config: serde_json::Value =
+        serde_json::from_slice(&fs::read(dir.join("config.json")).expect("a configuration")).expect("JSON");
+    assert_eq!(config["process"]["args"], json!(["/hello.wasm"]));
+    assert_eq!(config["process"]["capabilities"]["inheritable"], json!(null));
+    let missing = case.cmd(["spec", "--wasm", "/nonexistent.wasm"]).cwd(case.folder()).output().exits(1);
+    assert!(
+        missing.error_lines().len() == 1 && missing.stderr.contains("/nonexistent.wasm"),
+        "{}",
+        missing.stderr
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! rootfs, each confined as the container is.
 
 use tests::command::eventually;
+use tests::console::Terminal;
 use tests::guest::{self, LOOP};
 use tests::{Bundle, Case, proc, tool, wasm_case};
 
@@ -93,6 +94,66 @@ fn its_process_is_the_functions() {
     assert!(fds.values().all(|target| !target.to_string_lossy().contains("/proc")), "{fds:#?}");
     case.cmd(["kill", &id, "KILL"]).ok();
     assert_eq!(case.exit_status(pid), 137);
+    case.force_delete(&id);
+}
+
+#[test]
+fn the_containers_namespaces_cgroup_and_limits_are_its_own() {
+    let case = wasm_case!();
+    let bundle = tool!(case, ["sleep", "600"]);
+    bundle.module("loop.wasm", LOOP).annotation("io.roadrunner.wasm/max-memory", "2Mi");
+    let id = case.id();
+    let init = case.start(&bundle, &id);
+    let file = case.dir().join("pid");
+    case.cmd(["exec", "--detach", "--pid-file"]).arg(&file).args([&id, "/loop.wasm"]).ok();
+    let pid: u32 = std::fs::read_to_string(&file).expect("a pid file").parse().expect("a number");
+    for kind in ["pid", "net", "ipc", "uts", "mnt", "user", "cgroup"] {
+        let namespace = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("a link");
+        assert_eq!(namespace(pid), namespace(init), "{kind}");
+    }
+    let cgroups = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroups");
+    assert_eq!(cgroups(pid), cgroups(init));
+    assert_eq!(case.cmd(["exec", &id, "/module.wasm", "grow"]).ok(), "32\n");
+    case.force_delete(&id);
+    eventually("it died with its container", || {
+        tests::command::reap_orphans();
+        !proc::alive(pid)
+    });
+
+    for (key, own, value) in [("timeout", "20s", "300ms"), ("fuel", "100000000", "123456")] {
+        let bundle = tool!(case, ["sleep", "600"]);
+        bundle.module("loop.wasm", LOOP);
+        // Its init lives longer, so that there is a container to execute something in.
+        bundle.annotation(&format!("io.roadrunner.wasm/{key}"), own);
+        let id = case.id();
+        case.start(&bundle, &id);
+        let config = case.root().join(&id).join("config.json");
+        let text = std::fs::read_to_string(&config).expect("the container's configuration");
+        std::fs::write(&config, text.replace(own, value)).expect("write");
+        let out = case.cmd(["exec", &id, "/loop.wasm"]).output().exits(124);
+        let number = value.trim_end_matches("ms");
+        assert!(out.error_lines().len() == 1 && out.stderr.contains(number), "{}", out.stderr);
+        case.force_delete(&id);
+    }
+}
+
+#[test]
+fn its_terminal_is_one() {
+    let case = wasm_case!();
+    let bundle = tool!(case, ["sleep", "600"]);
+    let id = case.id();
+    case.start(&bundle, &id);
+    let (mut terminal, slave) = Terminal::pair();
+    let exec = case.cmd(["exec", "--tty", &id, "/module.wasm", "line"]).terminal(slave).spawn();
+    terminal.expect("ready");
+    terminal.send("typed\r");
+    terminal.expect("got typed");
+    let _ = exec.wait().exits(0);
+    let (mut terminal, slave) = Terminal::pair();
+    let exec = case.cmd(["exec", "--tty", &id, "/module.wasm", "loop"]).terminal(slave).spawn();
+    terminal.expect("ready");
+    terminal.send("\u{3}");
+    let _ = exec.wait().exits(130);
     case.force_delete(&id);
 }
 

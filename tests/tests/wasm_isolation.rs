@@ -167,6 +167,22 @@ fn the_process_holds_no_descriptor_of_the_host() {
 }
 
 #[test]
+fn not_even_descriptors_that_the_caller_preserves() {
+    let case = wasm_case!();
+    let id = case.id();
+    let secret = case.dir().join("preserved");
+    fs::write(&secret, "x").expect("write");
+    let open = format!("exec 3<{0} 4<{0} 9<{0}; exec \"$@\"", secret.display());
+    let run = case.cmd(["run", "--preserve-fds", "2", "--bundle"]).arg(case.wasm(LOOP).dir()).arg(&id);
+    let mut run = run.wrapped(["sh", "-c", &open, "sh"]).spawn();
+    run.expect_stdout("ready");
+    let pid = u32::try_from(case.state(&id)["pid"].as_u64().expect("a pid")).expect("fits");
+    let fds = proc::descriptors(pid);
+    assert!(!fds.values().any(|target| target == &secret), "{fds:#?}");
+    end(&case, &id, run);
+}
+
+#[test]
 fn neither_llvm_nor_a_descriptor_of_procfs_is_in_a_running_function() {
     let case = wasm_case!();
     let (id, run, pid) = looping(&case, &case.wasm(LOOP));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use tests::command::eventually;
 use tests::guest::{self, HELLO, LOOP, READ};
-use tests::{Bundle, Case, Invocation, Output, tool, wasm_case};
+use tests::{Bundle, Case, Invocation, Output, proc, tool, wasm_case};
 
 const TIMEOUT: &str = "io.roadrunner.wasm/timeout";
 const FUEL: &str = "io.roadrunner.wasm/fuel";
@@ -80,6 +80,25 @@ fn memory_stops_growing_at_the_lower_limit() {
     bundle.args(["/module.wasm", "allocate", "0x4000000"]);
     let out = case.run(&bundle, &case.id()).output();
     assert_ne!(out.code, 0, "{}", out.stdout);
+    assert!(out.stderr.contains(&(8 << 20).to_string()), "the limit in force is not named: {}", out.stderr);
+}
+
+#[test]
+fn a_function_that_fails_for_want_of_memory_is_told_its_limit() {
+    let case = wasm_case!();
+    // As Rust's programs end: they trap when the allocator has nothing.
+    let module = r#"(module (memory (export "memory") 1)
+      (func (export "_start")
+        (if (i32.eq (memory.grow (i32.const 256)) (i32.const -1)) (then unreachable))))"#;
+    for aot in ["off", "wait"] {
+        let bundle = case.wasm(module);
+        bundle.annotation(MAX_MEMORY, "1Mi").annotation(AOT, aot);
+        let out = Cache::new(&case).run(&bundle).exits(134);
+        assert_eq!(out.error_lines().len(), 1, "{}", out.stderr);
+        assert!(out.stderr.contains("1048576"), "{aot}: {}", out.stderr);
+        bundle.annotation(MAX_MEMORY, "64Mi");
+        assert_eq!(Cache::new(&case).run(&bundle).success().stderr, "");
+    }
 }
 
 #[test]
@@ -117,9 +136,14 @@ struct Cache<'a> {
 impl<'a> Cache<'a> {
     fn new(case: &'a Case) -> Self {
         let cache = Self { case };
-        let text = format!("[cache]\ndirectory = \"{}\"\n", cache.folder().display());
-        fs::write(cache.config(), text).expect("write");
+        cache.bounded("1Gi");
         cache
+    }
+
+    /// Bounds the sum of its entries.
+    fn bounded(&self, size: &str) {
+        let text = format!("[cache]\ndirectory = \"{}\"\nmax-size = \"{size}\"\n", self.folder().display());
+        fs::write(self.config(), text).expect("write");
     }
 
     fn folder(&self) -> PathBuf {
@@ -255,6 +279,97 @@ fn code_is_made_in_the_background_after_the_first_run() {
     assert_eq!(out.stderr, "");
     eventually("an entry was made in the background", || cache.entries().len() == 1);
     let _ = cache.run(&bundle).exits(0x20);
+}
+
+/// A module that takes the compiler seconds.
+fn large(case: &Case) -> Bundle {
+    let body =
+        "(local.set 0 (i32.add (i32.mul (local.get 0) (i32.const 7)) (i32.load (local.get 0))))".repeat(40);
+    let function = format!("(func (param i32) (result i32) {body} (local.get 0))");
+    case.wasm(&format!(
+        r#"(module (memory (export "memory") 1) (func (export "_start")) (data (i32.const 0) "{}") {})"#,
+        case.name(),
+        function.repeat(800)
+    ))
+}
+
+/// Whether a child of `parent` has no user, right, network or file system of the host's.
+fn is_boxed(parent: u32) -> bool {
+    let namespace = |pid: &str, kind: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok();
+    let apart = |pid: u32, kind: &str| {
+        let theirs = namespace(&pid.to_string(), kind);
+        theirs.is_some() && theirs != namespace("self", kind)
+    };
+    proc::children_of(parent).into_iter().any(|pid| {
+        let status = proc::status(pid);
+        let is = |key: &str, value: &str| status.get(key).is_some_and(|found| found == value);
+        let rights = ["CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb"];
+        is("Seccomp", "2")
+            && is("NoNewPrivs", "1")
+            && is("Uid", "65534 65534 65534 65534")
+            && is("Groups", "")
+            && rights.iter().all(|set| is(set, "0000000000000000"))
+            && ["net", "mnt", "ipc", "uts"].iter().all(|kind| apart(pid, kind))
+            && !proc::environ(pid).iter().any(|variable| variable.starts_with("PATH="))
+    })
+}
+
+#[test]
+fn what_compiles_in_the_background_is_nobodys_and_in_a_cgroup_of_its_own() {
+    let case = wasm_case!();
+    let cache = Cache::new(&case);
+    let bundle = large(&case);
+    bundle.annotation(AOT, "cache");
+    let id = case.id();
+    let out = cache.cmd("run", &bundle, &id).piped().output().success();
+    assert!(out.closed, "the compiler holds the container's pipes");
+    let compilers = || -> Vec<u32> {
+        let ours = |pid: &u32| {
+            let line = proc::cmdline(*pid);
+            line.iter().any(|arg| arg == "compiler-background")
+                && line.iter().any(|arg| arg.contains(&*case.dir().to_string_lossy()))
+        };
+        proc::all().into_iter().filter(ours).collect()
+    };
+    eventually("it compiles in a cgroup of its own", || {
+        let own = |pid: &u32| {
+            let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+            cgroups.contains("rr-runtime-compiler-") && !cgroups.contains(&id)
+        };
+        compilers().iter().any(own)
+    });
+    eventually("what reads the module is in a box", || compilers().into_iter().any(is_boxed));
+    // Another function of the same module waits for nobody.
+    let out = cache.cmd("run", &bundle, &case.id()).output().success();
+    assert!(out.elapsed < Duration::from_secs(2), "{:?}", out.elapsed);
+    let made = tests::command::poll(Duration::from_secs(60), || (cache.entries().len() == 1).then_some(()));
+    assert!(made.is_some(), "no entry was made in the background");
+    eventually("no compiler is left", || compilers().is_empty());
+}
+
+#[test]
+fn the_longest_unused_code_makes_room() {
+    let case = wasm_case!();
+    let cache = Cache::new(&case);
+    let bundles = [0, 1, 2].map(|_| fresh(&case, FIB));
+    for bundle in &bundles {
+        bundle.annotation(AOT, "wait");
+    }
+    let _ = cache.run(&bundles[0]).exits(0x20);
+    let first = cache.entries();
+    let size = fs::metadata(&first[0]).expect("an entry").len();
+    // Room for two and a half.
+    cache.bounded(&(size * 5 / 2).to_string());
+    let _ = cache.run(&bundles[1]).exits(0x20);
+    let second: Vec<_> = cache.entries().into_iter().filter(|path| !first.contains(path)).collect();
+    assert_eq!(second.len(), 1);
+    std::thread::sleep(Duration::from_millis(20));
+    // Used last, so the second goes.
+    let _ = cache.run(&bundles[0]).exits(0x20);
+    std::thread::sleep(Duration::from_millis(20));
+    let _ = cache.run(&bundles[2]).exits(0x20);
+    let left = cache.entries();
+    assert!(left.len() == 2 && left.contains(&first[0]) && !left.contains(&second[0]), "{left:#?}");
 }
 
 #[test]

@@ -112,11 +112,38 @@ fn more_memory_than_its_limit() {
     let out = case.run(&bundle, &case.id()).output();
     assert_ne!(out.code, 0, "4 GiB were granted under a limit of 16 MiB");
     assert_eq!(out.error_lines().len(), 1, "{}", out.stderr);
-    // Both the wish and the limit, in whichever unit.
-    assert!(out.stderr.contains("65536") || out.stderr.contains("4294967296"), "{}", out.stderr);
+    // Both the wish and the limit.
+    for value in ["4294967296", "16777216"] {
+        assert!(out.stderr.contains(value), "{value} is not named in: {}", out.stderr);
+    }
     case.nothing_left();
-    let bundle = case.wasm(r#"(module (memory (export "memory") 65537) (func (export "_start")))"#);
-    std::hint::black_box(&bundle);
+    // One page more than an address can reach is no module at all.
+    let mut bytes = bytes(r#"(module (memory (export "memory") 65536) (func (export "_start")))"#);
+    let pages = bytes.windows(3).position(|three| three == [0x80, 0x80, 0x04]).expect("65536 in LEB128");
+    bytes[pages] = 0x81;
+    refused(&case, &case.wasm_bytes(&bytes), &["/module.wasm"]);
+}
+
+#[test]
+fn entrypoints_that_lead_nowhere_or_out() {
+    let case = wasm_case!();
+    let outside = case.dir().join("outside.wasm");
+    std::fs::write(&outside, bytes(HELLO)).expect("write");
+    let up = format!("{}{}", "..".to_owned() + &"/..".repeat(12), outside.display());
+    for (what, target) in [
+        ("broken", "/nothing-there.wasm"),
+        ("a loop", "/entry"),
+        ("outside, absolute", outside.to_str().expect("UTF-8")),
+        ("outside, relative", up.as_str()),
+    ] {
+        println!("{what}");
+        for handler in ["auto", "wasm"] {
+            let bundle = case.wasm(HELLO);
+            std::os::unix::fs::symlink(target, bundle.rootfs().join("entry")).expect("symlink");
+            bundle.annotation("io.roadrunner.wasm/handler", handler).args(["/entry"]);
+            refused(&case, &bundle, &["/entry"]);
+        }
+    }
 }
 
 #[test]

@@ -3,9 +3,10 @@
 //! Options may stand before and after the container's name. After `exec`'s name the first word that is no option begins the
 //! command, and everything behind it belongs to that.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 /// An OCI runtime, a drop-in for runc, that runs Wasm functions and moves data between them.
 #[derive(Debug, Parser)]
@@ -48,6 +49,39 @@ pub(crate) struct Global {
     /// Accepted for runc's sake; CRIU is not used
     #[arg(long, value_name = "PATH", hide = true)]
     pub(crate) criu: Option<PathBuf>,
+}
+
+impl Cli {
+    /// Parses a command line.
+    pub(crate) fn read(args: impl Iterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let command = Self::command().mut_args(switch).mut_subcommands(|verb| verb.mut_args(switch));
+        Self::from_arg_matches(&command.try_get_matches_from(args)?)
+    }
+}
+
+/// As to Go's programs, `--debug=false` is a way not to say `--debug`.
+fn switch(arg: clap::Arg) -> clap::Arg {
+    if !matches!(arg.get_action(), ArgAction::SetTrue) {
+        return arg;
+    }
+    arg.action(ArgAction::Set)
+        .value_parser(clap::value_parser!(bool))
+        .num_args(0..=1)
+        .value_name("BOOL")
+        .require_equals(true)
+        .default_value("false")
+        .default_missing_value("true")
+        .hide_default_value(true)
+        .hide_possible_values(true)
+}
+
+impl Global {
+    /// The global options of a command line of which the rest is not understood.
+    pub(crate) fn of_any(args: impl Iterator<Item = OsString>) -> Option<Self> {
+        let command = clap::Command::new("rr-runtime").ignore_errors(true).allow_external_subcommands(true);
+        let matches = Self::augment_args(command).mut_args(switch).try_get_matches_from(args).ok()?;
+        Self::from_arg_matches(&matches).ok()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser as _;
 use clap::error::ErrorKind as ClapErrorKind;
 use runtime::config::Settings;
 use runtime::create::CreateOptions;
@@ -26,7 +25,7 @@ const EXEC_FAILED: u8 = 255;
 
 /// Parses, runs, reports.
 pub(crate) fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -60,12 +59,19 @@ fn check_preserved(verb: &Verb) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `--help` and `--version` are no errors; anything else is one line in the log, the rest on standard error.
+/// `--help` and `--version` are no errors; anything else is one line in the log, and with it, as under runc, the usage on
+/// standard output.
 fn usage(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ClapErrorKind::DisplayHelp | ClapErrorKind::DisplayVersion) {
         return error.print().map_or(ExitCode::from(FAILED), |()| ExitCode::SUCCESS);
     }
-    let _ = error.print();
+    let text = error.to_string();
+    let (what, usage) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
+    // Standard error it is where the log that was asked for is none.
+    let _ = Global::of_any(std::env::args_os()).map(|global| log::open(&global));
+    log::error(what.trim_start_matches("error: "));
+    let _ = writeln!(std::io::stdout(), "{}", usage.trim());
     let unknown = error.kind() == ClapErrorKind::InvalidSubcommand;
     ExitCode::from(if unknown { UNKNOWN_VERB } else { FAILED })
 }

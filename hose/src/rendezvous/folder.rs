@@ -455,7 +455,7 @@ mod tests {
     #[test]
     fn a_folder_of_another_uid_is_refused() {
         if !rustix::process::geteuid().is_root() {
-            println!("SKIPPED: chown needs root");
+            crate::announce_skip("chown needs root");
             return;
         }
         let scene = scene();

@@ -82,7 +82,7 @@ mod tests {
         let tree = detached(fd.as_fd()).unwrap();
         openat(&tree, "file", OFlags::RDONLY, Mode::empty()).unwrap();
         if !rustix::process::geteuid().is_root() {
-            println!("SKIPPED: cloning a mount needs CAP_SYS_ADMIN");
+            crate::announce_skip("cloning a mount needs CAP_SYS_ADMIN");
             return;
         }
         let new = openat(&tree, "new", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR);

@@ -34,6 +34,14 @@ pub(crate) struct Runtime {
     root: PathBuf,
 }
 
+/// Says that the running test is skipped and why: `make test` counts these lines. Not by println!, which libtest captures.
+fn announce_skip(reason: &str) {
+    let thread = std::thread::current();
+    let line = format!("SKIPPED: {}: {reason}\n", thread.name().unwrap_or("?"));
+    // A closed standard error is no reason to fail.
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+}
+
 /// Both of them, or why there is nothing to compare.
 pub(crate) fn both(case: &Case) -> Option<[Runtime; 2]> {
     let runc = ["/usr/bin/runc", "/usr/sbin/runc", "/usr/local/bin/runc"]
@@ -41,7 +49,7 @@ pub(crate) fn both(case: &Case) -> Option<[Runtime; 2]> {
         .map(PathBuf::from)
         .find(|path| path.exists());
     let Some(runc) = runc else {
-        println!("skipped: runc is not installed");
+        announce_skip("runc is not installed");
         return None;
     };
     Some([case.ours(), Runtime { program: runc, root: case.folder.path().join("runc") }])
@@ -50,11 +58,11 @@ pub(crate) fn both(case: &Case) -> Option<[Runtime; 2]> {
 /// Whether containers can be made here at all; says so when not.
 pub(crate) fn possible() -> bool {
     if !nix_is_root() {
-        println!("skipped: needs root");
+        announce_skip("needs root");
         return false;
     }
     if !Path::new(BUSYBOX).exists() {
-        println!("skipped: {BUSYBOX} (Debian: busybox-static) is not installed");
+        announce_skip(&format!("{BUSYBOX} (Debian: busybox-static) is not installed"));
         return false;
     }
     true
