@@ -89,14 +89,11 @@ fn what_comes_later_is_refused_not_ignored() {
     for (key, value) in [
         ("listen", "tcp://127.0.0.1:1"),
         ("address", "tcp://127.0.0.1:1"),
-        ("modules", "a=/b.wasm"),
-        ("transfer", "copy"),
+        ("transfer", "splice"),
         ("max-inflight", "1"),
         ("lifecycle", "serve"),
         ("drain-timeout", "1s"),
-        ("mode", "user"),
         ("mode", "network"),
-        ("mode", "auto"),
     ] {
         let key = format!("{HOSE}{key}");
         let bundle = with_hose(&case);

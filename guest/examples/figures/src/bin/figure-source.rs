@@ -3,8 +3,9 @@
 //!
 //! With the work 4 it prints when it began to send, in nanoseconds since the epoch; the sink prints when it was called.
 //!
-//! HOW is `give` (a buffer of its own for each), `lend` (one slice again and again), `call` (a slice, and its answer), or
-//! `million`: `give` with nothing printed but the total. WORK is the number that the sink does its work by.
+//! HOW is `give` (a buffer of its own for each), `lend` (one slice again and again), `call` (a slice, and its answer), `fan` (a slice to
+//! all targets), `fill` (a buffer is made and filled, nothing is sent), `fill-vec` (the same with ordinary memory), or `million`:
+//! `give` with nothing printed but the total. With a last argument it waits, when it is `done`, until standard input ends. WORK is the number that the sink does its work by.
 
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime};
@@ -13,13 +14,19 @@ use roadrunner::Buffer;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
-    let [_, how, work, size, count] = args.as_slice() else {
-        eprintln!("figure-source HOW WORK SIZE COUNT");
+    let [_, how, work, size, count, rest @ ..] = args.as_slice() else {
+        eprintln!("figure-source HOW WORK SIZE COUNT [wait]");
         return ExitCode::FAILURE;
     };
     let number = |text: &str| text.parse::<usize>().unwrap_or(0);
     match run(how, number(work) as u8, number(size), number(count)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) if rest.is_empty() => ExitCode::SUCCESS,
+        Ok(()) => {
+            println!("done");
+            // Whatever ends it.
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("figure-source: {error}");
             ExitCode::FAILURE
@@ -53,14 +60,25 @@ fn run(how: &str, work: u8, size: usize, count: usize) -> Result<(), Box<dyn std
             }
             println!("{}", start.elapsed().as_nanos());
         }
+        "fill" | "fill-vec" => {
+            for _ in 0..count {
+                let start = Instant::now();
+                if how == "fill" {
+                    drop(filled(work, size));
+                } else {
+                    std::hint::black_box(vec![work.max(1); size]);
+                }
+                println!("{}", start.elapsed().as_nanos());
+            }
+        }
         _ => {
             let payload = filled(work, size);
             for _ in 0..count {
                 let start = Instant::now();
-                if how == "call" {
-                    drop(roadrunner::call(&target, &payload)?);
-                } else {
-                    roadrunner::send_to(&target, &payload)?;
+                match how {
+                    "call" => drop(roadrunner::call(&target, &payload)?),
+                    "fan" => roadrunner::send(&payload)?,
+                    _ => roadrunner::send_to(&target, &payload)?,
                 }
                 println!("{}", start.elapsed().as_nanos());
             }
