@@ -239,14 +239,14 @@ fn a_call_without_an_answer_gives_an_empty_one_and_with_a_complaint_the_complain
     assert_eq!(flow.prints(), "0\n-1\n7\n");
 }
 
-/// Gives a megabyte of `x` at 2 MiB away, and prints: status, whether it is still registered, the sum of what is left there.
+/// Gives 3 MB of `x` at 2 MiB away, and prints: status, whether it is still registered, the sum of what is left there.
 const GIVE: &str = r#"
-    (memory.fill (i32.const 0x200000) (i32.const 120) (i32.const 1000000))
-    (drop (call $register (i32.const 0x200000) (i32.const 1000000)))
+    (memory.fill (i32.const 0x200000) (i32.const 120) (i32.const 3000000))
+    (drop (call $register (i32.const 0x200000) (i32.const 3000000)))
     (drop (call $prepare (i32.const 0x200000) (i32.const 0)))
-    (call $number (call $give (i32.const 0) (i32.const 0) (i32.const 0x200000) (i32.const 1000000))) (call $line)
+    (call $number (call $give (i32.const 0) (i32.const 0) (i32.const 0x200000) (i32.const 3000000))) (call $line)
     (call $number (call $unregister (i32.const 0x200000))) (call $line)
-    (call $number (call $sum (i32.const 0x200000) (i32.const 1000000))) (call $line)"#;
+    (call $number (call $sum (i32.const 0x200000) (i32.const 3000000))) (call $line)"#;
 
 const SUM: &str = "(call $number (call $sum (local.get 0) (local.get 1))) (call $line)";
 
@@ -255,7 +255,7 @@ fn what_is_given_away_is_zero_and_no_longer_registered() {
     for transfer in ["auto", "move", "copy"] {
         let flow = Flow::new(command(GIVE), &["b"], vec![("b", &[], handler(SUM))]).transfer(transfer);
         let gone = Status::INVALID_REGION.0;
-        assert_eq!(flow.prints(), format!("120000000\n0\n{gone}\n0\n"), "{transfer:?}");
+        assert_eq!(flow.prints(), format!("360000000\n0\n{gone}\n0\n"), "{transfer:?}");
     }
 }
 
@@ -264,7 +264,7 @@ fn of_a_fan_out_the_last_is_given_the_pages_and_the_others_copies() {
     let others = ["b", "c", "d"].map(|name| (name, &[][..], handler(SUM)));
     let flow = Flow::new(command(GIVE), &["b", "c", "d"], Vec::from(others));
     let gone = Status::INVALID_REGION.0;
-    assert_eq!(flow.prints(), format!("120000000\n120000000\n120000000\n0\n{gone}\n0\n"));
+    assert_eq!(flow.prints(), format!("360000000\n360000000\n360000000\n0\n{gone}\n0\n"));
 }
 
 #[test]
@@ -275,19 +275,19 @@ fn what_could_not_be_given_stays() {
         "unreachable",
     );
     let flow = Flow::new(command(GIVE), &["b"], vec![("b", &[], refuses)]);
-    assert_eq!(flow.prints(), format!("{}\n0\n120000000\n", Status::REFUSED.0));
+    assert_eq!(flow.prints(), format!("{}\n0\n360000000\n", Status::REFUSED.0));
 }
 
 #[test]
 fn lending_leaves_the_bytes_unless_moving_is_forced() {
     let body = r#"
-        (memory.fill (i32.const 0x200000) (i32.const 120) (i32.const 1000000))
-        (drop (call $register (i32.const 0x200000) (i32.const 1000000)))
-        (call $number (call $send (i32.const 0x200000) (i32.const 1000000))) (call $line)
-        (call $number (call $sum (i32.const 0x200000) (i32.const 1000000))) (call $line)"#;
-    for (transfer, left) in [("auto", 120_000_000), ("copy", 120_000_000), ("move", 0)] {
+        (memory.fill (i32.const 0x200000) (i32.const 120) (i32.const 3000000))
+        (drop (call $register (i32.const 0x200000) (i32.const 3000000)))
+        (call $number (call $send (i32.const 0x200000) (i32.const 3000000))) (call $line)
+        (call $number (call $sum (i32.const 0x200000) (i32.const 3000000))) (call $line)"#;
+    for (transfer, left) in [("auto", 360_000_000), ("copy", 360_000_000), ("move", 0)] {
         let flow = Flow::new(command(body), &["b"], vec![("b", &[], handler(SUM))]).transfer(transfer);
-        assert_eq!(flow.prints(), format!("120000000\n0\n{left}\n"), "{transfer:?}");
+        assert_eq!(flow.prints(), format!("360000000\n0\n{left}\n"), "{transfer:?}");
     }
 }
 
@@ -579,17 +579,17 @@ fn memory_that_was_moved_or_freed_shows_nothing_of_another_function() {
     // b fills what it was given, and its answer, with a secret; what comes to c afterwards must be nobody's.
     let b = handler(
         r#"(memory.fill (local.get 0) (i32.const 0x5e) (local.get 1))
-           (memory.fill (i32.const 0x800000) (i32.const 0x5e) (i32.const 1000000))"#,
+           (memory.fill (i32.const 0x800000) (i32.const 0x5e) (i32.const 3000000))"#,
     );
     let body = r#"
         (loop $again
-            (memory.fill (i32.const 0x200000) (i32.const 1) (i32.const 1000001))
-            (drop (call $register (i32.const 0x200000) (i32.const 1000001)))
-            (drop (call $give (i32.const 3000) (i32.const 1) (i32.const 0x200000) (i32.const 1000001)))
-            (call $number (call $sum (i32.const 0x200000) (i32.const 1000001)))
-            (memory.fill (i32.const 0x200000) (i32.const 1) (i32.const 1000001))
-            (drop (call $register (i32.const 0x200000) (i32.const 1000001)))
-            (drop (call $give (i32.const 3001) (i32.const 1) (i32.const 0x200000) (i32.const 1000001)))
+            (memory.fill (i32.const 0x200000) (i32.const 1) (i32.const 3000001))
+            (drop (call $register (i32.const 0x200000) (i32.const 3000001)))
+            (drop (call $give (i32.const 3000) (i32.const 1) (i32.const 0x200000) (i32.const 3000001)))
+            (call $number (call $sum (i32.const 0x200000) (i32.const 3000001)))
+            (memory.fill (i32.const 0x200000) (i32.const 1) (i32.const 3000001))
+            (drop (call $register (i32.const 0x200000) (i32.const 3000001)))
+            (drop (call $give (i32.const 3001) (i32.const 1) (i32.const 0x200000) (i32.const 3000001)))
             (local.set $i (i32.add (local.get $i) (i32.const 1)))
             (br_if $again (i32.lt_u (local.get $i) (i32.const 4))))"#;
     let names = "(i32.store8 (i32.const 3000) (i32.const 98)) (i32.store8 (i32.const 3001) (i32.const 99))";
@@ -598,5 +598,5 @@ fn memory_that_was_moved_or_freed_shows_nothing_of_another_function() {
         &["b", "c"],
         vec![("b", &[], b), ("c", &[], handler(SUM))],
     );
-    assert_eq!(flow.prints(), "01000001\n".repeat(4));
+    assert_eq!(flow.prints(), "03000001\n".repeat(4));
 }

@@ -106,7 +106,7 @@ static inline int32_t rr_send_to(const char *name, const void *data, uint32_t le
 }
 
 /* Gives len bytes away, to one target or with NULL to all: they are zero afterwards, if they have left. With pages of their own
-   (rr_allocate_memory gives them from 16 KiB on) they change hands without a copy, within a container. */
+   (rr_allocate_memory gives them from 256 KiB on) they change hands without a copy, within a container. */
 static inline int32_t rr_give(const char *name, const void *data, uint32_t len) {
     rr_outgoing = (rr_region){data, len};
     int32_t status = rr_host_give(name == NULL ? "" : name, name == NULL ? 0 : rr_length(name), data, len);
@@ -181,12 +181,12 @@ static inline int32_t rr_last_error(char *buffer, uint32_t capacity) {
 
 rr_region rr_outgoing = {NULL, 0};
 
-/* Never NULL for 0 bytes, which the contract needs an address for. What is large gets pages of its own, and from 8 MiB on
+/* Never NULL for 0 bytes, which the contract needs an address for. What is large gets pages of its own, and from 2 MiB on
    whole tables of them, so that payloads can be moved instead of copied. */
 RR_EXPORT("allocate_memory") void *rr_allocate_memory(uint32_t len) {
-    if (len < 16384) return malloc(len == 0 ? 1 : len);
+    if (len < 262144) return malloc(len == 0 ? 1 : len);
     if (len > UINT32_MAX - 65535) return NULL;
-    return aligned_alloc(len < 8388608 ? 65536 : 2097152, (len + 65535) / 65536 * 65536);
+    return aligned_alloc(len < 2097152 ? 65536 : 2097152, (len + 65535) / 65536 * 65536);
 }
 
 RR_EXPORT("deallocate_memory") void rr_deallocate_memory(void *address) { free(address); }

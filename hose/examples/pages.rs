@@ -1,8 +1,10 @@
 //! Times the memory transport's step by itself: `pages [COUNT]`. For each size, medians in nanoseconds of COUNT (default: 15)
 //! runs, one line of JSON each: `remap` (mremap(2) alone), `move` (the same by this crate), `move_apart` (between addresses that are
-//! not congruent modulo 2 MiB), `copy_fresh` (memcpy into memory that was never touched), `copy` (into touched memory).
+//! not congruent modulo 2 MiB), `copy_fresh` (memcpy into memory that was never touched, on pages as the system gives them
+//! unasked), `copy_fresh_huge` (on huge pages), `copy` (into touched memory).
 //!
-//! Sources are filled before each run, targets of moves are fresh; both prefer huge pages.
+//! Sources are filled before each run, and targets of moves hold no pages: that of `remap` is one whose pages were given back, as a
+//! receiver's are, the others are fresh. But for `copy_fresh` all prefer huge pages.
 
 #![expect(unsafe_code, reason = "maps memory of its own")]
 
@@ -19,8 +21,8 @@ const SIZES: [usize; 10] =
 fn main() {
     let count: usize = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(15);
     for size in SIZES {
-        let mut runs: [(&str, Vec<u128>); 5] =
-            ["remap", "move", "move_apart", "copy_fresh", "copy"].map(|name| (name, Vec::new()));
+        let mut runs = ["remap", "move", "move_apart", "copy_fresh", "copy_fresh_huge", "copy"]
+            .map(|name| (name, Vec::new()));
         for _ in 0..count {
             for (name, times) in &mut runs {
                 times.push(time(name, size));
@@ -36,15 +38,22 @@ fn main() {
 
 fn time(what: &str, size: usize) -> u128 {
     let apart = if what == "move_apart" { 4096 } else { 0 };
-    let (source, target) = (Memory::new(size, 0), Memory::new(size, apart));
+    let (source, target) = (Memory::new(size, 0, true), Memory::new(size, apart, what != "copy_fresh"));
+    let pages = size.next_multiple_of(4096);
+    if what == "remap" {
+        source.range().bytes_mut().fill(7);
+        remap(&source, &target, pages);
+        pages::clear(target.range());
+    }
     source.range().bytes_mut().fill(7);
     if what == "copy" {
         target.range().bytes_mut().fill(1);
     }
     let start = Instant::now();
     match what {
-        "remap" => remap(&source, &target, size.next_multiple_of(4096)),
-        "copy" | "copy_fresh" => {
+        "remap" => remap(&source, &target, pages),
+        "copy_fresh" => target.range().bytes_mut().copy_from_slice(source.range().bytes()),
+        "copy" | "copy_fresh_huge" => {
             pages::copy(&source.range(), &mut target.range());
         }
         _ => {
@@ -74,7 +83,7 @@ struct Memory {
 }
 
 impl Memory {
-    fn new(len: usize, offset: usize) -> Self {
+    fn new(len: usize, offset: usize, huge: bool) -> Self {
         let mapped = len.next_multiple_of(4096) + 2 * CONGRUENT;
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping.
@@ -84,7 +93,9 @@ impl Memory {
         // SAFETY: less than 2 MiB behind the mapping's start, and `offset` is a page.
         let start = unsafe { mapping.add(before + offset) };
         let memory = Self { mapping, mapped, start, len };
-        memory.range().prefer_huge_pages();
+        if huge {
+            memory.range().prefer_huge_pages();
+        }
         memory
     }
 

@@ -25,8 +25,9 @@ use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap_anonymous, mremap_fixed}
 /// 4 KB.
 pub const CONGRUENT: usize = 2 << 20;
 
-/// Bytes below which copying wins over a system call (`examples/pages.rs`).
-pub const MOVE_FROM: usize = 16 << 10;
+/// Bytes below which copying costs less than moving. Not the system call is what counts, but that pages which change hands have to
+/// be given back by one side, and got anew by the other (`make bench`, memory.csv: handled).
+pub const MOVE_FROM: usize = 2 << 20;
 
 /// Bytes from which a copy asks for huge pages: into fresh memory that is three times faster (`examples/pages.rs`).
 const HUGE_FROM: usize = 4 << 20;
@@ -308,30 +309,32 @@ mod tests {
     #[test]
     fn a_move_leaves_zeros_and_touches_nothing_beside_it() {
         let page = rustix::param::page_size();
-        let len = 64 * page + 100;
-        let (mut a, mut b) = (Memory::new(80 * page), Memory::new(80 * page));
-        a.fill(0, 80 * page, 1);
-        b.fill(0, 80 * page, 2);
+        let all = MOVE_FROM + 16 * page;
+        let len = MOVE_FROM + 100;
+        let (mut a, mut b) = (Memory::new(all), Memory::new(all));
+        a.fill(0, all, 1);
+        b.fill(0, all, 2);
         a.fill(2 * page + 50, len, 3);
         let crossing = move_to(a.range(2 * page + 50, len), b.range(5 * page + 50, len));
-        assert_eq!(crossing.moved, 63 * page as u64);
-        assert_eq!(crossing.copied, (len - 63 * page) as u64);
+        assert_eq!(crossing.moved, (MOVE_FROM - page) as u64);
+        assert_eq!(crossing.copied, (page + 100) as u64);
         assert!(b.holds(5 * page + 50, len, 3));
         assert!(a.is_zero(2 * page + 50, len));
         assert!(a.holds(0, 2 * page + 50, 1) && b.holds(0, 5 * page + 50, 2));
         // Both go on being ordinary memory.
-        a.fill(0, 80 * page, 4);
-        b.fill(0, 80 * page, 5);
-        assert!(a.holds(0, 80 * page, 4) && b.holds(0, 80 * page, 5));
+        a.fill(0, all, 4);
+        b.fill(0, all, 5);
+        assert!(a.holds(0, all, 4) && b.holds(0, all, 5));
     }
 
     #[test]
     fn what_does_not_lie_alike_is_copied_and_counted_as_copied() {
-        let (mut a, mut b) = (Memory::new(1 << 20), Memory::new(1 << 20));
-        a.fill(16, 100_000, 7);
-        let crossing = move_to(a.range(16, 100_000), b.range(32, 100_000));
-        assert_eq!(crossing, Crossing { moved: 0, copied: 100_000 });
-        assert!(b.holds(32, 100_000, 7) && a.is_zero(16, 100_000));
+        let len = MOVE_FROM + 1000;
+        let (mut a, mut b) = (Memory::new(4 << 20), Memory::new(4 << 20));
+        a.fill(16, len, 7);
+        let crossing = move_to(a.range(16, len), b.range(32, len));
+        assert_eq!(crossing, Crossing { moved: 0, copied: len as u64 });
+        assert!(b.holds(32, len, 7) && a.is_zero(16, len));
     }
 
     #[test]
@@ -348,7 +351,7 @@ mod tests {
 
     #[test]
     fn small_payloads_are_copied() {
-        let (mut a, mut b) = (Memory::new(1 << 16), Memory::new(1 << 16));
+        let (mut a, mut b) = (Memory::new(MOVE_FROM), Memory::new(MOVE_FROM));
         a.fill(0, MOVE_FROM - 1, 7);
         let crossing = move_to(a.range(0, MOVE_FROM - 1), b.range(0, MOVE_FROM - 1));
         assert_eq!(crossing, Crossing { moved: 0, copied: MOVE_FROM as u64 - 1 });
@@ -362,11 +365,11 @@ mod tests {
         let (mut a, mut b) = (Memory::new(len), Memory::new(len));
         // What was moved into the middle is a mapping of its own from then on.
         b.fill(0, len, 9);
-        move_to(b.range(4 << 20, 1 << 20), a.range(4 << 20, 1 << 20));
+        move_to(b.range(4 << 20, 2 << 20), a.range(4 << 20, 2 << 20));
         a.fill(0, len, 8);
         let crossing = move_to(a.range(0, len), b.range(0, len));
         assert_eq!(crossing.moved + crossing.copied, len as u64);
-        assert!(crossing.moved >= 15 << 20, "{crossing:?}");
+        assert!(crossing.moved >= 14 << 20, "{crossing:?}");
         assert!(b.holds(0, len, 8) && a.is_zero(0, len));
     }
 
@@ -406,21 +409,22 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]
         fn any_range_arrives_whole(
-            len in 0_usize..300_000, from in 0_usize..20_000, to in 0_usize..20_000, alike: bool, seed: u8
+            len in 0_usize..MOVE_FROM + 500_000, from in 0_usize..20_000, to in 0_usize..20_000, alike: bool, seed: u8
         ) {
             let page = rustix::param::page_size();
             let to = if alike { to / page * page + from % page } else { to };
-            let (mut a, mut b) = (Memory::new(512 << 10), Memory::new(512 << 10));
+            let all = 3 << 20;
+            let (mut a, mut b) = (Memory::new(all), Memory::new(all));
             a.fill(from, len, seed);
             let crossing = move_to(a.range(from, len), b.range(to, len));
             prop_assert_eq!(crossing.moved + crossing.copied, len as u64);
             prop_assert!(b.holds(to, len, seed));
-            prop_assert!(a.is_zero(0, 512 << 10));
-            prop_assert!(b.is_zero(0, to) && b.is_zero(to + len, (512 << 10) - to - len));
+            prop_assert!(a.is_zero(0, all));
+            prop_assert!(b.is_zero(0, to) && b.is_zero(to + len, all - to - len));
         }
     }
 }

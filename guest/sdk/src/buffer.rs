@@ -14,9 +14,9 @@ use crate::{Error, imports, memory};
 
 /// Bytes on pages of their own, to be filled once and sent by giving the pages away.
 ///
-/// From 16 KiB on sending one is a matter of page tables: within a container the pages move into the receiver's memory, however many
-/// they are. Where they cannot (a foreign receiver's allocator, the edges of a payload, below 16 KiB) the host
-/// copies, and counts it. A slice is *lent* by [`send`](crate::send) instead, and is always copied.
+/// From 2 MiB on sending one is a matter of page tables: within a container the pages move into the receiver's memory, however many
+/// they are. Where they cannot (a foreign receiver's allocator, the edges of a payload), and where copying costs less
+/// (below 2 MiB), the host copies, and counts it. A slice is *lent* by [`send`](crate::send) instead, and is always copied.
 pub struct Buffer {
     start: NonNull<u8>,
     layout: Layout,

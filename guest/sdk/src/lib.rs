@@ -53,7 +53,7 @@
 //! | | in this function | by the host |
 //! | --- | --- | --- |
 //! | [`send`], [`send_to`], [`call`] of a slice | none | one, into the receiver's memory (two by way of a socket) |
-//! | [`Buffer::send`], within a container | none | none from 16 KiB on: its pages change hands; the edges are copied |
+//! | [`Buffer::send`], within a container | none | none from 2 MiB on: its pages change hands; the edges are copied |
 //! | [`Buffer::send`], to several of them | none | one for each but the last |
 //! | [`Buffer::from`], [`Buffer::push`], [`stream::Writer`] | one, into the buffer | as for a buffer |
 //! | a received payload, read where it lies | none | |

@@ -23,10 +23,10 @@ pub const ALIGNMENT: usize = 16;
 
 /// Pages of linear memory, a multiple of every host's: what is aligned to them can change hands whole.
 const PAGE: usize = 64 << 10;
-/// Payloads from this length on are aligned to pages: below it the host copies.
-const PAGES_FROM: usize = 16 << 10;
+/// Payloads from this length on are aligned to pages: below it the host copies in any case.
+const PAGES_FROM: usize = 256 << 10;
 /// From this length on they are aligned so that whole tables of pages can change hands.
-const TABLES_FROM: usize = 8 << 20;
+const TABLES_FROM: usize = 2 << 20;
 /// What those are aligned to.
 const TABLE: usize = 2 << 20;
 

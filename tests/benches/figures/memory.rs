@@ -147,6 +147,7 @@ fn calls(report: &mut Report, case: &Case) {
     fs::write(&module, wat::parse_str(text).expect("WAT")).expect("write");
     case.cmd(["compile", "--output"]).arg(&code).arg(&module).ok();
     let output = Command::new(example("bare-call")).arg(&code).arg("f").output().expect("bare-call runs");
+    assert!(output.status.success(), "bare-call: {}", String::from_utf8_lossy(&output.stderr));
     let bare: f64 = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number");
     let ours = median(&handled(case, "call", "3", 64, 20_001));
     report.value(
