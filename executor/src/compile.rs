@@ -10,6 +10,7 @@ use std::io::Read;
 use executor_abi::request::Compile;
 use wasmedge_sdk::{CompilerOptimizationLevel, CompilerOutputFormat};
 use wasmedge_sys::Compiler;
+use wasmparser::{BinaryReader, Parser, Payload};
 
 use crate::engine::{self, Ast, Settings};
 use crate::error::{Error, ErrorKind, Result};
@@ -17,6 +18,9 @@ use crate::{module, process};
 
 /// Largest module that is compiled. The runtime has a lower bound of its own.
 const MAX_SIZE: u64 = 1 << 30;
+
+/// How much is optimized, and how much if the engine cannot run what comes of it.
+const LEVELS: [CompilerOptimizationLevel; 2] = [CompilerOptimizationLevel::O2, CompilerOptimizationLevel::O0];
 
 /// What is asked of ahead-of-time code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,13 +91,69 @@ pub fn compile(request: &Compile) -> Result<Vec<u8>> {
     check(&bytes)?;
     let out = std::path::Path::new(&request.scratch).join("module.wasm");
     let kind = Kind { fuel: request.fuel, interruptible: request.interruptible };
-    let compiled =
-        translate(&bytes, &out, kind).and_then(|()| std::fs::read(&out).map_err(failed("read code")));
-    let removed = std::fs::remove_file(&out);
-    let mut compiled = compiled?;
-    removed.map_err(failed("remove temporary file"))?;
-    append_section(&mut compiled, module::MARK, Mark::new(kind).text().as_bytes());
-    Ok(compiled)
+    for level in LEVELS {
+        let compiled = translate(&bytes, &out, kind, level)
+            .and_then(|()| std::fs::read(&out).map_err(failed("read code")));
+        let removed = std::fs::remove_file(&out);
+        let mut compiled = compiled?;
+        removed.map_err(failed("remove temporary file"))?;
+        if is_usable(&compiled, kind)? {
+            append_section(&mut compiled, module::MARK, Mark::new(kind).text().as_bytes());
+            return Ok(compiled);
+        }
+    }
+    Err(Error::new(ErrorKind::Engine, "compile module: the engine cannot run the code that it made of it"))
+}
+
+/// Whether the engine would run the code, and can.
+///
+/// For some arithmetic its optimizer calls functions of the C library, such as `fmaxf` for a maximum in a function that was inlined.
+/// Nobody binds such a call. Where the function's name begins with an `f` or a `t`, the engine also takes it for one of the
+/// module's, and leaves all of the code unused, if the numbers do not happen to fit.
+fn is_usable(compiled: &[u8], kind: Kind) -> Result<bool> {
+    let config = engine::config(settings(kind.fuel))?;
+    engine::take_log();
+    Ast::parse(&config, compiled).map_err(|stop| {
+        Error::new(ErrorKind::Engine, format!("compile module: its code is invalid: {}", stop.message()))
+    })?;
+    let used = !engine::leaves_code_unused(&engine::take_log());
+    Ok(used && executable_sections(compiled) == Some(1))
+}
+
+/// Name of the custom section that the engine's compiler writes.
+const CODE: &str = "wasmedge";
+
+/// How many sections of machine code there are: beside the one of the module's functions, one of the linker's if a function that
+/// lies elsewhere is called (`.plt`). Nothing where the section is not as the engine's `lib/llvm/codegen.cpp` writes it.
+fn executable_sections(compiled: &[u8]) -> Option<usize> {
+    const TEXT: u8 = 1;
+    let section = Parser::new(0).parse_all(compiled).find_map(|payload| match payload {
+        Ok(Payload::CustomSection(section)) if section.name() == CODE => Some(section),
+        _ => None,
+    })?;
+    let mut reader = BinaryReader::new(section.data(), 0);
+    // Version, system, machine, and the addresses of two tables.
+    reader.read_var_u32().ok()?;
+    reader.read_bytes(2).ok()?;
+    reader.read_var_u64().ok()?;
+    reader.read_var_u64().ok()?;
+    // Of types and of functions, the addresses.
+    for _ in 0..2 {
+        for _ in 0..reader.read_var_u64().ok()? {
+            reader.read_var_u64().ok()?;
+        }
+    }
+    let mut executable = 0;
+    for _ in 0..reader.read_var_u32().ok()? {
+        let kind = reader.read_u8().ok()?;
+        // Address, size, contents.
+        reader.read_var_u64().ok()?;
+        reader.read_var_u64().ok()?;
+        let len = usize::try_from(reader.read_var_u32().ok()?).ok()?;
+        reader.read_bytes(len).ok()?;
+        executable += usize::from(kind == TEXT);
+    }
+    Some(executable)
 }
 
 fn settings(fuel: bool) -> Settings {
@@ -109,10 +169,15 @@ fn check(bytes: &[u8]) -> Result<()> {
     ast.validate(&config).map_err(refused)
 }
 
-fn translate(bytes: &[u8], out: &std::path::Path, kind: Kind) -> Result<()> {
+fn translate(
+    bytes: &[u8],
+    out: &std::path::Path,
+    kind: Kind,
+    level: CompilerOptimizationLevel,
+) -> Result<()> {
     let mut config = engine::config(settings(kind.fuel))?;
     config.set_aot_compiler_output_format(CompilerOutputFormat::Wasm);
-    config.set_aot_optimization_level(CompilerOptimizationLevel::O2);
+    config.set_aot_optimization_level(level);
     config.dump_ir(false);
     config.generic_binary(false);
     config.interruptible(kind.interruptible);

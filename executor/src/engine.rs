@@ -119,6 +119,14 @@ pub(crate) fn replace_refused_memory(now: bool) -> bool {
     REFUSED_MEMORY.replace(now)
 }
 
+/// What the engine logs when it loads a module and leaves its ahead-of-time code unused. It goes on without a word otherwise.
+const CODE_UNUSED: &str = "use interpreter mode instead";
+
+/// Whether a log says that ahead-of-time code is there and is not used.
+pub(crate) fn leaves_code_unused(log: &[String]) -> bool {
+    log.iter().any(|line| line.contains(CODE_UNUSED))
+}
+
 /// Takes what the engine logged in this thread since the last call.
 pub(crate) fn take_log() -> Vec<String> {
     LOG.take()

@@ -143,6 +143,7 @@ fn load(
     let config =
         if compiled || !settings.aot { config } else { engine::config(Settings { aot: false, ..settings })? };
     let ast = parse(source.path(), &config, &code.bytes)?;
+    let compiled = compiled && !engine::leaves_code_unused(&engine::take_log());
     let outline = code.outline.unwrap_or_else(|| Outline::of(&code.bytes));
     drop(code.bytes);
     check_memory(source.path(), &outline, max_pages)?;

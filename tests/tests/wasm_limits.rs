@@ -412,6 +412,32 @@ fn a_cache_that_others_can_write_is_not_believed() {
     assert_eq!(cache.entries(), Vec::<PathBuf>::new());
 }
 
+/// For a maximum in a function that is inlined, the engine's optimizer calls the C library, and the engine then leaves all of its
+/// code unused.
+#[test]
+fn code_that_the_engine_would_leave_unused_is_made_again() {
+    const MAXIMUM: &str = r#"(module (memory (export "memory") 1)
+      (func $max (param f32 f32) (result f32) (f32.max (local.get 0) (local.get 1)))
+      (func (export "_start") (local $i i32)
+        (loop $again
+          (f32.store (i32.const 0)
+            (call $max (f32.load (i32.const 0)) (f32.convert_i32_u (local.get $i))))
+          (br_if $again
+            (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 3000000))))))"#;
+    let case = wasm_case!();
+    let cache = Cache::new(&case);
+    let bundle = case.wasm_bytes(&wat::parse_str(MAXIMUM).expect("the test's own module"));
+    let taken = |aot: &str| {
+        bundle.annotation(AOT, aot);
+        let _ = cache.run(&bundle).exits(0);
+        let started = std::time::Instant::now();
+        let _ = cache.run(&bundle).exits(0);
+        started.elapsed()
+    };
+    let (interpreted, compiled) = (taken("off"), taken("wait"));
+    assert!(compiled * 2 < interpreted, "{compiled:?} compiled, {interpreted:?} interpreted");
+}
+
 #[test]
 fn limits_and_signals_hold_in_compiled_code() {
     let case = wasm_case!();

@@ -107,8 +107,8 @@ struct Function {
 
 /// Bytes from which a buffer is worth sealing: below, bytes through a socket arrive earlier (`hose/examples/transfer.rs`).
 const SEALABLE_FROM: u32 = 256 << 10;
-/// Bytes from which the memory of a payload is worth a system call to give back.
-const GIVEN_BACK_FROM: u32 = 64 << 10;
+/// Bytes from which the memory of a payload is given back: what is shorter is copied into the pages that are there.
+const GIVEN_BACK_FROM: usize = hose::pages::MOVE_FROM;
 
 const I32: ValType = ValType::I32;
 const I64: ValType = ValType::I64;
@@ -231,7 +231,7 @@ impl Host {
     /// Gives the memory of a payload that has come by moving back to the system: what comes into its place next meets no old
     /// pages. (What is copied into its place next finds them, which is faster.)
     fn give_back(&self, guest: &Guest<'_>, region: Region) {
-        if region.len >= GIVEN_BACK_FROM && self.regions.borrow().covers(region) {
+        if region.len as usize >= GIVEN_BACK_FROM && self.regions.borrow().covers(region) {
             // A guest whose memory has it no more has nothing to give back.
             let _ = memory::clear(self.linear(guest), region);
         }

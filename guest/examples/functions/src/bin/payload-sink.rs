@@ -1,13 +1,18 @@
-//! `payload-sink [COUNT]`: receives COUNT payloads (default: 1), checks each against its header, and says how long it was
-//! under way.
+//! `payload-sink [COUNT]`: receives COUNT payloads (default: until no function of its process can send any more), checks each
+//! against its header, and says how long it was under way.
 
 use std::process::ExitCode;
 
+use roadrunner::Status;
+
 fn main() -> ExitCode {
     functions::run(|| {
-        let count: usize = functions::argument_or(1, "how many", 1)?;
+        let count: usize = functions::argument_or(1, "how many", usize::MAX)?;
         for _ in 0..count {
-            let message = roadrunner::recv()?;
+            let message = match roadrunner::recv() {
+                Err(error) if error.status() == Status::CLOSED => break,
+                received => received?,
+            };
             let now = pictures::unix_nanoseconds();
             let (header, _) = pictures::Header::check(&message)?;
             println!(
