@@ -10,6 +10,7 @@
 //! | [`sealed`] | payloads that change hands as sealed memory |
 //! | [`stream`] | both directions over a stream of bytes: [`Sender`] and [`Receiver`] |
 //! | [`unix`] | the kernel-space transport |
+//! | [`tcp`] | the network transport |
 //!
 //! Two parties use it. The *runtime* validates a [`Config`], draws a [`Secret`], and publishes the function's end
 //! in a [`rendezvous::Folder`] before the container exists. The container's *init* is left with two descriptors
@@ -35,6 +36,7 @@ pub mod name;
 pub mod rendezvous;
 pub mod sealed;
 pub mod stream;
+pub mod tcp;
 pub mod trace;
 pub mod unix;
 
@@ -42,7 +44,9 @@ pub use config::{Config, Limits, Transfer};
 pub use error::{Error, ErrorKind, Fate, Result};
 pub use identity::{PublicKey, Secret};
 pub use name::{Name, Tenant, Workflow};
-pub use stream::{Answer, Delivery, Held, Incoming, Local, Outgoing, Payload, Receiver, Sender, Statistics};
+pub use stream::{
+    Answer, Delivery, Held, Incoming, Listener, Local, Outgoing, Payload, Receiver, Sender, Statistics, Way,
+};
 pub use trace::TraceContext;
 
 /// What a function says about a payload that it was given: 0 is success, every other value is its own or, when

@@ -2,6 +2,7 @@
 
 use std::cell::{OnceCell, RefCell};
 
+use super::chooser::Writing;
 use super::outgoing::{Outgoing, Payload};
 use crate::Result;
 use crate::config::Transfer;
@@ -28,7 +29,20 @@ pub(super) struct Cargo<'a> {
 /// What a frame is written from.
 pub(super) enum Carriage {
     Bytes,
+    /// As bytes, from pages that are lent.
+    Spliced,
     Sealed(Frozen),
+}
+
+impl Carriage {
+    /// Which way the socket is written to, where there is a choice.
+    pub(super) fn writing(&self) -> Option<Writing> {
+        match self {
+            Carriage::Bytes => Some(Writing::Plain),
+            Carriage::Spliced => Some(Writing::Spliced),
+            Carriage::Sealed(_) => None,
+        }
+    }
 }
 
 impl<'a> Cargo<'a> {
@@ -38,6 +52,10 @@ impl<'a> Cargo<'a> {
 
     pub(super) fn len(&self) -> usize {
         self.outgoing.payload.len()
+    }
+
+    pub(super) fn transfer(&self) -> Transfer {
+        self.transfer
     }
 
     /// The payload as bytes.

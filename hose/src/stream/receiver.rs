@@ -9,24 +9,25 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, accept_with};
 
 use super::link::{Broken, Link, Message, Progress, wait};
-use super::local::Local;
+use super::listener::Listener;
+use super::local::{From, Local};
 use super::mapped::{Lease, Mapped, Releases};
 use super::outgoing::Payload;
-use super::statistics::Statistics;
+use super::statistics::{How, Statistics};
+use super::tags::SessionKey;
 use super::transcript::{Prover, Role, Transcript};
-use super::wire::{Challenge, Flags, HEADER_LEN, Header, Hello, Kind, NONCE_LEN, Refusal, TOLD_MIN, message};
+use super::wire::{Challenge, Flags, Header, Hello, Kind, NONCE_LEN, Refusal, TOLD_MIN, message};
 use crate::identity::random;
 use crate::sealed::{Placed, Range, Sealed};
+#[cfg(doc)]
+use crate::tcp;
 use crate::{Error, ErrorKind, Name, Result, Status, TraceContext};
 
 /// How long a peer may take to prove itself, once it is listened to.
@@ -44,7 +45,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Receiver {
     local: Rc<Local>,
-    listener: OwnedFd,
+    listeners: Vec<Listener>,
     accept_from: Option<Instant>,
     connections: BTreeMap<u64, Connection>,
     next_id: u64,
@@ -56,6 +57,7 @@ pub struct Receiver {
 #[derive(Debug)]
 struct Connection {
     link: Link,
+    from: From,
     state: State,
 }
 
@@ -99,6 +101,8 @@ pub struct Incoming {
     peer: Peer,
     len: usize,
     sealed: Option<Sealed>,
+    /// Whether it counts only when it is confirmed.
+    lent: bool,
     by: Instant,
     trace: Option<TraceContext>,
     token: Rc<()>,
@@ -123,6 +127,14 @@ impl Incoming {
     /// The trace that it belongs to, if its sender said so.
     pub fn trace(&self) -> Option<TraceContext> {
         self.trace
+    }
+
+    fn how(&self) -> How {
+        match (&self.sealed, self.lent) {
+            (Some(_), _) => How::Sealed,
+            (None, true) => How::Spliced,
+            (None, false) => How::Inline,
+        }
     }
 
     /// Whether the payload has no bytes.
@@ -162,14 +174,13 @@ enum Served {
 }
 
 impl Receiver {
-    /// `listener` is the socket of [`crate::rendezvous::Published`].
-    pub fn new(local: &Rc<Local>, listener: OwnedFd) -> Result<Self> {
-        let failed = |e| Error::system("fcntl the listening socket", e);
-        let flags = fcntl_getfl(&listener).map_err(failed)?;
-        fcntl_setfl(&listener, flags | OFlags::NONBLOCK).map_err(failed)?;
+    /// `listener` is the socket of [`crate::rendezvous::Published`], or one of [`tcp::Network::listen`]'s.
+    pub fn new(local: &Rc<Local>, listener: impl Into<Listener>) -> Result<Self> {
+        let listener = listener.into();
+        listener.unblock()?;
         Ok(Self {
             local: Rc::clone(local),
-            listener,
+            listeners: vec![listener],
             accept_from: None,
             connections: BTreeMap::new(),
             next_id: 1,
@@ -177,6 +188,14 @@ impl Receiver {
             releases: Releases::default(),
             statistics: Statistics::default(),
         })
+    }
+
+    /// Takes connections from another listener too.
+    pub fn listen(&mut self, listener: impl Into<Listener>) -> Result<()> {
+        let listener = listener.into();
+        listener.unblock()?;
+        self.listeners.push(listener);
+        Ok(())
     }
 
     /// Waits for the next frame of any peer, serving new connections meanwhile: `None` when `timeout` passed first;
@@ -230,8 +249,10 @@ impl Receiver {
             self.connections.remove(&incoming.connection);
             return Err(error);
         }
-        self.statistics.count(incoming.len, incoming.len, incoming.sealed.is_some());
-        Ok(self.received(incoming, None))
+        let (len, how) = (incoming.len, incoming.how());
+        let held = self.received(incoming, None)?;
+        self.statistics.count(len, len, how);
+        Ok(held)
     }
 
     /// As [`Receiver::read_into`], but a sealed payload's whole pages are mapped, privately, in place of those of `range`, if that begins with
@@ -252,7 +273,7 @@ impl Receiver {
                 return Err(unmappable(&incoming.peer.name, "map", e));
             }
         };
-        self.statistics.count(incoming.len, placed.copied, true);
+        self.statistics.count(incoming.len, placed.copied, How::Sealed);
         let lease = placed.mapping.is_some().then(|| {
             Rc::new(Lease {
                 connection: incoming.connection,
@@ -262,7 +283,7 @@ impl Receiver {
                 told: Cell::new(false),
             })
         });
-        let held = self.received(incoming, lease.clone());
+        let held = self.received(incoming, lease.clone())?;
         let Placed { mapping, mapped, copied } = placed;
         Ok((held, Mapped { mapping, mapped, copied, lease }))
     }
@@ -284,16 +305,24 @@ impl Receiver {
     }
 
     /// The payload is whole: it is handed over even when its sender is no longer there to be told. Of a short one it is told when it is
-    /// handled, which spares it a waking.
-    fn received(&mut self, incoming: Incoming, lease: Option<Rc<Lease>>) -> Held {
-        let Incoming { connection: id, peer, token, len, .. } = incoming;
-        if len >= TOLD_MIN
-            && let Some(connection) = self.connections.get_mut(&id)
-            && connection.link.send(&message(Kind::Received, 0, peer.sequence, &[])).is_err()
-        {
+    /// handled, which spares it a waking. One that was lent is handed over only when its sender has confirmed it.
+    fn received(&mut self, incoming: Incoming, lease: Option<Rc<Lease>>) -> Result<Held> {
+        let Incoming { connection: id, peer, token, len, lent, by, .. } = incoming;
+        let held = |peer| Held { connection: id, peer, lease, _token: token };
+        if len < TOLD_MIN && !lent {
+            return Ok(held(peer));
+        }
+        let Some(connection) = self.connections.get_mut(&id) else { return Ok(held(peer)) };
+        let told = connection.link.send(&message(Kind::Received, 0, peer.sequence, &[])).is_ok();
+        let confirmed = match lent {
+            true if told => confirmed(&mut connection.link, &peer, by),
+            true => Err(unconfirmed(&peer.name)),
+            false => Ok(()),
+        };
+        if !told || confirmed.is_err() {
             self.connections.remove(&id);
         }
-        Held { connection: id, peer, lease, _token: token }
+        confirmed.map(|()| held(peer))
     }
 
     /// What was received whole, from all peers.
@@ -380,10 +409,12 @@ impl Receiver {
             return Ok(());
         }
         self.accept_from = None;
-        loop {
-            match accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-                Ok(socket) => self.greet(socket),
-                Err(Errno::AGAIN) => return Ok(()),
+        let mut index = 0;
+        while let Some(listener) = self.listeners.get(index) {
+            match listener.accept() {
+                Ok(Some((socket, from))) => self.greet(socket, from),
+                Ok(None) => {}
+                Err(Errno::AGAIN) => index += 1,
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
                     // They stay in the backlog, and the peers that are here are served meanwhile.
@@ -393,9 +424,10 @@ impl Receiver {
                 Err(e) => return Err(Error::system("accept on the listening socket", e)),
             }
         }
+        Ok(())
     }
 
-    fn greet(&mut self, socket: OwnedFd) {
+    fn greet(&mut self, link: Link, from: From) {
         let unproved = |c: &Connection| matches!(c.state, State::Greeted { .. } | State::Challenged { .. });
         let mut waiting = self.connections.iter().filter(|(_, c)| unproved(c)).map(|(id, _)| *id);
         if let Some(oldest) = waiting.next()
@@ -404,10 +436,7 @@ impl Receiver {
             self.connections.remove(&oldest);
         }
         let by = Instant::now() + HANDSHAKE;
-        self.connections.insert(
-            self.next_id,
-            Connection { link: Link::passing_descriptors(socket), state: State::Greeted { by } },
-        );
+        self.connections.insert(self.next_id, Connection { link, from, state: State::Greeted { by } });
         self.next_id += 1;
     }
 
@@ -456,7 +485,7 @@ impl Receiver {
         match (&connection.state, message.header.kind) {
             (State::Greeted { by }, Kind::Hello) => {
                 let by = *by;
-                match challenge(&self.local, &mut connection.link, message.body()) {
+                match challenge(&self.local, connection.from, &mut connection.link, message.body()) {
                     Ok((transcript, prover)) => {
                         connection.state = State::Challenged {
                             by,
@@ -471,8 +500,9 @@ impl Receiver {
                 let proved = prover.verifies(transcript, Role::Receiver, message.body());
                 let name = transcript.hello.sender.clone();
                 let peer = Peer { name, max_answer: transcript.hello.max_answer, sequence: 0 };
+                let keys = prover.session_keys(transcript, Role::Receiver);
                 return match proved {
-                    true => self.welcome(id, peer),
+                    true => self.welcome(id, peer, keys),
                     false => self.refused(id, Some(Refusal::Unproved)),
                 };
             }
@@ -485,7 +515,7 @@ impl Receiver {
         Served::Nothing
     }
 
-    fn welcome(&mut self, id: u64, newcomer: Peer) -> Served {
+    fn welcome(&mut self, id: u64, newcomer: Peer, keys: Option<[SessionKey; 2]>) -> Served {
         let names = self.connections.values().filter_map(|c| match &c.state {
             State::Idle { peer, .. } | State::Busy { peer, .. } => Some(&peer.name),
             State::Greeted { .. } | State::Challenged { .. } => None,
@@ -498,6 +528,9 @@ impl Receiver {
         let Some(connection) = self.connections.get_mut(&id) else { return Served::Nothing };
         if connection.link.send(&message(Kind::Welcome, 0, 0, &[])).is_err() {
             return Served::Drop;
+        }
+        if let Some(keys) = keys {
+            connection.link.authenticate(keys);
         }
         connection.state = State::Idle { peer: newcomer, by: None };
         Served::Nothing
@@ -520,7 +553,16 @@ impl Receiver {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.state = State::Busy { peer: peer.clone(), token: Rc::downgrade(&token) };
         }
-        Served::Frame(Incoming { connection: id, peer, len, sealed, by, trace: message.header.trace, token })
+        Served::Frame(Incoming {
+            connection: id,
+            peer,
+            len,
+            sealed,
+            lent: message.header.flags.has(Flags::LENT),
+            by,
+            trace: message.header.trace,
+            token,
+        })
     }
 
     /// Says why, when there is something to say, and asks for the connection to be dropped.
@@ -549,7 +591,7 @@ impl Receiver {
         let until = watched.clone().filter_map(Connection::by).chain(until).chain(self.accept_from).min();
         let mut sockets: Vec<_> = watched.map(|c| c.link.readable()).collect();
         if self.accept_from.is_none() {
-            sockets.push((self.listener.as_fd(), PollFlags::IN));
+            sockets.extend(self.listeners.iter().map(|listener| (listener.as_fd(), PollFlags::IN)));
         }
         wait(&sockets, until).map_err(|e| Error::system("poll", e))
     }
@@ -581,6 +623,7 @@ impl Connection {
 /// Answers a `Hello`. The error is the reason to give, if any is due.
 fn challenge(
     local: &Local,
+    from: From,
     link: &mut Link,
     body: &[u8],
 ) -> std::result::Result<(Transcript, Prover), Option<Refusal>> {
@@ -590,7 +633,7 @@ fn challenge(
         return Err(Some(Refusal::WrongPeer));
     }
     // A folder that cannot be read just now is the sender's reason to try again.
-    let prover = local.prover(&hello).map_err(|_| None)?.ok_or(Some(Refusal::Unproved))?;
+    let prover = local.prover(from, &hello).map_err(|_| None)?.ok_or(Some(Refusal::Unproved))?;
     let mut nonce = [0; NONCE_LEN];
     random(&mut nonce).map_err(|_| None)?;
     let max_size = config.limits().max_size();
@@ -604,6 +647,7 @@ fn challenge(
 fn read_payload(link: &mut Link, sender: &Name, region: &mut [u8], by: Instant) -> Result<()> {
     let mut filled = 0;
     loop {
+        let before = filled;
         let progress = link.receive_payload(region, &mut filled).map_err(|broken| match broken {
             Broken::Call(call, e) => Error::system(format!("{call} a payload of function {sender}"), e),
             Broken::Closed | Broken::Nonsense(_) | Broken::Version(_) => {
@@ -616,7 +660,8 @@ fn read_payload(link: &mut Link, sender: &Name, region: &mut [u8], by: Instant) 
         if progress == Progress::Done {
             return Ok(());
         }
-        if by <= Instant::now() {
+        // What had arrived in time counts.
+        if filled == before && by <= Instant::now() {
             let total = region.len();
             let message = format!("function {sender} sent {filled} of {total} bytes of a payload in time");
             return Err(Error::new(ErrorKind::Timeout, message));
@@ -632,10 +677,10 @@ fn write_answer(
     payload: &[u8],
     io_timeout: Duration,
 ) -> Result<()> {
-    let (header, by, mut sent) = (header.encode(), Instant::now() + io_timeout, 0);
-    while link.send_frame(&header, payload, &mut sent).map_err(|_| gone(sender))? == Progress::Later {
+    let (mut frame, by) = (link.outbound(header, payload), Instant::now() + io_timeout);
+    while link.send_frame(&mut frame).map_err(|_| gone(sender))? == Progress::Later {
         if by <= Instant::now() {
-            let (sent, total) = (sent.saturating_sub(HEADER_LEN), payload.len());
+            let (sent, total) = (frame.sent_payload(), payload.len());
             let message =
                 format!("function {sender} took {sent} of {total} bytes of an answer within {io_timeout:?}");
             return Err(Error::new(ErrorKind::Timeout, message));
@@ -643,6 +688,27 @@ fn write_answer(
         wait(&[link.writable()], Some(by)).map_err(|e| Error::system("poll", e))?;
     }
     Ok(())
+}
+
+/// Waits until a payload that was lent is known not to have changed before it was here.
+fn confirmed(link: &mut Link, peer: &Peer, by: Instant) -> Result<()> {
+    loop {
+        match link.receive() {
+            Ok(Some(message)) => {
+                let header = message.header;
+                let meant = (header.kind, header.sequence) == (Kind::Confirmed, peer.sequence);
+                return if meant { Ok(()) } else { Err(unconfirmed(&peer.name)) };
+            }
+            Ok(None) if by > Instant::now() => {
+                wait(&[link.readable()], Some(by)).map_err(|e| Error::system("poll", e))?;
+            }
+            Ok(None) | Err(_) => return Err(unconfirmed(&peer.name)),
+        }
+    }
+}
+
+fn unconfirmed(sender: &Name) -> Error {
+    Error::new(ErrorKind::Lost, format!("function {sender} was lost before it had confirmed a payload"))
 }
 
 fn unmappable(sender: &Name, what: &str, e: Errno) -> Error {

@@ -13,13 +13,27 @@ pub struct Statistics {
     pub inline: u64,
     /// Payloads that went as a sealed memfd.
     pub sealed: u64,
+    /// Payloads that went as bytes of the stream, their pages lent to the kernel.
+    pub spliced: u64,
+}
+
+/// How a payload crossed.
+#[derive(Clone, Copy)]
+pub(super) enum How {
+    Inline,
+    Sealed,
+    Spliced,
 }
 
 impl Statistics {
-    pub(super) fn count(&mut self, bytes: usize, copied: usize, sealed: bool) {
+    pub(super) fn count(&mut self, bytes: usize, copied: usize, how: How) {
         self.frames += 1;
         self.bytes += bytes as u64;
         self.copied += copied as u64;
-        *(if sealed { &mut self.sealed } else { &mut self.inline }) += 1;
+        *match how {
+            How::Inline => &mut self.inline,
+            How::Sealed => &mut self.sealed,
+            How::Spliced => &mut self.spliced,
+        } += 1;
     }
 }
