@@ -31,6 +31,8 @@
 
 pub mod config;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod identity;
 pub mod name;
 pub mod rendezvous;

@@ -41,6 +41,7 @@
 mod carriage;
 mod chooser;
 mod delivery;
+pub(crate) mod fuzzed;
 mod kept;
 mod lent;
 mod link;

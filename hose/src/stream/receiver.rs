@@ -103,6 +103,7 @@ pub struct Incoming {
     sealed: Option<Sealed>,
     /// Whether it counts only when it is confirmed.
     lent: bool,
+    unix: bool,
     by: Instant,
     trace: Option<TraceContext>,
     token: Rc<()>,
@@ -249,9 +250,9 @@ impl Receiver {
             self.connections.remove(&incoming.connection);
             return Err(error);
         }
-        let (len, how) = (incoming.len, incoming.how());
+        let (len, how, unix) = (incoming.len, incoming.how(), incoming.unix);
         let held = self.received(incoming, None)?;
-        self.statistics.count(len, len, how);
+        self.statistics.count(len, len, how, unix);
         Ok(held)
     }
 
@@ -273,7 +274,7 @@ impl Receiver {
                 return Err(unmappable(&incoming.peer.name, "map", e));
             }
         };
-        self.statistics.count(incoming.len, placed.copied, How::Sealed);
+        self.statistics.count(incoming.len, placed.copied, How::Sealed, incoming.unix);
         let lease = placed.mapping.is_some().then(|| {
             Rc::new(Lease {
                 connection: incoming.connection,
@@ -549,8 +550,9 @@ impl Receiver {
         let sealed = message.descriptor.take().map(|descriptor| Sealed::check(descriptor, len)).transpose();
         let Ok(sealed) = sealed else { return self.refused(id, Some(Refusal::NotSealed)) };
         let by = Instant::now() + limits.io_timeout();
-        let token = Rc::new(());
+        let (token, mut unix) = (Rc::new(()), false);
         if let Some(connection) = self.connections.get_mut(&id) {
+            unix = connection.from == From::Unix;
             connection.state = State::Busy { peer: peer.clone(), token: Rc::downgrade(&token) };
         }
         Served::Frame(Incoming {
@@ -559,6 +561,7 @@ impl Receiver {
             len,
             sealed,
             lent: message.header.flags.has(Flags::LENT),
+            unix,
             by,
             trace: message.header.trace,
             token,

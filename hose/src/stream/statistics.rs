@@ -9,6 +9,10 @@ pub struct Statistics {
     pub bytes: u64,
     /// Bytes of payloads that this end copied, or had its kernel copy, at least once.
     pub copied: u64,
+    /// Payloads that went over a Unix socket.
+    pub unix: u64,
+    /// Payloads that went over TCP.
+    pub tcp: u64,
     /// Payloads that went as bytes of the stream.
     pub inline: u64,
     /// Payloads that went as a sealed memfd.
@@ -26,9 +30,10 @@ pub(super) enum How {
 }
 
 impl Statistics {
-    pub(super) fn count(&mut self, bytes: usize, copied: usize, how: How) {
+    pub(super) fn count(&mut self, bytes: usize, copied: usize, how: How, unix: bool) {
         self.frames += 1;
         self.bytes += bytes as u64;
+        *(if unix { &mut self.unix } else { &mut self.tcp }) += 1;
         self.copied += copied as u64;
         *match how {
             How::Inline => &mut self.inline,

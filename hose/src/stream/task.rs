@@ -86,8 +86,8 @@ impl Routes {
         self.0.kept.borrow().bytes()
     }
 
-    fn count(&self, target: &Name, bytes: usize, copied: usize, how: How) {
-        self.0.statistics.borrow_mut().entry(target.clone()).or_default().count(bytes, copied, how);
+    fn count(&self, target: &Name, bytes: usize, copied: usize, how: How, unix: bool) {
+        self.0.statistics.borrow_mut().entry(target.clone()).or_default().count(bytes, copied, how, unix);
     }
 
     pub(super) fn give_back(&self, target: Name, route: Route) {
@@ -471,7 +471,7 @@ impl<'a> Task<'a> {
                 if !answer.header.flags.has(Flags::KEPT) {
                     route.kept.give_back(route.sequence);
                 }
-                self.count(&carriage);
+                self.count(&carriage, route.link.passes_descriptors());
                 let delivery = Delivery {
                     status: Status(answer.header.code),
                     received_after,
@@ -484,7 +484,7 @@ impl<'a> Task<'a> {
         }
     }
 
-    fn count(&self, carriage: &Carriage) {
+    fn count(&self, carriage: &Carriage, unix: bool) {
         let len = self.cargo.len();
         let (how, copied) = match (carriage, &self.cargo.outgoing.payload) {
             (Carriage::Sealed(_), Payload::Frozen(_)) => (How::Sealed, 0),
@@ -492,7 +492,7 @@ impl<'a> Task<'a> {
             (Carriage::Spliced, _) => (How::Spliced, 0),
             (Carriage::Bytes, _) => (How::Inline, len),
         };
-        self.routes.count(self.target, len, copied, how);
+        self.routes.count(self.target, len, copied, how, unix);
     }
 
     /// The end of a payload that was handled: with an answer, its connection goes with that.
