@@ -460,14 +460,14 @@ pub(super) fn broken(call: &'static str, e: Errno) -> Broken {
     }
 }
 
-/// Waits until one of the sockets is ready or `until` has come; for ever without one.
-pub(crate) fn wait(sockets: &[(BorrowedFd<'_>, PollFlags)], until: Option<Instant>) -> io::Result<()> {
+/// Waits until one of the sockets is ready or `until` has come; for ever without one. Which are ready.
+pub(crate) fn wait(sockets: &[(BorrowedFd<'_>, PollFlags)], until: Option<Instant>) -> io::Result<Vec<bool>> {
     let mut fds: Vec<PollFd<'_>> =
         sockets.iter().map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
     loop {
         let timeout = until.map(|until| timespec(until.saturating_duration_since(Instant::now())));
         match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(fds.iter().map(|fd| !fd.revents().is_empty()).collect()),
             Err(Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }

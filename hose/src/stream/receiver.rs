@@ -8,7 +8,7 @@
 //! A connection that fails in any state is dropped. While it is Busy it is not looked at.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,8 @@ pub struct Receiver {
     connections: BTreeMap<u64, Connection>,
     next_id: u64,
     last_served: u64,
+    /// Connections on which there was something to read, when it was last asked.
+    ready: BTreeSet<u64>,
     releases: Releases,
     statistics: Statistics,
 }
@@ -186,6 +188,7 @@ impl Receiver {
             connections: BTreeMap::new(),
             next_id: 1,
             last_served: 0,
+            ready: BTreeSet::new(),
             releases: Releases::default(),
             statistics: Statistics::default(),
         })
@@ -206,16 +209,16 @@ impl Receiver {
     /// the receiver stays usable.
     pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Incoming>> {
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut looked = false;
         loop {
-            self.tell_releases();
-            self.accept()?;
             if let Some(incoming) = self.serve() {
                 return Ok(Some(incoming));
             }
-            if until.is_some_and(|until| until <= Instant::now()) {
+            if looked && until.is_some_and(|until| until <= Instant::now()) {
                 return Ok(None);
             }
             self.wait(until)?;
+            looked = true;
         }
     }
 
@@ -223,15 +226,18 @@ impl Receiver {
     /// closed.
     pub fn next_while_connected(&mut self) -> Result<Option<Incoming>> {
         loop {
-            self.tell_releases();
-            self.accept()?;
             if let Some(incoming) = self.serve() {
                 return Ok(Some(incoming));
             }
+            if !self.connections.is_empty() {
+                self.wait(None)?;
+                continue;
+            }
+            // Someone may be waiting to be let in.
+            self.wait(Some(Instant::now()))?;
             if self.connections.is_empty() {
                 return Ok(None);
             }
-            self.wait(None)?;
         }
     }
 
@@ -406,9 +412,6 @@ impl Receiver {
 
     /// Accepts whoever is waiting.
     fn accept(&mut self) -> Result<()> {
-        if self.accept_from.is_some_and(|from| Instant::now() < from) {
-            return Ok(());
-        }
         self.accept_from = None;
         let mut index = 0;
         while let Some(listener) = self.listeners.get(index) {
@@ -441,12 +444,16 @@ impl Receiver {
         self.next_id += 1;
     }
 
-    /// Takes every connection as far as it goes without waiting, beginning after the one that was served last.
+    /// Takes every connection that is ready as far as it goes without waiting, beginning after the one that was served last.
     fn serve(&mut self) -> Option<Incoming> {
+        self.tell_releases();
         let after = self.connections.range(self.last_served + 1..);
         let before = self.connections.range(..=self.last_served);
-        let ids: Vec<u64> = after.chain(before).map(|(id, _)| *id).collect();
+        let due =
+            after.chain(before).filter(|(id, c)| self.ready.contains(id) || c.is_late() || c.is_forgotten());
+        let ids: Vec<u64> = due.map(|(id, _)| *id).collect();
         for id in ids {
+            self.ready.remove(&id);
             match self.serve_one(id) {
                 Served::Nothing => {}
                 Served::Frame(incoming) => {
@@ -586,17 +593,23 @@ impl Receiver {
         let _ = connection.link.send(&message(Kind::Refused, refusal as i32, sequence, &[]));
     }
 
+    /// Waits until a connection is ready, and lets in who wants to.
     fn wait(&mut self, until: Option<Instant>) -> Result<()> {
         for connection in self.connections.values_mut() {
             connection.start_clock(self.local.config().limits().io_timeout());
         }
-        let watched = self.connections.values().filter(|c| !matches!(c.state, State::Busy { .. }));
-        let until = watched.clone().filter_map(Connection::by).chain(until).chain(self.accept_from).min();
-        let mut sockets: Vec<_> = watched.map(|c| c.link.readable()).collect();
-        if self.accept_from.is_none() {
+        let listens = self.accept_from.is_none_or(|from| from <= Instant::now());
+        let watched = self.connections.iter().filter(|(_, c)| !matches!(c.state, State::Busy { .. }));
+        let by = watched.clone().filter_map(|(_, c)| c.by());
+        let until = by.chain(until).chain(self.accept_from.filter(|_| !listens)).min();
+        let mut sockets: Vec<_> = watched.clone().map(|(_, c)| c.link.readable()).collect();
+        let connected = sockets.len();
+        if listens {
             sockets.extend(self.listeners.iter().map(|listener| (listener.as_fd(), PollFlags::IN)));
         }
-        wait(&sockets, until).map_err(|e| Error::system("poll", e))
+        let ready = wait(&sockets, until).map_err(|e| Error::system("poll", e))?;
+        self.ready = watched.zip(&ready).filter(|(_, ready)| **ready).map(|((id, _), _)| *id).collect();
+        if ready[connected..].contains(&true) { self.accept() } else { Ok(()) }
     }
 }
 
@@ -616,6 +629,11 @@ impl Connection {
         {
             *by = Some(Instant::now() + io_timeout);
         }
+    }
+
+    /// Whether the frame that it is busy with was dropped.
+    fn is_forgotten(&self) -> bool {
+        matches!(&self.state, State::Busy { token, .. } if token.strong_count() == 0)
     }
 
     fn is_late(&self) -> bool {

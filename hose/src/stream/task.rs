@@ -410,7 +410,8 @@ impl<'a> Task<'a> {
                 if let Carriage::Sealed(frozen) = &carriage {
                     route.kept.lend(route.sequence, frozen);
                 }
-                Ok(Step::On(Stage::Verdict { route, carriage, started, received: None }))
+                // Nothing can have come yet.
+                Ok(Step::Stay(Stage::Verdict { route, carriage, started, received: None }))
             }
             Ok(Progress::Later) => Ok(Step::Stay(Stage::Write { route, frame, carriage, started })),
             Err(broken) if frame.sent() == 0 => self.retry(broken),

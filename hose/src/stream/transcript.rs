@@ -59,7 +59,7 @@ impl Transcript {
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "kept in a box")]
 pub(crate) enum Prover {
-    /// [`Scheme::Signatures`](super::wire::Scheme::Signatures).
+    /// [`Scheme::Signatures`].
     Signatures { own: Secret, peer: PublicKey },
     /// [`Scheme::SharedKeys`].
     SharedKeys { own: Key, peer: Key },
