@@ -135,3 +135,34 @@ fn only_sigpipe() -> libc::sigset_t {
     // SAFETY: initialized by the two calls above.
     unsafe { set.assume_init() }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    static RAISED: AtomicBool = AtomicBool::new(false);
+
+    extern "C" fn raised(_: libc::c_int) {
+        RAISED.store(true, Ordering::SeqCst);
+    }
+
+    #[test]
+    fn a_socket_whose_peer_is_gone_is_an_error_and_no_signal() {
+        let handler: extern "C" fn(libc::c_int) = raised;
+        // SAFETY: the handler only stores a flag. Rust's own start has the signal ignored, which is put back below.
+        let before = unsafe { libc::signal(libc::SIGPIPE, handler as libc::sighandler_t) };
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(theirs);
+        let region = vec![1; 10_000];
+        let pipe = Pipe::new().unwrap();
+        let sent = Lent::new(&region).advance(&pipe, ours.as_fd(), region.len(), false);
+        assert!(matches!(sent, Err(Broken::Closed)), "{sent:?}");
+        // SAFETY: puts back what was there.
+        unsafe { libc::signal(libc::SIGPIPE, before) };
+        assert!(!RAISED.load(Ordering::SeqCst));
+    }
+}

@@ -57,6 +57,11 @@ impl Sender {
         self.pool.get_mut().prepare(len)
     }
 
+    /// How often a payload in ordinary memory found a buffer in the pool, and how often one had to be made.
+    pub fn buffers_taken(&self) -> (u64, u64) {
+        self.pool.borrow().taken()
+    }
+
     /// What was sent to `target`.
     pub fn statistics(&self, target: &Name) -> Statistics {
         self.routes.statistics(target)

@@ -1160,11 +1160,12 @@ fn sealed_payloads_of_every_size_arrive_read_or_mapped() {
             }
         });
         let mut sender = a.sender();
-        sender.prepare(10_000_019).unwrap();
+        assert!(sender.prepare(10_000_019).unwrap());
         for size in sizes {
             sender.send(&name("b"), &pattern(size)).unwrap();
             sender.send(&name("b"), &frozen(&pattern(size))).unwrap();
         }
+        assert_eq!(sender.buffers_taken(), (1, 7));
     });
 }
 

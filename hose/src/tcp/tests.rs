@@ -305,6 +305,78 @@ fn whatever_a_stranger_changes_after_the_handshake_is_not_handed_over() {
     }
 }
 
+/// What a sender with keys says to a receiver with keys, in a conversation of one frame, and where the frame begins.
+fn recorded() -> (Vec<u8>, usize) {
+    let network = || Network::new().with_keys(keys(&["a", "b"]));
+    let (listener_b, address_b) = listener();
+    let (stranger, address) = listener();
+    thread::scope(|s| {
+        s.spawn(move || echo(&mut receiver(listener_b, network()), 1));
+        let said = s.spawn(move || {
+            let (mut a, _) = stranger.accept().unwrap();
+            let mut b = TcpStream::connect(address_b).unwrap();
+            let (mut from_b, mut to_a) = (b.try_clone().unwrap(), a.try_clone().unwrap());
+            thread::spawn(move || std::io::copy(&mut from_b, &mut to_a));
+            let (mut buffer, mut said) = ([0; 4096], Vec::new());
+            while let Ok(n @ 1..) = a.read(&mut buffer) {
+                said.extend_from_slice(&buffer[..n]);
+                b.write_all(&buffer[..n]).unwrap();
+            }
+            let _ = b.shutdown(std::net::Shutdown::Both);
+            said
+        });
+        drop(sender(address, network(), Transfer::Copy).send(&name("b"), b"once").unwrap());
+        (said.join().unwrap(), 111 + 96)
+    })
+}
+
+#[test]
+fn a_recorded_handshake_is_worth_nothing_later() {
+    let (said, frame) = recorded();
+    let (listener, address) = listener();
+    thread::scope(|s| {
+        let taken = s.spawn(|| {
+            let network = Network::new().with_keys(keys(&["a", "b"]));
+            echo_within(&mut receiver(listener, network), 1, SHORT)
+        });
+        let mut replay = TcpStream::connect(address).unwrap();
+        replay.write_all(&said[..frame]).unwrap();
+        let _ = replay.write_all(&said[frame..]);
+        let mut answers = Vec::new();
+        let _ = replay.read_to_end(&mut answers);
+        // A Challenge of 64 + 32 + 8 + 32 bytes, and then Refused, for reason 2.
+        assert_eq!((answers[5], answers[136 + 5], answers[136 + 8], answers.len()), (2, 19, 2, 200));
+        assert_eq!(taken.join().unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_frame_that_a_stranger_repeats_is_handed_over_once() {
+    let network = || Network::new().with_keys(keys(&["a", "b"]));
+    let (listener_b, address_b) = listener();
+    let (stranger, address) = listener();
+    thread::scope(|s| {
+        let taken = s.spawn(move || echo_within(&mut receiver(listener_b, network()), 2, SHORT * 3));
+        s.spawn(move || {
+            let (mut a, _) = stranger.accept().unwrap();
+            let mut b = TcpStream::connect(address_b).unwrap();
+            let (mut from_b, mut to_a) = (b.try_clone().unwrap(), a.try_clone().unwrap());
+            thread::spawn(move || std::io::copy(&mut from_b, &mut to_a));
+            let (mut buffer, mut said) = ([0; 4096], Vec::new());
+            while let Ok(n @ 1..) = a.read(&mut buffer) {
+                said.extend_from_slice(&buffer[..n]);
+                b.write_all(&buffer[..n]).unwrap();
+            }
+            let _ = b.write_all(&said[111 + 96..]);
+            thread::sleep(SHORT);
+            let _ = b.shutdown(std::net::Shutdown::Both);
+        });
+        let delivery = sender(address, network(), Transfer::Copy).send(&name("b"), b"once").unwrap();
+        delivery.answer.unwrap().read_into(&mut [0; 4]).unwrap();
+        assert_eq!(taken.join().unwrap(), 1);
+    });
+}
+
 #[test]
 fn whatever_a_stranger_changes_in_the_handshake_ends_it() {
     for at in [70, 100, 106, 111 + 64, 111 + 95] {
@@ -315,7 +387,7 @@ fn whatever_a_stranger_changes_in_the_handshake_ends_it() {
 }
 
 #[test]
-fn a_peer_that_dies_in_the_middle_raises_no_signal_and_is_an_error() {
+fn a_peer_that_dies_in_the_middle_is_an_error() {
     for transfer in [Transfer::Copy, Transfer::Splice] {
         let (listener, address) = listener();
         thread::scope(|s| {
