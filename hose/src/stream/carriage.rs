@@ -16,6 +16,9 @@ const FROZEN_MIN: usize = 512 << 10;
 const WARM_MIN: usize = 1 << 20;
 const COLD_MIN: usize = 8 << 20;
 
+/// Bytes of buffers that may wait in the pool of one end.
+pub(super) const POOL: usize = 256 << 20;
+
 /// What all tasks of one send share: the payload, once in each form that one of them needs.
 pub(super) struct Cargo<'a> {
     pub(super) outgoing: Outgoing<'a>,

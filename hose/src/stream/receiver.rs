@@ -7,7 +7,7 @@
 //!
 //! A connection that fails in any state is dropped. While it is Busy it is not looked at.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
-use super::link::{Broken, Link, Message, Progress, wait};
+use super::carriage::{Cargo, Carriage, POOL};
+use super::kept::{Kept, Memory};
+use super::link::{Broken, Link, Message, Outbound, Progress, wait};
 use super::listener::Listener;
 use super::local::{From, Local};
 use super::mapped::{Lease, Mapped, Releases};
@@ -25,7 +27,7 @@ use super::tags::SessionKey;
 use super::transcript::{Prover, Role, Transcript};
 use super::wire::{Challenge, Flags, Header, Hello, Kind, NONCE_LEN, Refusal, TOLD_MIN, message};
 use crate::identity::random;
-use crate::sealed::{Placed, Range, Sealed};
+use crate::sealed::{Placed, Pool, Range, Sealed};
 #[cfg(doc)]
 use crate::tcp;
 use crate::{Error, ErrorKind, Name, Result, Status, TraceContext};
@@ -53,6 +55,9 @@ pub struct Receiver {
     /// Connections on which there was something to read, when it was last asked.
     ready: BTreeSet<u64>,
     releases: Releases,
+    /// Of sealed answers, what peers have not given back.
+    kept: Rc<RefCell<Memory>>,
+    pool: RefCell<Pool>,
     statistics: Statistics,
 }
 
@@ -61,6 +66,8 @@ struct Connection {
     link: Link,
     from: From,
     state: State,
+    /// Answers that were sealed.
+    kept: Kept,
 }
 
 #[derive(Debug)]
@@ -190,6 +197,8 @@ impl Receiver {
             last_served: 0,
             ready: BTreeSet::new(),
             releases: Releases::default(),
+            kept: Rc::default(),
+            pool: RefCell::new(Pool::new(POOL)),
             statistics: Statistics::default(),
         })
     }
@@ -322,7 +331,7 @@ impl Receiver {
         let Some(connection) = self.connections.get_mut(&id) else { return Ok(held(peer)) };
         let told = connection.link.send(&message(Kind::Received, 0, peer.sequence, &[])).is_ok();
         let confirmed = match lent {
-            true if told => confirmed(&mut connection.link, &peer, by),
+            true if told => confirmed(connection, &peer, by),
             true => Err(unconfirmed(&peer.name)),
             false => Ok(()),
         };
@@ -330,6 +339,16 @@ impl Receiver {
             self.connections.remove(&id);
         }
         confirmed.map(|()| held(peer))
+    }
+
+    /// As [`Sender::prepare`](crate::Sender::prepare), for an answer.
+    pub fn prepare(&mut self, len: usize) -> Result<bool> {
+        self.pool.get_mut().prepare(len)
+    }
+
+    /// Bytes of sealed answers that peers have not given back.
+    pub fn kept(&self) -> u64 {
+        self.kept.borrow().bytes()
     }
 
     /// What was received whole, from all peers.
@@ -355,7 +374,7 @@ impl Receiver {
 
     /// Tells the sender what its function's handler said, and sends it the handler's answer, if there is one: that takes up to the
     /// io timeout, as the sender has to read it. An error means that the sender will not know all; the payload
-    /// was handled all the same. An answer above [`Held::max_answer`] is [`ErrorKind::TooLarge`]: it is left out, and the
+    /// was handled all the same. A frozen answer goes as a descriptor, as a payload would. An answer above [`Held::max_answer`] is [`ErrorKind::TooLarge`]: it is left out, and the
     /// sender knows.
     pub fn handled(&mut self, held: Held, status: Status, answer: Option<Payload<'_>>) -> Result<()> {
         self.tell_releases();
@@ -370,23 +389,24 @@ impl Receiver {
         };
         let lease = lease.filter(|lease| !lease.ended.get());
         let flags = if lease.is_some() { flags | Flags::KEPT } else { flags };
-        let view;
-        let payload = match answer.filter(|_| fits) {
-            None => &[],
-            Some(Payload::Bytes(bytes)) => bytes,
-            Some(Payload::Frozen(frozen)) => {
-                view = frozen.view()?;
-                &*view
-            }
-        };
+        let payload = answer.filter(|_| fits).unwrap_or(Payload::Bytes(&[]));
+        let cargo = Cargo::new(payload.into(), self.local.config().transfer(), &self.pool);
+        let passes = connection.link.passes_descriptors() && connection.kept.has_room(payload);
+        let carriage = cargo.carriage(passes);
+        let flags = if let Carriage::Sealed(_) = carriage { flags | Flags::SEALED } else { flags };
         let header = Header {
             flags,
             code: status.0,
             ..Header::new(Kind::Handled, peer.sequence, payload.len() as u64)
         };
-        if let Err(error) = write_answer(&mut connection.link, &peer.name, &header, payload, io_timeout) {
+        if let Err(error) =
+            write_answer(&mut connection.link, &peer.name, &header, &cargo, &carriage, io_timeout)
+        {
             self.connections.remove(&id);
             return Err(error);
+        }
+        if let Carriage::Sealed(frozen) = &carriage {
+            connection.kept.lend(peer.sequence, frozen);
         }
         if let Some(lease) = lease {
             lease.told.set(true);
@@ -440,7 +460,10 @@ impl Receiver {
             self.connections.remove(&oldest);
         }
         let by = Instant::now() + HANDSHAKE;
-        self.connections.insert(self.next_id, Connection { link, from, state: State::Greeted { by } });
+        self.connections.insert(
+            self.next_id,
+            Connection { link, from, state: State::Greeted { by }, kept: Kept::new(&self.kept) },
+        );
         self.next_id += 1;
     }
 
@@ -514,6 +537,7 @@ impl Receiver {
                     false => self.refused(id, Some(Refusal::Unproved)),
                 };
             }
+            (State::Idle { .. }, Kind::Released) => connection.kept.give_back(message.header.sequence),
             (State::Idle { peer, .. }, Kind::Data) => {
                 let peer = peer.clone();
                 return self.announce(id, peer, message);
@@ -695,11 +719,17 @@ fn write_answer(
     link: &mut Link,
     sender: &Name,
     header: &Header,
-    payload: &[u8],
+    cargo: &Cargo<'_>,
+    carriage: &Carriage,
     io_timeout: Duration,
 ) -> Result<()> {
+    let payload = if let Carriage::Sealed(_) = carriage { &[] } else { cargo.bytes()? };
     let (mut frame, by) = (link.outbound(header, payload), Instant::now() + io_timeout);
-    while link.send_frame(&mut frame).map_err(|_| gone(sender))? == Progress::Later {
+    let write = |link: &mut Link, frame: &mut Outbound<'_>| match carriage {
+        Carriage::Sealed(frozen) => link.send_descriptor(frame, frozen.as_fd()),
+        Carriage::Bytes | Carriage::Spliced => link.send_frame(frame),
+    };
+    while write(link, &mut frame).map_err(|_| gone(sender))? == Progress::Later {
         if by <= Instant::now() {
             let (sent, total) = (frame.sent_payload(), payload.len());
             let message =
@@ -712,16 +742,19 @@ fn write_answer(
 }
 
 /// Waits until a payload that was lent is known not to have changed before it was here.
-fn confirmed(link: &mut Link, peer: &Peer, by: Instant) -> Result<()> {
+fn confirmed(connection: &mut Connection, peer: &Peer, by: Instant) -> Result<()> {
     loop {
-        match link.receive() {
+        match connection.link.receive() {
+            Ok(Some(message)) if message.header.kind == Kind::Released => {
+                connection.kept.give_back(message.header.sequence);
+            }
             Ok(Some(message)) => {
                 let header = message.header;
                 let meant = (header.kind, header.sequence) == (Kind::Confirmed, peer.sequence);
                 return if meant { Ok(()) } else { Err(unconfirmed(&peer.name)) };
             }
             Ok(None) if by > Instant::now() => {
-                wait(&[link.readable()], Some(by)).map_err(|e| Error::system("poll", e))?;
+                wait(&[connection.link.readable()], Some(by)).map_err(|e| Error::system("poll", e))?;
             }
             Ok(None) | Err(_) => return Err(unconfirmed(&peer.name)),
         }

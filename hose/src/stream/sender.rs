@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::carriage::Cargo;
+use super::carriage::{Cargo, POOL};
 use super::delivery::Delivery;
 use super::link::wait;
 use super::local::Local;
@@ -14,9 +14,6 @@ use super::statistics::Statistics;
 use super::task::{Routes, Task};
 use crate::sealed::Pool;
 use crate::{Error, ErrorKind, Name, Result};
-
-/// Bytes of buffers that may wait in a sender's pool.
-const POOL: usize = 256 << 20;
 
 /// The sending direction, to all targets.
 #[derive(Debug)]
@@ -67,12 +64,19 @@ impl Sender {
         self.routes.statistics(target)
     }
 
+    /// Tells peers whose sealed answers were mapped, and are not any more, that they have their memory back: at once, and not with the next
+    /// send.
+    pub fn tell_releases(&mut self) {
+        self.routes.tell_releases();
+    }
+
     /// Bytes of frozen payloads that peers have not given back. While they exceed a bound, payloads are sent as bytes.
     pub fn kept(&self) -> u64 {
         self.routes.kept()
     }
 
     fn run(&mut self, targets: &[Name], outgoing: Outgoing<'_>) -> Vec<Result<Delivery>> {
+        self.tell_releases();
         let cargo = Cargo::new(outgoing, self.local.config().transfer(), &self.pool);
         let mut tasks: Vec<Task<'_>> =
             targets.iter().map(|target| Task::new(&self.local, &self.routes, target, &cargo)).collect();

@@ -9,7 +9,7 @@
 //! The arrows back to Seek are the only retries, and none of them starts after a byte of the frame has left.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
@@ -19,16 +19,18 @@ use rustix::event::PollFlags;
 
 use super::carriage::{Cargo, Carriage};
 use super::chooser::{Chooser, Writing};
-use super::delivery::{Answer, Delivery};
+use super::delivery::{Answer, Delivery, Pending};
 use super::kept::{Kept, Memory};
 use super::link::{Broken, Link, Message, Outbound, Progress};
 use super::local::{Attempt, Local};
+use super::mapped::Releases;
 use super::outgoing::Payload;
 use super::statistics::{How, Statistics};
 use super::tags::SessionKey;
 use super::transcript::{Prover, Role, Transcript};
 use super::wire::{Challenge, Flags, Header, Hello, Kind, NONCE_LEN, Refusal, TOLD_MIN, message};
 use crate::identity::random;
+use crate::sealed::Sealed;
 use crate::tcp::connected;
 use crate::{Error, ErrorKind, Fate, Name, Result, Status};
 
@@ -38,15 +40,22 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_mi
 /// A connection on which both ends have proved themselves, and on which no frame is under way.
 #[derive(Debug)]
 pub(super) struct Route {
+    /// Tells it from every other one of its sender.
+    pub(super) id: u64,
     pub(super) link: Link,
     max_size: u64,
     /// Of the last frame.
-    sequence: u64,
+    pub(super) sequence: u64,
     kept: Kept,
     chooser: Chooser,
 }
 
 impl Route {
+    /// Tells the peer that it has the memory of its answer to that frame back.
+    pub(super) fn release(&mut self, sequence: u64) -> Result<(), Broken> {
+        self.link.send(&message(Kind::Released, 0, sequence, &[]))
+    }
+
     /// Whether the peer is still there and has nothing to say but that payloads are given back.
     fn is_quiet(&mut self) -> bool {
         loop {
@@ -70,6 +79,11 @@ struct Table {
     idle: RefCell<BTreeMap<Name, Route>>,
     statistics: RefCell<BTreeMap<Name, Statistics>>,
     kept: Rc<RefCell<Memory>>,
+    last_id: Cell<u64>,
+    /// Sealed answers that are not mapped any more: route and sequence.
+    releases: Releases,
+    /// Answers that are not read, and have a route.
+    pending: Rc<Cell<usize>>,
 }
 
 impl Routes {
@@ -88,6 +102,29 @@ impl Routes {
 
     fn count(&self, target: &Name, bytes: usize, copied: usize, how: How, unix: bool) {
         self.0.statistics.borrow_mut().entry(target.clone()).or_default().count(bytes, copied, how, unix);
+    }
+
+    fn next_id(&self) -> u64 {
+        self.0.last_id.set(self.0.last_id.get() + 1);
+        self.0.last_id.get()
+    }
+
+    pub(super) fn releases(&self) -> Releases {
+        Rc::clone(&self.0.releases)
+    }
+
+    pub(super) fn tell_releases(&self) {
+        let mut idle = self.0.idle.borrow_mut();
+        for (id, sequence) in self.0.releases.take() {
+            let route = idle.iter_mut().find(|(_, route)| route.id == id);
+            match route.map(|(name, route)| (name.clone(), route.release(sequence))) {
+                Some((name, Err(_))) => drop(idle.remove(&name)),
+                Some((_, Ok(()))) => {}
+                // Perhaps with an answer that is still to be read.
+                None if self.0.pending.get() > 0 => self.0.releases.borrow_mut().push((id, sequence)),
+                None => {}
+            }
+        }
     }
 
     pub(super) fn give_back(&self, target: Name, route: Route) {
@@ -352,8 +389,15 @@ impl<'a> Task<'a> {
                     link.authenticate(keys);
                 }
                 let kept = Kept::new(&self.routes.0.kept);
-                self.write(Route { link, max_size, sequence: 0, kept, chooser: Chooser::default() })
-                    .map(Step::On)
+                self.write(Route {
+                    id: self.routes.next_id(),
+                    link,
+                    max_size,
+                    sequence: 0,
+                    kept,
+                    chooser: Chooser::default(),
+                })
+                .map(Step::On)
             }
             Ok(Some(answer)) => self.unwelcome(&answer),
             Ok(None) => Ok(Step::Stay(Stage::Prove { link, max_size, keys })),
@@ -479,7 +523,7 @@ impl<'a> Task<'a> {
                     handled_after: now,
                     answer: None,
                 };
-                self.handled(route, &answer.header, delivery).map_err(|e| e.with_fate(Fate::Handled))
+                self.handled(route, answer, delivery).map_err(|e| e.with_fate(Fate::Handled))
             }
             _ => Err(self.nonsense("an answer out of order")),
         }
@@ -497,7 +541,8 @@ impl<'a> Task<'a> {
     }
 
     /// The end of a payload that was handled: with an answer, its connection goes with that.
-    fn handled(&self, route: Route, header: &Header, mut delivery: Delivery) -> Result<Step<'a>> {
+    fn handled(&self, route: Route, mut message: Message, mut delivery: Delivery) -> Result<Step<'a>> {
+        let header = message.header;
         let limits = self.local.config().limits();
         if header.flags.has(Flags::OMITTED) {
             let message = format!("function {} answered more than this function accepts", self.target);
@@ -508,9 +553,13 @@ impl<'a> Task<'a> {
                 Ok(len) if header.length <= limits.max_size() => len,
                 _ => return Err(self.nonsense("an answer larger than this end takes")),
             };
+            let sealed =
+                message.descriptor.take().map(|descriptor| Sealed::check(descriptor, len)).transpose();
+            let sealed = sealed.map_err(|what| self.nonsense(what))?;
             let by = Instant::now() + limits.io_timeout();
             let (routes, target) = (self.routes.clone(), self.target.clone());
-            delivery.answer = Some(Answer { route, routes, target, len, by });
+            let pending = Pending::new(&self.routes.0.pending);
+            delivery.answer = Some(Answer { route, routes, target, len, sealed, by, pending });
         } else {
             self.routes.give_back(self.target.clone(), route);
         }

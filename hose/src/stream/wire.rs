@@ -63,7 +63,8 @@ pub(crate) enum Kind {
     Handled = 18,
     /// Receiver: no, for this reason; the connection ends.
     Refused = 19,
-    /// Receiver's host: the memory of a payload that was kept when it was handled is yours alone again.
+    /// Receiver's host: the memory of a payload that was kept when it was handled is yours alone again. Sender's host: the same, of
+    /// a sealed answer.
     Released = 20,
     /// Sender: the region that was lent had not changed when you said that you have it.
     Confirmed = 21,
@@ -85,7 +86,7 @@ impl Kind {
     fn flags(self) -> Flags {
         match self {
             Kind::Data => Flags::TRACED | Flags::SEALED | Flags::LENT,
-            Kind::Handled => Flags::ANSWER | Flags::OMITTED | Flags::KEPT,
+            Kind::Handled => Flags::SEALED | Flags::ANSWER | Flags::OMITTED | Flags::KEPT,
             _ => Flags::NONE,
         }
     }
@@ -113,7 +114,7 @@ impl Flags {
     pub(crate) const NONE: Flags = Flags(0);
     /// `Data`: the header carries a trace context.
     pub(crate) const TRACED: Flags = Flags(1);
-    /// `Data`: the payload is no bytes of the stream, but a sealed memfd that comes with the header.
+    /// `Data` and `Handled`: the payload, or the answer, is no bytes of the stream, but a sealed memfd that comes with the header.
     pub(crate) const SEALED: Flags = Flags(2);
     /// `Data`: the payload may still change until `Received` has come; it counts once that is `Confirmed`.
     pub(crate) const LENT: Flags = Flags(4);
