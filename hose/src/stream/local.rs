@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::link::Link;
 use super::transcript::Prover;
 use super::wire::{Hello, Scheme};
-use crate::{Config, Error, ErrorKind, Name, Result, Secret, tcp, unix};
+use crate::{Config, Error, ErrorKind, Name, PublicKey, Result, Secret, tcp, unix};
 
 /// A way to others.
 #[derive(Debug)]
@@ -76,6 +76,14 @@ impl Local {
             return Err(Error::new(ErrorKind::Target, format!("there is no way to function {target}")));
         }
         Ok(Attempt::Absent(whys.join(", and ").into()))
+    }
+
+    /// Whether the peer of this host that had this key is no longer there.
+    pub(super) fn is_gone(&self, name: &Name, key: &PublicKey) -> bool {
+        self.ways.iter().any(|way| match way {
+            Way::Unix(host) => host.is_gone(self.config.workflow(), name, key),
+            Way::Tcp(_) => false,
+        })
     }
 
     /// How to answer `hello`, which came from there: `None` for a peer that is not known, or not by that way.

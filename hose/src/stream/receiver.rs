@@ -391,7 +391,8 @@ impl Receiver {
         let flags = if lease.is_some() { flags | Flags::KEPT } else { flags };
         let payload = answer.filter(|_| fits).unwrap_or(Payload::Bytes(&[]));
         let cargo = Cargo::new(payload.into(), self.local.config().transfer(), &self.pool);
-        let passes = connection.link.passes_descriptors() && connection.kept.has_room(payload);
+        let passes = connection.link.passes_descriptors()
+            && connection.kept.has_room(payload, |name, key| self.local.is_gone(name, key));
         let carriage = cargo.carriage(passes);
         let flags = if let Carriage::Sealed(_) = carriage { flags | Flags::SEALED } else { flags };
         let header = Header {
@@ -532,6 +533,7 @@ impl Receiver {
                 let name = transcript.hello.sender.clone();
                 let peer = Peer { name, max_answer: transcript.hello.max_answer, sequence: 0 };
                 let keys = prover.session_keys(transcript, Role::Receiver);
+                connection.kept.belongs_to(&peer.name, prover.peer_key());
                 return match proved {
                     true => self.welcome(id, peer, keys),
                     false => self.refused(id, Some(Refusal::Unproved)),

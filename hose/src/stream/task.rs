@@ -32,7 +32,7 @@ use super::wire::{Challenge, Flags, Header, Hello, Kind, NONCE_LEN, Refusal, TOL
 use crate::identity::random;
 use crate::sealed::Sealed;
 use crate::tcp::connected;
-use crate::{Error, ErrorKind, Fate, Name, Result, Status};
+use crate::{Error, ErrorKind, Fate, Name, PublicKey, Result, Status};
 
 /// First and longest pause between two looks for a peer that is not there. A look is one `openat` that fails.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(8));
@@ -159,6 +159,7 @@ enum Stage<'a> {
     Prove {
         link: Link,
         max_size: u64,
+        peer_key: Option<PublicKey>,
         keys: Option<[SessionKey; 2]>,
     },
     Write {
@@ -224,7 +225,7 @@ impl<'a> Task<'a> {
                 Stage::Seek { again, pause, why } => self.seek(again, pause, why),
                 Stage::Connect { link, prover } => self.connecting(link, prover),
                 Stage::Greet { link, greeting } => self.greet(link, greeting),
-                Stage::Prove { link, max_size, keys } => self.prove(link, max_size, keys),
+                Stage::Prove { link, max_size, peer_key, keys } => self.prove(link, max_size, peer_key, keys),
                 Stage::Write { route, frame, carriage, started } => {
                     self.writing(route, frame, carriage, started)
                 }
@@ -377,18 +378,28 @@ impl<'a> Task<'a> {
         let proof = prover.prove(&transcript, Role::Sender);
         let keys = prover.session_keys(&transcript, Role::Sender);
         match link.send(&message(Kind::Proof, 0, 0, &proof)) {
-            Ok(()) => Ok(Step::On(Stage::Prove { link, max_size: challenge.max_size, keys })),
+            Ok(()) => {
+                let (max_size, peer_key) = (challenge.max_size, prover.peer_key());
+                Ok(Step::On(Stage::Prove { link, max_size, peer_key, keys }))
+            }
             Err(broken) => self.retry(broken),
         }
     }
 
-    fn prove(&self, mut link: Link, max_size: u64, keys: Option<[SessionKey; 2]>) -> Result<Step<'a>> {
+    fn prove(
+        &self,
+        mut link: Link,
+        max_size: u64,
+        peer_key: Option<PublicKey>,
+        keys: Option<[SessionKey; 2]>,
+    ) -> Result<Step<'a>> {
         match link.receive() {
             Ok(Some(answer)) if answer.header.kind == Kind::Welcome => {
                 if let Some(keys) = keys {
                     link.authenticate(keys);
                 }
-                let kept = Kept::new(&self.routes.0.kept);
+                let mut kept = Kept::new(&self.routes.0.kept);
+                kept.belongs_to(self.target, peer_key);
                 self.write(Route {
                     id: self.routes.next_id(),
                     link,
@@ -400,7 +411,7 @@ impl<'a> Task<'a> {
                 .map(Step::On)
             }
             Ok(Some(answer)) => self.unwelcome(&answer),
-            Ok(None) => Ok(Step::Stay(Stage::Prove { link, max_size, keys })),
+            Ok(None) => Ok(Step::Stay(Stage::Prove { link, max_size, peer_key, keys })),
             Err(broken) => self.retry(broken),
         }
     }
@@ -414,7 +425,8 @@ impl<'a> Task<'a> {
         }
         // 2^64 frames are beyond anyone's patience.
         route.sequence += 1;
-        let passes = route.link.passes_descriptors() && route.kept.has_room(self.cargo.outgoing.payload);
+        let passes = route.link.passes_descriptors()
+            && route.kept.has_room(self.cargo.outgoing.payload, |name, key| self.local.is_gone(name, key));
         let started = Instant::now();
         let mut carriage = self.cargo.carriage(passes);
         if matches!(carriage, Carriage::Bytes) && !route.link.passes_descriptors() {

@@ -77,6 +77,14 @@ impl Prover {
         }
     }
 
+    /// The peer's public key, where it has one.
+    pub(crate) fn peer_key(&self) -> Option<PublicKey> {
+        match self {
+            Prover::Signatures { peer, .. } => Some(*peer),
+            Prover::SharedKeys { .. } | Prover::Nothing => None,
+        }
+    }
+
     /// The proof of this end, which is `role`.
     pub(crate) fn prove(&self, transcript: &Transcript, role: Role) -> Vec<u8> {
         match self {
