@@ -209,8 +209,8 @@ fn filled(size: usize) -> hose::Result<Buffer> {
 fn unix_sizes(base: &Path, max: usize) -> Result {
     println!("unix, microseconds until every page is touched (all: until every byte is read)");
     println!(
-        "{:>11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}  pages",
-        "bytes", "bare", "inline", "frozen", "cold", "warm", "copied", "bare all", "all"
+        "{:>11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}  pages",
+        "bytes", "bare", "inline", "frozen", "cold", "warm", "auto", "copied", "bare all", "all"
     );
     let names = ["touch".to_owned(), "all".to_owned(), "copy".to_owned()];
     let mut children = Vec::new();
@@ -221,6 +221,7 @@ fn unix_sizes(base: &Path, max: usize) -> Result {
     let (touch, all, copy) = (touch?, all?, copy?);
     let mut memfd = sender(base, "memfd", &names, Transfer::Memfd)?;
     let mut inline = sender(base, "inline", &names, Transfer::Copy)?;
+    let mut auto = sender(base, "auto", &names, Transfer::Auto)?;
     for size in SIZES.into_iter().filter(|size| *size <= max) {
         let payload = region(size);
         payload.fill(7);
@@ -238,6 +239,7 @@ fn unix_sizes(base: &Path, max: usize) -> Result {
         let (f, a, m) = (frozen(&touch), frozen(&all), frozen(&copy));
         let i = median(size, || drop(inline.send(&copy, &*payload).expect("delivery")));
         let cold = median(size, || drop(memfd.send(&touch, &*payload).expect("delivery")));
+        let chosen = median(size, || drop(auto.send(&touch, &*payload).expect("delivery")));
         let warm = median_of(size, || {
             memfd.prepare(size).expect("memory");
             let start = Instant::now();
@@ -246,7 +248,7 @@ fn unix_sizes(base: &Path, max: usize) -> Result {
         });
         let (b, r) = (bare(payload, "touch")?, bare(payload, "all")?);
         print!("{size:>11}");
-        for time in [b, i, f, cold, warm, m, r, a] {
+        for time in [b, i, f, cold, warm, chosen, m, r, a] {
             print!(" {:>9.1}", time.as_secs_f64() * 1e6);
         }
         println!("  {:?}", pages.expect("a payload"));

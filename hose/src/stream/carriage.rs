@@ -2,7 +2,6 @@
 
 use std::cell::{OnceCell, RefCell};
 
-use super::chooser::Writing;
 use super::outgoing::{Outgoing, Payload};
 use crate::Result;
 use crate::config::Transfer;
@@ -37,17 +36,6 @@ pub(super) enum Carriage {
     Sealed(Frozen),
 }
 
-impl Carriage {
-    /// Which way the socket is written to, where there is a choice.
-    pub(super) fn writing(&self) -> Option<Writing> {
-        match self {
-            Carriage::Bytes => Some(Writing::Plain),
-            Carriage::Spliced => Some(Writing::Spliced),
-            Carriage::Sealed(_) => None,
-        }
-    }
-}
-
 impl<'a> Cargo<'a> {
     pub(super) fn new(outgoing: Outgoing<'a>, transfer: Transfer, pool: &'a RefCell<Pool>) -> Self {
         Self { outgoing, transfer, pool, frozen: OnceCell::new(), view: OnceCell::new() }
@@ -59,6 +47,13 @@ impl<'a> Cargo<'a> {
 
     pub(super) fn transfer(&self) -> Transfer {
         self.transfer
+    }
+
+    /// Whether a memfd would have to be made to seal the payload, and it is not decided whether that is worth it.
+    pub(super) fn would_make_memfd(&self) -> bool {
+        let bytes = matches!(self.outgoing.payload, Payload::Bytes(_)) && self.len() >= COLD_MIN;
+        let chooses = matches!(self.transfer, Transfer::Auto | Transfer::Move);
+        bytes && chooses && self.frozen.get().is_none() && !self.pool.borrow().has(self.len())
     }
 
     /// The payload as bytes.
@@ -88,16 +83,22 @@ impl<'a> Cargo<'a> {
             Payload::Frozen(frozen) if frozen.len() >= min_frozen => Some(frozen.clone()),
             // Without the memory for a copy there is still the plain way.
             Payload::Bytes(bytes) if bytes.len() >= min_bytes => {
-                self.frozen.get_or_init(|| self.freeze(bytes).ok()).clone()
+                self.frozen.get_or_init(|| self.freeze(bytes).unwrap_or(None)).clone()
             }
             _ => None,
         };
         frozen.map_or(Carriage::Bytes, Carriage::Sealed)
     }
 
-    fn freeze(&self, bytes: &[u8]) -> Result<Frozen> {
-        let mut buffer = self.pool.borrow_mut().take(bytes.len())?;
+    /// `None` where that would take longer than the plain way.
+    fn freeze(&self, bytes: &[u8]) -> Result<Option<Frozen>> {
+        let mut pool = self.pool.borrow_mut();
+        let buffer = match self.transfer {
+            Transfer::Memfd => Some(pool.take(bytes.len())?),
+            _ => pool.take_if_quick(bytes.len())?,
+        };
+        let Some(mut buffer) = buffer else { return Ok(None) };
         buffer.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
-        buffer.freeze(bytes.len())
+        buffer.freeze(bytes.len()).map(Some)
     }
 }

@@ -1,4 +1,7 @@
-//! Which way of writing is faster on one connection: measured, and measured again now and then.
+//! Which way of sending what lies in ordinary memory is faster on one connection: measured, and measured again now and then.
+//!
+//! Over TCP that is lending pages or not; it depends on the network. Over a Unix socket it is making a memfd first or not; it depends on how soon
+//! the kernel finds huge pages, which on a busy machine can take tens of milliseconds.
 
 use std::time::Duration;
 
@@ -15,8 +18,10 @@ const TRIALS: u32 = 3;
 /// A way to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Writing {
+    /// The kernel copies it.
     Plain,
-    Spliced,
+    /// Its pages go: lent and spliced over TCP, or sealed, after one copy, over a Unix socket.
+    ByPages,
 }
 
 /// What was seen of one way.
@@ -38,23 +43,23 @@ impl Seen {
 #[derive(Debug, Default)]
 pub(super) struct Chooser {
     plain: Seen,
-    spliced: Seen,
+    by_pages: Seen,
     since_probe: u32,
 }
 
 impl Chooser {
     pub(super) fn choose(&mut self, len: usize, transfer: Transfer) -> Writing {
         match transfer {
-            Transfer::Splice if len > 0 => return Writing::Spliced,
+            Transfer::Splice if len > 0 => return Writing::ByPages,
             Transfer::Auto | Transfer::Move | Transfer::Memfd if len >= SPLICE_MIN => {}
             _ => return Writing::Plain,
         }
-        if self.plain.trials.min(self.spliced.trials) < TRIALS {
-            return if self.plain.trials <= self.spliced.trials { Writing::Plain } else { Writing::Spliced };
+        if self.plain.trials.min(self.by_pages.trials) < TRIALS {
+            return if self.plain.trials < self.by_pages.trials { Writing::Plain } else { Writing::ByPages };
         }
-        let (faster, slower) = match self.plain.cost <= self.spliced.cost {
-            true => (Writing::Plain, Writing::Spliced),
-            false => (Writing::Spliced, Writing::Plain),
+        let (faster, slower) = match self.plain.cost <= self.by_pages.cost {
+            true => (Writing::Plain, Writing::ByPages),
+            false => (Writing::ByPages, Writing::Plain),
         };
         self.since_probe += 1;
         if self.since_probe < PROBE_EVERY {
@@ -72,7 +77,7 @@ impl Chooser {
         let cost = took.as_nanos() as f64 / len as f64;
         match writing {
             Writing::Plain => self.plain.add(cost),
-            Writing::Spliced => self.spliced.add(cost),
+            Writing::ByPages => self.by_pages.add(cost),
         }
     }
 }
@@ -87,7 +92,7 @@ mod tests {
             let writing = chooser.choose(1 << 20, Transfer::Auto);
             let micros = if writing == Writing::Plain { plain } else { spliced };
             chooser.record(writing, 1 << 20, Duration::from_micros(micros));
-            count += usize::from(writing == Writing::Spliced);
+            count += usize::from(writing == Writing::ByPages);
         }
         count
     }
@@ -107,7 +112,7 @@ mod tests {
         let mut chooser = Chooser::default();
         assert_eq!(chooser.choose(SPLICE_MIN - 1, Transfer::Auto), Writing::Plain);
         for _ in 0..100 {
-            assert_eq!(chooser.choose(1, Transfer::Splice), Writing::Spliced);
+            assert_eq!(chooser.choose(1, Transfer::Splice), Writing::ByPages);
             assert_eq!(chooser.choose(1 << 30, Transfer::Copy), Writing::Plain);
         }
     }

@@ -12,7 +12,7 @@ use crate::sealed::{Frozen, size_of};
 use crate::{Name, PublicKey};
 
 /// Most bytes that all peers of a sender together may have, before payloads are sent as bytes.
-const MAX_BYTES: u64 = 1 << 30;
+const MAX_BYTES: u64 = 2 << 30;
 /// Most payloads that one connection's peer may have.
 const MAX_FRAMES: usize = 64;
 

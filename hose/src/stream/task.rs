@@ -48,6 +48,8 @@ pub(super) struct Route {
     pub(super) sequence: u64,
     kept: Kept,
     chooser: Chooser,
+    /// What it said of the frame that is under way, if it was asked.
+    chosen: Option<Writing>,
 }
 
 impl Route {
@@ -407,6 +409,7 @@ impl<'a> Task<'a> {
                     sequence: 0,
                     kept,
                     chooser: Chooser::default(),
+                    chosen: None,
                 })
                 .map(Step::On)
             }
@@ -425,15 +428,20 @@ impl<'a> Task<'a> {
         }
         // 2^64 frames are beyond anyone's patience.
         route.sequence += 1;
-        let passes = route.link.passes_descriptors()
-            && route.kept.has_room(self.cargo.outgoing.payload, |name, key| self.local.is_gone(name, key));
         let started = Instant::now();
+        let unix = route.link.passes_descriptors();
+        let mut passes = unix
+            && route.kept.has_room(self.cargo.outgoing.payload, |name, key| self.local.is_gone(name, key));
+        // Where there is a choice of two ways, it is made by what they took before.
+        let chooses = !unix || (passes && self.cargo.would_make_memfd());
+        route.chosen = chooses.then(|| route.chooser.choose(self.cargo.len(), self.cargo.transfer()));
+        let by_pages = route.chosen == Some(Writing::ByPages);
+        if chooses && unix {
+            passes = by_pages;
+        }
         let mut carriage = self.cargo.carriage(passes);
-        if matches!(carriage, Carriage::Bytes) && !route.link.passes_descriptors() {
-            let writing = route.chooser.choose(self.cargo.len(), self.cargo.transfer());
-            if writing == Writing::Spliced && route.link.can_lend() {
-                carriage = Carriage::Spliced;
-            }
+        if !unix && by_pages && route.link.can_lend() {
+            carriage = Carriage::Spliced;
         }
         let flags = match carriage {
             Carriage::Bytes => Flags::NONE,
@@ -511,11 +519,11 @@ impl<'a> Task<'a> {
         let now = started.elapsed();
         match (answer.header.kind, received) {
             (Kind::Received, None) => {
-                let writing = carriage.writing();
-                if let Some(writing) = writing {
-                    route.chooser.record(writing, self.cargo.len(), now);
+                // A way that turned out not to be open is charged with what finding that out took.
+                if let Some(chosen) = route.chosen {
+                    route.chooser.record(chosen, self.cargo.len(), now);
                 }
-                if writing == Some(Writing::Spliced)
+                if matches!(carriage, Carriage::Spliced)
                     && let Err(broken) = route.link.send(&message(Kind::Confirmed, 0, route.sequence, &[]))
                 {
                     let error = self.lost("before its payload was confirmed", broken);
