@@ -4,10 +4,11 @@
 
 PREFIX ?= /usr/local
 DESTDIR ?=
-export PREFIX DESTDIR
+TIME ?= 60
+export PREFIX DESTDIR TIME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build guests demo test lint bench install uninstall clean
+.PHONY: help setup build guests demo test lint bench fuzz install uninstall clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +43,10 @@ bench: ## against runc and crun; a table, and bench-output/results.json
 	@scripts/build
 	@scripts/build-guests
 	@scripts/bench
+
+fuzz: ## hostile bytes for every parser of the hose, each for TIME seconds (60)
+	@scripts/setup build
+	@scripts/fuzz
 
 install: ## to PREFIX (/usr/local), below DESTDIR if that is set; run `make build` first
 	@scripts/install

@@ -1,4 +1,6 @@
-//! Times the stream transports between two processes, each against its bare baseline in the same run: `transfer [MAX_BYTES]`.
+//! Times the stream transports between two processes, each against its bare baseline in the same run: `transfer [unix|tcp [MAX_BYTES]]`.
+//!
+//! TCP runs over loopback, or into another network namespace: `HOSE_PEER=NAMESPACE:ADDRESS`, as `ip netns` knows it.
 //!
 //! A time is from the call until it is known that the other process has the payload and has touched every page of it, or has read every
 //! byte. The child receives into one region again and again, as a function that frees its input would. Medians; the rows that a
@@ -7,7 +9,8 @@
 #![expect(unsafe_code, reason = "a range of memory to map payloads into")]
 
 use std::error::Error;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -16,7 +19,8 @@ use std::time::{Duration, Instant};
 
 use hose::rendezvous::Folder;
 use hose::sealed::{Buffer, Frozen, Range};
-use hose::{Config, Limits, Local, Name, Receiver, Secret, Sender, Status, Transfer};
+use hose::tcp::{Keys, Network};
+use hose::{Config, Limits, Local, Name, Receiver, Secret, Sender, Status, Transfer, Way};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 
 type Result<T = (), E = Box<dyn Error>> = std::result::Result<T, E>;
@@ -46,15 +50,20 @@ fn main() -> Result {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [_, "receive", base, name, how] => receive(Path::new(base), name, how),
         [_, "bare", size, how] => bare_receiver(size.parse()?, how == "all"),
-        [_] => measure(1_000_000_000),
-        [_, max] => measure(max.parse()?),
-        _ => Err("transfer [MAX_BYTES]".into()),
+        [_, "tcp-receive", address, how] => tcp_receive(address, how),
+        [_, "tcp-bare", address, size, how] => tcp_bare_receiver(address, size.parse()?, how == "keyed"),
+        [_] => unix(1_000_000_000).and_then(|()| tcp(1_000_000_000)),
+        [_, "unix"] => unix(1_000_000_000),
+        [_, "unix", max] => unix(max.parse()?),
+        [_, "tcp"] => tcp(1_000_000_000),
+        [_, "tcp", max] => tcp(max.parse()?),
+        _ => Err("transfer [unix|tcp [MAX_BYTES]]".into()),
     }
 }
 
-fn measure(max: usize) -> Result {
+fn unix(max: usize) -> Result {
     let base = tempfile::tempdir()?;
-    unix(base.path(), max)?;
+    unix_sizes(base.path(), max)?;
     filling();
     fan_out(base.path())
 }
@@ -197,11 +206,11 @@ fn filled(size: usize) -> hose::Result<Buffer> {
     Ok(buffer)
 }
 
-fn unix(base: &Path, max: usize) -> Result {
+fn unix_sizes(base: &Path, max: usize) -> Result {
     println!("unix, microseconds until every page is touched (all: until every byte is read)");
     println!(
-        "{:>11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}  pages",
-        "bytes", "bare", "inline", "frozen", "cold", "warm", "copied", "bare all", "all"
+        "{:>11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}  pages",
+        "bytes", "bare", "inline", "frozen", "cold", "warm", "auto", "copied", "bare all", "all"
     );
     let names = ["touch".to_owned(), "all".to_owned(), "copy".to_owned()];
     let mut children = Vec::new();
@@ -212,6 +221,7 @@ fn unix(base: &Path, max: usize) -> Result {
     let (touch, all, copy) = (touch?, all?, copy?);
     let mut memfd = sender(base, "memfd", &names, Transfer::Memfd)?;
     let mut inline = sender(base, "inline", &names, Transfer::Copy)?;
+    let mut auto = sender(base, "auto", &names, Transfer::Auto)?;
     for size in SIZES.into_iter().filter(|size| *size <= max) {
         let payload = region(size);
         payload.fill(7);
@@ -229,6 +239,7 @@ fn unix(base: &Path, max: usize) -> Result {
         let (f, a, m) = (frozen(&touch), frozen(&all), frozen(&copy));
         let i = median(size, || drop(inline.send(&copy, &*payload).expect("delivery")));
         let cold = median(size, || drop(memfd.send(&touch, &*payload).expect("delivery")));
+        let chosen = median(size, || drop(auto.send(&touch, &*payload).expect("delivery")));
         let warm = median_of(size, || {
             memfd.prepare(size).expect("memory");
             let start = Instant::now();
@@ -237,7 +248,7 @@ fn unix(base: &Path, max: usize) -> Result {
         });
         let (b, r) = (bare(payload, "touch")?, bare(payload, "all")?);
         print!("{size:>11}");
-        for time in [b, i, f, cold, warm, m, r, a] {
+        for time in [b, i, f, cold, warm, chosen, m, r, a] {
             print!(" {:>9.1}", time.as_secs_f64() * 1e6);
         }
         println!("  {:?}", pages.expect("a payload"));
@@ -290,6 +301,158 @@ fn fan_out(base: &Path) -> Result {
             sender.send_to_all(&frozen).into_iter().for_each(|(_, r)| drop(r.expect("delivery")))
         });
         println!("fan-out of {size} bytes to 100: {all:?}, {:?} each; to one: {one:?}", all / 100);
+    }
+    for mut child in children {
+        child.kill()?;
+        child.wait()?;
+    }
+    Ok(())
+}
+
+/// Where the receivers of TCP run, and how to start something there.
+fn peer() -> (String, Vec<String>) {
+    match std::env::var("HOSE_PEER").ok().as_deref().and_then(|peer| peer.split_once(':')) {
+        Some((namespace, address)) => {
+            (address.to_owned(), ["ip", "netns", "exec", namespace].map(str::to_owned).to_vec())
+        }
+        None => ("127.0.0.1".to_owned(), Vec::new()),
+    }
+}
+
+/// Starts a receiver, which says on its standard output where it listens.
+fn spawn_there(args: &[&str]) -> Result<(Child, SocketAddr)> {
+    let (address, mut words) = peer();
+    words.push(std::env::current_exe()?.to_str().ok_or("a path")?.to_owned());
+    words.extend([args[0].to_owned(), format!("{address}:0")]);
+    words.extend(args[1..].iter().map(|arg| (*arg).to_owned()));
+    let mut child = Command::new(&words[0]).args(&words[1..]).stdout(Stdio::piped()).spawn()?;
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().ok_or("a pipe")?).read_line(&mut line)?;
+    Ok((child, line.trim().parse()?))
+}
+
+fn network(how: &str) -> Result<Network> {
+    let network = Network::new().with_trusted("10.0.0.0/8".parse()?);
+    Ok(match how {
+        "keyed" => {
+            network.with_keys(Keys::new().with("a".try_into()?, &[1; 32])?.with("b".try_into()?, &[2; 32])?)
+        }
+        _ => network,
+    })
+}
+
+fn tcp_end(
+    name: &str,
+    targets: Vec<Name>,
+    transfer: Transfer,
+    network: Network,
+) -> Result<std::rc::Rc<Local>> {
+    let limits = Limits::new(Duration::from_secs(10), Duration::from_secs(600), 2_000_000_000)?;
+    let config = Config::new(name.try_into()?, "w".try_into()?, targets, limits)?.with_transfer(transfer);
+    Ok(Local::with(config, [Way::Tcp(network)]))
+}
+
+fn tcp_receive(address: &str, how: &str) -> Result {
+    let network = network(how)?;
+    let listener = network.listen(address.parse()?)?;
+    println!("{}", listener.local_addr()?);
+    let mut receiver = Receiver::new(&tcp_end("b", vec![], Transfer::Auto, network)?, listener)?;
+    let region = region(1_000_000_000);
+    while let Some(incoming) = receiver.next(None)? {
+        let len = incoming.len();
+        let held = receiver.read_into(incoming, &mut region[..len])?;
+        receiver.handled(held, Status::OK, None)?;
+    }
+    Ok(())
+}
+
+/// A plain program: it reads payloads of `size` and answers each with a byte, or with the tag that it computed while it read.
+fn tcp_bare_receiver(address: &str, size: usize, keyed: bool) -> Result {
+    let listener = TcpListener::bind(address)?;
+    println!("{}", listener.local_addr()?);
+    let (mut socket, _) = listener.accept()?;
+    socket.set_nodelay(true)?;
+    let region = region(size);
+    loop {
+        if keyed {
+            let mut hasher = blake3::Hasher::new_keyed(&[3; 32]);
+            for chunk in region.chunks_mut(CHUNK) {
+                if socket.read_exact(chunk).is_err() {
+                    return Ok(());
+                }
+                hasher.update(chunk);
+            }
+            let mut tag = [0; 32];
+            socket.read_exact(&mut tag)?;
+            assert_eq!(hasher.finalize().as_bytes(), &tag, "the tag");
+        } else if socket.read_exact(region).is_err() {
+            return Ok(());
+        }
+        socket.write_all(b"k")?;
+    }
+}
+
+/// Bytes at a time of the plain program that computes the same authentication.
+const CHUNK: usize = 256 << 10;
+
+fn tcp_bare(payload: &[u8], how: &str) -> Result<Duration> {
+    let (mut child, address) = spawn_there(&["tcp-bare", &payload.len().to_string(), how])?;
+    let mut socket = TcpStream::connect(address)?;
+    socket.set_nodelay(true)?;
+    let time = median(payload.len(), || {
+        if how == "keyed" {
+            let mut hasher = blake3::Hasher::new_keyed(&[3; 32]);
+            for chunk in payload.chunks(CHUNK) {
+                hasher.update(chunk);
+                socket.write_all(chunk).expect("the child reads");
+            }
+            socket.write_all(hasher.finalize().as_bytes()).expect("the child reads");
+        } else {
+            socket.write_all(payload).expect("the child reads");
+        }
+        socket.read_exact(&mut [0]).expect("the child answers");
+    });
+    drop(socket);
+    child.wait()?;
+    Ok(time)
+}
+
+fn tcp(max: usize) -> Result {
+    println!("tcp to {}, microseconds until the payload is handled", peer().0);
+    let header = ["bytes", "bare", "plain", "spliced", "auto", "bare key", "plain", "spliced", "auto"];
+    println!(
+        "{:>11} {}",
+        header[0],
+        header[1..].iter().map(|h| format!("{h:>9}")).collect::<Vec<_>>().join(" ")
+    );
+    let mut children = Vec::new();
+    let mut senders = Vec::new();
+    let target = Name::try_from("b")?;
+    for how in ["plain", "keyed"] {
+        let (child, address) = spawn_there(&["tcp-receive", how])?;
+        children.push(child);
+        for transfer in [Transfer::Copy, Transfer::Splice, Transfer::Auto] {
+            let network = network(how)?.with_target(target.clone(), address);
+            senders.push(Sender::new(&tcp_end("a", vec![target.clone()], transfer, network)?));
+        }
+    }
+    for size in SIZES.into_iter().filter(|size| *size <= max) {
+        let payload = region(size);
+        payload.fill(7);
+        print!("{size:>11}");
+        for (i, sender) in senders.iter_mut().enumerate() {
+            if i % 3 == 0 {
+                let how = if i == 0 { "plain" } else { "keyed" };
+                print!(" {:>9.1}", tcp_bare(payload, how)?.as_secs_f64() * 1e6);
+            }
+            let time = median(size, || drop(sender.send(&target, &*payload).expect("delivery")));
+            print!(" {:>9.1}", time.as_secs_f64() * 1e6);
+        }
+        println!();
+    }
+    for i in [2, 5] {
+        let statistics = senders[i].statistics(&target);
+        println!("auto wrote {} payloads plainly and {} spliced", statistics.inline, statistics.spliced);
     }
     for mut child in children {
         child.kill()?;

@@ -11,6 +11,7 @@
 //! | [`sealed`] | payloads that change hands as sealed memory |
 //! | [`stream`] | both directions over a stream of bytes: [`Sender`] and [`Receiver`] |
 //! | [`unix`] | the kernel-space transport |
+//! | [`tcp`] | the network transport |
 //!
 //! Two parties use it. The *runtime* validates a [`Config`], draws a [`Secret`], and publishes the function's end
 //! in a [`rendezvous::Folder`] before the container exists. The container's *init* is left with two descriptors
@@ -21,7 +22,8 @@
 //! - **At most once.** A payload of which a single byte has left is never sent again, not on the same connection
 //!   and not on another. When a connection is lost after that, [`Error::fate`] says that nobody knows.
 //! - **Acknowledged, twice.** *Received*: the peer's host has every byte, the region is free again. *Handled*: the
-//!   peer's function has returned; its [`Status`] is the result of the send.
+//!   peer's function has returned; its [`Status`] is the result of the send, and may bring an [`Answer`]. (For a short payload the
+//!   second says both.)
 //! - **Bounded.** Every wait has a deadline, every length a maximum that is checked before memory is asked for.
 //! - **Any start order.** A sender waits for a peer that is not there yet.
 //! - **No thread, no signal, no procfs.** One thread and `poll`; `SIGPIPE` is never raised; nothing is looked up in
@@ -31,12 +33,15 @@
 
 pub mod config;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod identity;
 pub mod name;
 pub mod pages;
 pub mod rendezvous;
 pub mod sealed;
 pub mod stream;
+pub mod tcp;
 pub mod trace;
 pub mod unix;
 
@@ -44,7 +49,9 @@ pub use config::{Config, Limits, Transfer};
 pub use error::{Error, ErrorKind, Fate, Result};
 pub use identity::{PublicKey, Secret};
 pub use name::{Name, Tenant, Workflow};
-pub use stream::{Answer, Delivery, Held, Incoming, Local, Outgoing, Payload, Receiver, Sender, Statistics};
+pub use stream::{
+    Answer, Delivery, Held, Incoming, Listener, Local, Outgoing, Payload, Receiver, Sender, Statistics, Way,
+};
 pub use trace::TraceContext;
 
 /// What a function says about a payload that it was given: 0 is success, every other value is its own or, when

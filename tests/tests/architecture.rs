@@ -48,6 +48,8 @@ const UNSAFE: &[(&str, &str)] = &[
     ("hose/src/rendezvous/mount.rs", "mount_setattr(2)"),
     ("hose/src/sealed/map.rs", "memory is mapped, replaced and unmapped"),
     ("hose/src/sealed/tests.rs", "memory to map payloads into"),
+    ("hose/tests/growth.rs", "memory to map payloads into"),
+    ("hose/src/stream/lent.rs", "vmsplice(2), and SIGPIPE"),
     ("runtime/src/detach.rs", "fork(2) and close_range(2)"),
     ("runtime/src/engine.rs", "dlopen(3), and calls through the executor's C table"),
     ("runtime/src/keyring.rs", "keyctl(2)"),

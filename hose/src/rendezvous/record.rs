@@ -61,14 +61,14 @@ pub(super) fn check_owner(owner: &str) -> Result<()> {
 }
 
 impl Record {
-    pub(super) fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let Self { workflow, name, key, socket, owner } = self;
         let key = encode_hex(key.as_bytes());
         format!("{FIRST_LINE}\nworkflow {workflow}\nname {name}\nkey {key}\nsocket {socket}\nowner {owner}\n")
     }
 
     /// `None` for anything that [`Record::encode`] does not write.
-    pub(super) fn decode(text: &str) -> Option<Self> {
+    pub(crate) fn decode(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix('\n')?.split('\n');
         if lines.next()? != FIRST_LINE {
             return None;
@@ -83,6 +83,18 @@ impl Record {
         };
         check_owner(&record.owner).ok()?;
         (lines.next().is_none() && text.len() <= MAX_LEN).then_some(record)
+    }
+
+    /// The text of one, for [`crate::fuzz`].
+    pub(crate) fn sample() -> Option<String> {
+        let record = Self {
+            workflow: "w".try_into().ok()?,
+            name: "b".try_into().ok()?,
+            key: crate::Secret::generate().ok()?.public(),
+            socket: "0123456789abcdef.00ff.sock".to_owned(),
+            owner: "container".to_owned(),
+        };
+        Some(record.encode())
     }
 
     /// Reads the record of an end in `folder`: `None` when there is none, or none that is whole.

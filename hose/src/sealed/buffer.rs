@@ -47,6 +47,16 @@ impl Buffer {
         Ok(Self { mapping, file, size, pages })
     }
 
+    /// A buffer for `capacity` bytes, if it can have huge pages throughout: `None` otherwise. With small ones a copy into it would be slower
+    /// than one through a socket.
+    pub(super) fn of_huge_pages(capacity: usize) -> Result<Option<Self>> {
+        let (file, size) = file_for(capacity)?;
+        let mut mapping =
+            Mapping::shared(file.as_fd(), size).map_err(|e| Error::system("mmap a buffer", e))?;
+        let huge = size >= HUGE && mapping.collapse().is_ok() && is_whole(&file, size)?;
+        Ok(huge.then_some(Self { mapping, file, size, pages: Pages::Huge }))
+    }
+
     /// A buffer in place of what is in `range`, which has to begin and end with a page. Addresses that are a multiple of 2 MiB
     /// let huge pages be mapped as such.
     ///

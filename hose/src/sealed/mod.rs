@@ -17,7 +17,7 @@
 //!
 //! - Freezing takes the writable mapping away *before* it seals: F_SEAL_WRITE is refused while there is one. After it neither
 //!   side can see what the other writes: a receiver maps privately.
-//! - A file's size is a function of its payload's length alone ([`size_of`]), and all its pages are there: whoever froze it is
+//! - A file's size is a function of its payload's length alone (`size_of`), and all its pages are there: whoever froze it is
 //!   charged for them, not who maps it.
 //! - What lies behind a payload's last byte is zero.
 //! - A range is never without a mapping: each one is replaced in one call by the next.

@@ -1,5 +1,7 @@
 //! Buffers that wait to be filled, each once (the module's page says why once).
 
+use std::time::{Duration, Instant};
+
 use super::buffer::Buffer;
 use super::size_of;
 use crate::Result;
@@ -11,12 +13,17 @@ pub struct Pool {
     max_bytes: usize,
     warm: u64,
     cold: u64,
+    /// Until when no huge pages are asked for, as there were none.
+    discouraged: Option<Instant>,
 }
+
+/// How long to do without after there were no huge pages.
+const PAUSE: Duration = Duration::from_secs(1);
 
 impl Pool {
     /// Holds at most `max_bytes`.
     pub fn new(max_bytes: usize) -> Self {
-        Self { buffers: Vec::new(), max_bytes, warm: 0, cold: 0 }
+        Self { buffers: Vec::new(), max_bytes, warm: 0, cold: 0, discouraged: None }
     }
 
     /// Bytes of memory that wait.
@@ -59,6 +66,20 @@ impl Pool {
                 Buffer::new(len)
             }
         }
+    }
+
+    /// As [`Pool::take`], but `None` where a new one would not have huge pages, or where there were none lately.
+    pub(crate) fn take_if_quick(&mut self, len: usize) -> Result<Option<Buffer>> {
+        if self.has(len) {
+            return self.take(len).map(Some);
+        }
+        if self.discouraged.is_some_and(|until| Instant::now() < until) {
+            return Ok(None);
+        }
+        let buffer = Buffer::of_huge_pages(len)?;
+        self.cold += u64::from(buffer.is_some());
+        self.discouraged = buffer.is_none().then(|| Instant::now() + PAUSE);
+        Ok(buffer)
     }
 
     /// The smallest one that holds `len` bytes and does not waste as much again.

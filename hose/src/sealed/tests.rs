@@ -216,6 +216,16 @@ fn a_pool_serves_what_was_prepared_once() {
     assert_eq!(pool.take(PAGE).unwrap().capacity(), PAGE);
 }
 
+#[test]
+fn a_pool_that_gets_no_huge_pages_leaves_it_for_a_while() {
+    let mut pool = Pool::new(4 * HUGE);
+    // Less than a huge page stands for none to be had.
+    assert!(pool.take_if_quick(PAGE).unwrap().is_none());
+    assert!(pool.take_if_quick(2 * HUGE).unwrap().is_none(), "it asks again at once");
+    pool.prepare(2 * HUGE).unwrap();
+    assert!(pool.take_if_quick(2 * HUGE).unwrap().is_some(), "but what waits is taken");
+}
+
 /// A memfd of `size` bytes of memory, with `seals`.
 fn memfd(size: usize, seals: SealFlags) -> OwnedFd {
     let file = memfd_create("test", MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC).unwrap();

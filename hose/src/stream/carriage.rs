@@ -15,6 +15,9 @@ const FROZEN_MIN: usize = 512 << 10;
 const WARM_MIN: usize = 1 << 20;
 const COLD_MIN: usize = 8 << 20;
 
+/// Bytes of buffers that may wait in the pool of one end.
+pub(super) const POOL: usize = 256 << 20;
+
 /// What all tasks of one send share: the payload, once in each form that one of them needs.
 pub(super) struct Cargo<'a> {
     pub(super) outgoing: Outgoing<'a>,
@@ -28,6 +31,8 @@ pub(super) struct Cargo<'a> {
 /// What a frame is written from.
 pub(super) enum Carriage {
     Bytes,
+    /// As bytes, from pages that are lent.
+    Spliced,
     Sealed(Frozen),
 }
 
@@ -38,6 +43,17 @@ impl<'a> Cargo<'a> {
 
     pub(super) fn len(&self) -> usize {
         self.outgoing.payload.len()
+    }
+
+    pub(super) fn transfer(&self) -> Transfer {
+        self.transfer
+    }
+
+    /// Whether a memfd would have to be made to seal the payload, and it is not decided whether that is worth it.
+    pub(super) fn would_make_memfd(&self) -> bool {
+        let bytes = matches!(self.outgoing.payload, Payload::Bytes(_)) && self.len() >= COLD_MIN;
+        let chooses = matches!(self.transfer, Transfer::Auto | Transfer::Move);
+        bytes && chooses && self.frozen.get().is_none() && !self.pool.borrow().has(self.len())
     }
 
     /// The payload as bytes.
@@ -67,16 +83,22 @@ impl<'a> Cargo<'a> {
             Payload::Frozen(frozen) if frozen.len() >= min_frozen => Some(frozen.clone()),
             // Without the memory for a copy there is still the plain way.
             Payload::Bytes(bytes) if bytes.len() >= min_bytes => {
-                self.frozen.get_or_init(|| self.freeze(bytes).ok()).clone()
+                self.frozen.get_or_init(|| self.freeze(bytes).unwrap_or(None)).clone()
             }
             _ => None,
         };
         frozen.map_or(Carriage::Bytes, Carriage::Sealed)
     }
 
-    fn freeze(&self, bytes: &[u8]) -> Result<Frozen> {
-        let mut buffer = self.pool.borrow_mut().take(bytes.len())?;
+    /// `None` where that would take longer than the plain way.
+    fn freeze(&self, bytes: &[u8]) -> Result<Option<Frozen>> {
+        let mut pool = self.pool.borrow_mut();
+        let buffer = match self.transfer {
+            Transfer::Memfd => Some(pool.take(bytes.len())?),
+            _ => pool.take_if_quick(bytes.len())?,
+        };
+        let Some(mut buffer) = buffer else { return Ok(None) };
         buffer.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
-        buffer.freeze(bytes.len())
+        buffer.freeze(bytes.len()).map(Some)
     }
 }

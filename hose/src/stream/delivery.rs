@@ -1,9 +1,15 @@
 //! What came of a payload that was sent.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+
 use super::link::{Broken, Progress, wait};
+use super::mapped::{Lease, Mapped};
 use super::task::{Route, Routes};
+use crate::sealed::{Placed, Range, Sealed};
 use crate::{Error, ErrorKind, Fate, Name, Result, Status};
 
 /// Bytes that are thrown away at once.
@@ -31,7 +37,26 @@ pub struct Answer {
     pub(super) routes: Routes,
     pub(super) target: Name,
     pub(super) len: usize,
+    pub(super) sealed: Option<Sealed>,
     pub(super) by: Instant,
+    pub(super) pending: Pending,
+}
+
+/// Counts an answer as long as it is not read.
+#[derive(Debug)]
+pub(super) struct Pending(Rc<Cell<usize>>);
+
+impl Pending {
+    pub(super) fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(Rc::clone(count))
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
 }
 
 impl Answer {
@@ -50,31 +75,88 @@ impl Answer {
     ///
     /// On an error the region holds a part of the answer or nothing, and [`Error::fate`] is [`Fate::Handled`].
     pub fn read_into(mut self, region: &mut [u8]) -> Result<()> {
-        if region.len() != self.len {
-            let message = format!("a region of {} bytes for an answer of {}", region.len(), self.len);
-            return Err(Error::new(ErrorKind::Invalid, message).with_fate(Fate::Handled));
+        self.check_length(region.len())?;
+        match &self.sealed {
+            Some(sealed) => sealed.read_into(region).map_err(|e| self.unmappable("read", e))?,
+            None => self.fill(region).map_err(|e| e.with_fate(Fate::Handled))?,
         }
-        self.fill(region).map_err(|e| e.with_fate(Fate::Handled))?;
-        self.routes.give_back(self.target, self.route);
+        self.end(true);
         Ok(())
     }
 
-    /// Reads it, and keeps nothing of it: for a sender that did not ask for one, and wants to keep its connection.
+    /// Ends it, and keeps nothing of it: for a sender that did not ask for one, and wants to keep its connection.
     pub fn discard(mut self) -> Result<()> {
-        let mut piece = vec![0; self.len.min(PIECE)];
-        let mut left = self.len;
-        while left > 0 {
-            let count = left.min(piece.len());
-            self.fill(&mut piece[..count]).map_err(|e| e.with_fate(Fate::Handled))?;
-            left -= count;
+        if self.sealed.is_none() {
+            let mut piece = vec![0; self.len.min(PIECE)];
+            let mut left = self.len;
+            while left > 0 {
+                let count = left.min(piece.len());
+                self.fill(&mut piece[..count]).map_err(|e| e.with_fate(Fate::Handled))?;
+                left -= count;
+            }
         }
-        self.routes.give_back(self.target, self.route);
+        self.end(true);
         Ok(())
+    }
+
+    /// As [`Answer::read_into`], but a sealed answer's whole pages are mapped in place of those of `range`, as by
+    /// [`Receiver::map_into`](crate::Receiver::map_into).
+    pub fn map_into(mut self, mut range: Range) -> Result<Mapped> {
+        self.check_length(range.len())?;
+        let Some(sealed) = &self.sealed else {
+            let copied = self.len;
+            self.fill(range.bytes_mut()).map_err(|e| e.with_fate(Fate::Handled))?;
+            self.end(true);
+            return Ok(Mapped { mapping: None, mapped: 0, copied, lease: None });
+        };
+        let Placed { mapping, mapped, copied } =
+            sealed.map_into(range).map_err(|e| self.unmappable("map", e))?;
+        let lease = mapping.is_some().then(|| {
+            Rc::new(Lease {
+                connection: self.route.id,
+                sequence: self.route.sequence,
+                releases: self.routes.releases(),
+                ended: Cell::new(false),
+                told: Cell::new(true),
+            })
+        });
+        self.end(lease.is_none());
+        Ok(Mapped { mapping, mapped, copied, lease })
+    }
+
+    /// Whether it can be mapped. It can be read in any case.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed.is_some()
+    }
+
+    fn check_length(&self, len: usize) -> Result<()> {
+        if len == self.len {
+            return Ok(());
+        }
+        let message = format!("a region of {len} bytes for an answer of {}", self.len);
+        Err(Error::new(ErrorKind::Invalid, message).with_fate(Fate::Handled))
+    }
+
+    fn unmappable(&self, what: &str, e: Errno) -> Error {
+        Error::system(format!("{what} a sealed answer of function {}", self.target), e)
+            .with_fate(Fate::Handled)
+    }
+
+    /// Its connection is free for the next frame. `released` says that the peer's memory, if it was that, is no longer needed.
+    fn end(self, released: bool) {
+        let Self { mut route, routes, target, sealed, pending, .. } = self;
+        let sequence = route.sequence;
+        // A connection that is lost is found to be when it is used.
+        if sealed.is_none() || !released || route.release(sequence).is_ok() {
+            routes.give_back(target, route);
+        }
+        drop(pending);
     }
 
     fn fill(&mut self, region: &mut [u8]) -> Result<()> {
         let (target, total, mut filled) = (&self.target, self.len, 0);
         loop {
+            let before = filled;
             let progress = self.route.link.receive_payload(region, &mut filled).map_err(|broken| {
                 let message =
                     format!("function {target} was lost after {filled} of {total} bytes of an answer");
@@ -87,7 +169,8 @@ impl Answer {
             if progress == Progress::Done {
                 return Ok(());
             }
-            if self.by <= Instant::now() {
+            // What had arrived in time counts.
+            if filled == before && self.by <= Instant::now() {
                 let message =
                     format!("function {target} sent {filled} of {total} bytes of an answer in time");
                 return Err(Error::new(ErrorKind::Timeout, message));

@@ -1,7 +1,7 @@
 //! Frozen payloads that a sender's peers have not given back, and the bound that there is for them.
 //!
 //! Memory is counted once, however many peers have it: a fan-out shares it. What a peer had when its connection was lost stays counted, as
-//! it may have it still.
+//! it may have it still, until it is found to be gone: nobody holds the socket that its record names, or another key is there.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -9,9 +9,10 @@ use std::rc::Rc;
 
 use super::outgoing::Payload;
 use crate::sealed::{Frozen, size_of};
+use crate::{Name, PublicKey};
 
 /// Most bytes that all peers of a sender together may have, before payloads are sent as bytes.
-const MAX_BYTES: u64 = 1 << 30;
+const MAX_BYTES: u64 = 2 << 30;
 /// Most payloads that one connection's peer may have.
 const MAX_FRAMES: usize = 64;
 
@@ -21,11 +22,25 @@ pub(super) struct Memory {
     /// Size of each, and how many peers have it.
     payloads: BTreeMap<u64, (u64, usize)>,
     bytes: u64,
+    /// Of connections that are lost: whose, and what was there.
+    lost: Vec<(Peer, Vec<u64>)>,
 }
+
+/// Who has something.
+type Peer = (Name, PublicKey);
 
 impl Memory {
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Takes back what peers had that are gone.
+    fn reclaim(&mut self, is_gone: impl Fn(&Name, &PublicKey) -> bool) {
+        let (gone, lost) =
+            std::mem::take(&mut self.lost).into_iter().partition(|((name, key), _)| is_gone(name, key));
+        self.lost = lost;
+        let gone: Vec<(Peer, Vec<u64>)> = gone;
+        gone.into_iter().flat_map(|(_, ids)| ids).for_each(|id| self.give_back(id));
     }
 
     fn lend(&mut self, id: u64, size: u64) {
@@ -51,16 +66,38 @@ impl Memory {
 pub(super) struct Kept {
     /// By the sequence of its frame.
     payloads: BTreeMap<u64, u64>,
+    peer: Option<Peer>,
     all: Rc<RefCell<Memory>>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let ids: Vec<u64> = std::mem::take(&mut self.payloads).into_values().collect();
+        if let Some(peer) = self.peer.take().filter(|_| !ids.is_empty()) {
+            self.all.borrow_mut().lost.push((peer, ids));
+        }
+    }
 }
 
 impl Kept {
     pub(super) fn new(all: &Rc<RefCell<Memory>>) -> Self {
-        Self { payloads: BTreeMap::new(), all: Rc::clone(all) }
+        Self { payloads: BTreeMap::new(), peer: None, all: Rc::clone(all) }
     }
 
-    /// Whether the peer may have this one too.
-    pub(super) fn has_room(&self, payload: Payload<'_>) -> bool {
+    /// Says whose it is, so that it can be found out whether that one is gone.
+    pub(super) fn belongs_to(&mut self, name: &Name, key: Option<PublicKey>) {
+        self.peer = key.map(|key| (name.clone(), key));
+    }
+
+    /// Whether the peer may have this one too. `is_gone` is asked for peers whose connections were lost, when there would be no room.
+    pub(super) fn has_room(&self, payload: Payload<'_>, is_gone: impl Fn(&Name, &PublicKey) -> bool) -> bool {
+        if !self.fits(payload) && !self.all.borrow().lost.is_empty() {
+            self.all.borrow_mut().reclaim(is_gone);
+        }
+        self.fits(payload)
+    }
+
+    fn fits(&self, payload: Payload<'_>) -> bool {
         let all = self.all.borrow();
         let more = match payload {
             Payload::Frozen(frozen) if all.payloads.contains_key(&frozen.id()) => 0,
@@ -103,14 +140,33 @@ mod tests {
     }
 
     #[test]
-    fn what_a_lost_peer_had_stays_counted() {
+    fn what_a_lost_peer_had_stays_counted_until_it_is_gone() {
+        let frozen = Buffer::new(100).unwrap().freeze(100).unwrap();
+        let all = Rc::default();
+        let key = crate::Secret::generate().unwrap().public();
+        let mut lost = Kept::new(&all);
+        lost.belongs_to(&"b".try_into().unwrap(), Some(key));
+        lost.lend(1, &frozen);
+        drop(lost);
+        let large = vec![0; MAX_BYTES as usize];
+        assert!(!Kept::new(&all).has_room(Payload::Bytes(&large), |_, _| false));
+        assert_eq!(all.borrow().bytes(), 4096);
+        assert!(
+            Kept::new(&all).has_room(Payload::Bytes(&large), |name, k| name.as_str() == "b" && *k == key)
+        );
+        assert_eq!(all.borrow().bytes(), 0);
+    }
+
+    #[test]
+    fn what_an_unknown_peer_had_stays_counted() {
         let frozen = Buffer::new(100).unwrap().freeze(100).unwrap();
         let all = Rc::default();
         let mut lost = Kept::new(&all);
         lost.lend(1, &frozen);
         drop(lost);
         assert_eq!(all.borrow().bytes(), 4096);
-        assert!(!Kept::new(&all).has_room(Payload::Bytes(&vec![0; MAX_BYTES as usize])));
-        assert!(Kept::new(&all).has_room(Payload::Frozen(&frozen)));
+        let large = vec![0; MAX_BYTES as usize];
+        assert!(!Kept::new(&all).has_room(Payload::Bytes(&large), |_, _| true), "nobody knows whose it was");
+        assert!(Kept::new(&all).has_room(Payload::Frozen(&frozen), |_, _| false));
     }
 }

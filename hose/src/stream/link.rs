@@ -18,6 +18,8 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recv, recvmsg, send, sendmsg,
 };
 
+use super::lent::{Lent, Pipe};
+use super::tags::{CHUNK, SessionKey, TAG_LEN, Tag, Tags};
 use super::wire::{Flags, HEADER_LEN, Header, MAX_BODY, Malformed};
 
 /// Why a link is of no more use.
@@ -59,22 +61,108 @@ impl Message {
     }
 }
 
+/// A frame on its way out.
+#[derive(Debug)]
+pub(crate) struct Outbound<'a> {
+    head: Vec<u8>,
+    payload: &'a [u8],
+    /// Set when the payload's pages are lent, not copied.
+    lent: Option<Lent<'a>>,
+    /// Of the payload, as far as `hashed`.
+    tag: Option<Tag>,
+    hashed: usize,
+    tail: Vec<u8>,
+    /// Bytes of head, payload and tail that the socket has.
+    sent: usize,
+}
+
+impl Outbound<'_> {
+    /// Bytes that the socket has.
+    pub(crate) fn sent(&self) -> usize {
+        self.sent
+    }
+
+    /// Bytes of the payload that the socket has.
+    pub(crate) fn sent_payload(&self) -> usize {
+        self.sent.saturating_sub(self.head.len()).min(self.payload.len())
+    }
+
+    fn tail_len(&self) -> usize {
+        if self.tag.is_some() { TAG_LEN } else { 0 }
+    }
+
+    fn total(&self) -> usize {
+        self.head.len() + self.payload.len() + self.tail_len()
+    }
+
+    /// Sees to it that the next bytes of the payload may go: up to where.
+    fn hash_ahead(&mut self) -> usize {
+        let (len, sent) = (self.payload.len(), self.sent_payload());
+        let Some(tag) = &mut self.tag else { return len };
+        if self.hashed < len && self.hashed - sent < CHUNK / 2 {
+            let end = len.min(self.hashed + CHUNK);
+            tag.update(&self.payload[self.hashed..end]);
+            self.hashed = end;
+        }
+        if self.hashed == len && self.tail.is_empty() {
+            self.tail = tag.finish().to_vec();
+        }
+        self.hashed
+    }
+}
+
+/// The tag of a payload that is being received.
+#[derive(Debug)]
+struct Incoming {
+    tag: Tag,
+    /// Bytes that it covers.
+    hashed: usize,
+}
+
+impl Incoming {
+    /// Whole chunks only: the hash is much faster on them.
+    fn hash(&mut self, received: &[u8]) {
+        while received.len() - self.hashed >= CHUNK {
+            self.tag.update(&received[self.hashed..self.hashed + CHUNK]);
+            self.hashed += CHUNK;
+        }
+    }
+
+    fn hash_rest(&mut self, received: &[u8]) {
+        self.tag.update(&received[self.hashed..]);
+        self.hashed = received.len();
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Link {
     socket: OwnedFd,
-    inbox: Box<[u8; HEADER_LEN + MAX_BODY]>,
+    inbox: Box<[u8; HEADER_LEN + TAG_LEN + MAX_BODY]>,
     filled: usize,
     /// Whether the socket can pass descriptors.
     passes: bool,
     /// Which came with what is in the inbox.
     descriptor: Option<OwnedFd>,
+    /// To send with, and to receive with.
+    tags: Option<Box<[Tags; 2]>>,
+    /// Of the payload that is being received.
+    incoming: Option<Incoming>,
+    pipe: Option<Pipe>,
 }
 
 impl Link {
     /// `socket` must be non-blocking.
     pub(crate) fn new(socket: OwnedFd) -> Self {
-        let inbox = Box::new([0; HEADER_LEN + MAX_BODY]);
-        Self { socket, inbox, filled: 0, passes: false, descriptor: None }
+        Self {
+            socket,
+            inbox: Box::new([0; HEADER_LEN + TAG_LEN + MAX_BODY]),
+            filled: 0,
+            passes: false,
+            descriptor: None,
+            tags: None,
+            incoming: None,
+            pipe: None,
+        }
     }
 
     /// For a Unix socket.
@@ -84,6 +172,15 @@ impl Link {
 
     pub(crate) fn passes_descriptors(&self) -> bool {
         self.passes
+    }
+
+    /// From here on everything is tagged; with these keys, to send with and to receive with.
+    pub(crate) fn authenticate(&mut self, keys: [SessionKey; 2]) {
+        self.tags = Some(Box::new(keys.map(Tags::new)));
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     /// To [`wait`] for something to read.
@@ -103,7 +200,8 @@ impl Link {
 
     /// The next message, if all of it (but a payload) is here.
     pub(crate) fn receive(&mut self) -> Result<Option<Message>, Broken> {
-        if self.fill(HEADER_LEN)? == Progress::Later {
+        let tag_len = if self.tags.is_some() { TAG_LEN } else { 0 };
+        if self.fill(HEADER_LEN + tag_len)? == Progress::Later {
             return Ok(None);
         }
         let mut head = [0; HEADER_LEN];
@@ -113,16 +211,30 @@ impl Link {
             Malformed::Other(_) => Broken::Nonsense(e.text()),
         })?;
         if header.flags.has(Flags::SEALED) != self.descriptor.is_some() {
-            return Err(Broken::Nonsense(
-                "a descriptor without its frame, or a frame without its descriptor".into(),
-            ));
+            return Err(nonsense("a descriptor without its frame, or a frame without its descriptor"));
         }
-        if !header.kind.has_payload() && self.fill(HEADER_LEN + header.length as usize)? == Progress::Later {
-            return Ok(None);
+        let length = header.length;
+        if !header.kind.has_payload() && length > 0 {
+            // Only in the handshake.
+            if self.tags.is_some() {
+                return Err(nonsense("a message out of order"));
+            }
+            if self.fill(HEADER_LEN + length as usize)? == Progress::Later {
+                return Ok(None);
+            }
+        }
+        if let Some(tags) = &mut self.tags {
+            let mut tag = [0; TAG_LEN];
+            tag.copy_from_slice(&self.inbox[HEADER_LEN..HEADER_LEN + TAG_LEN]);
+            if !tags[1].tag(&head).is(&tag) {
+                return Err(nonsense("a header that is not authentic"));
+            }
+            self.incoming = (header.kind.has_payload() && length > 0)
+                .then(|| Incoming { tag: tags[1].begin(), hashed: 0 });
         }
         self.filled = 0;
         let mut body = [0; MAX_BODY];
-        body.copy_from_slice(&self.inbox[HEADER_LEN..]);
+        body.copy_from_slice(&self.inbox[HEADER_LEN..HEADER_LEN + MAX_BODY]);
         Ok(Some(Message { header, descriptor: self.descriptor.take(), body }))
     }
 
@@ -141,82 +253,149 @@ impl Link {
         Ok(Progress::Done)
     }
 
-    /// Reads payload into `region` from `filled` on.
+    /// Reads payload into `region` from `filled` on. Done is only what is authentic, where that can be known.
     pub(crate) fn receive_payload(
         &mut self,
         region: &mut [u8],
         filled: &mut usize,
     ) -> Result<Progress, Broken> {
         while *filled < region.len() {
-            match read(self.socket.as_fd(), &mut region[*filled..])? {
-                Some(n) => *filled += n,
-                None => return Ok(Progress::Later),
+            let room = &mut region[*filled..];
+            let wanted = room.len();
+            let Some(n) = read(self.socket.as_fd(), room)? else { return Ok(Progress::Later) };
+            *filled += n;
+            if let Some(incoming) = &mut self.incoming {
+                incoming.hash(&region[..*filled]);
+            }
+            // What was there is read: asking again would only say so.
+            if n < wanted {
+                return Ok(Progress::Later);
+            }
+        }
+        if self.incoming.is_some() && self.fill(TAG_LEN)? == Progress::Later {
+            return Ok(Progress::Later);
+        }
+        if let Some(mut incoming) = self.incoming.take() {
+            self.filled = 0;
+            let mut tag = [0; TAG_LEN];
+            tag.copy_from_slice(&self.inbox[..TAG_LEN]);
+            incoming.hash_rest(region);
+            if !incoming.tag.is(&tag) {
+                return Err(nonsense("a payload that is not authentic"));
             }
         }
         Ok(Progress::Done)
     }
 
     /// Sends a message without payload. A peer that leaves so much unread that a few hundred bytes do not fit is at
-    /// fault: no end that keeps to the protocol has more than two such messages under way.
+    /// fault: no end that keeps to the protocol has more than a few such messages under way.
     pub(crate) fn send(&mut self, message: &[u8]) -> Result<(), Broken> {
+        let tag = self.tags.as_mut().map_or(Vec::new(), |tags| tags[0].tag(message).finish().to_vec());
+        let message = [message, &tag].concat();
         loop {
-            return match send(&self.socket, message, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+            return match send(&self.socket, &message, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Ok(n) if n == message.len() => Ok(()),
-                Ok(_) | Err(Errno::AGAIN) => Err(Broken::Nonsense("no reads, only writes".into())),
+                Ok(_) | Err(Errno::AGAIN) => Err(nonsense("no reads, only writes")),
                 Err(Errno::INTR) => continue,
                 Err(e) => Err(broken("send", e)),
             };
         }
     }
 
-    /// Sends a header and its payload, of which `sent` bytes together have been sent already.
-    pub(crate) fn send_frame(
-        &mut self,
-        header: &[u8; HEADER_LEN],
-        payload: &[u8],
-        sent: &mut usize,
-    ) -> Result<Progress, Broken> {
-        while *sent < HEADER_LEN + payload.len() {
-            let parts = [
-                IoSlice::new(&header[(*sent).min(HEADER_LEN)..]),
-                IoSlice::new(&payload[sent.saturating_sub(HEADER_LEN)..]),
-            ];
-            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-            match sendmsg(&self.socket, &parts, &mut SendAncillaryBuffer::default(), flags) {
-                Ok(n) => *sent += n,
-                Err(Errno::AGAIN) => return Ok(Progress::Later),
-                Err(Errno::INTR) => {}
-                Err(e) => return Err(broken("sendmsg", e)),
+    /// A frame to send with [`Link::send_frame`]; `payload` is empty for one whose payload is a descriptor.
+    pub(crate) fn outbound<'a>(&mut self, header: &Header, payload: &'a [u8]) -> Outbound<'a> {
+        let mut head = header.encode().to_vec();
+        let mut tag = None;
+        if let Some(tags) = &mut self.tags {
+            let of_head = tags[0].tag(&head).finish();
+            head.extend_from_slice(&of_head);
+            tag = (!payload.is_empty()).then(|| tags[0].begin());
+        }
+        let lent = header.flags.has(Flags::LENT).then(|| Lent::new(payload));
+        Outbound { head, payload, lent, tag, hashed: 0, tail: Vec::new(), sent: 0 }
+    }
+
+    /// Whether pages can be lent on this connection.
+    pub(crate) fn can_lend(&mut self) -> bool {
+        if self.pipe.is_none() && !self.passes {
+            self.pipe = Pipe::new().ok();
+        }
+        self.pipe.is_some()
+    }
+
+    /// Sends of a frame what can be sent.
+    pub(crate) fn send_frame(&mut self, frame: &mut Outbound<'_>) -> Result<Progress, Broken> {
+        while frame.sent < frame.total() {
+            let ready = frame.hash_ahead();
+            let payload = frame.head.len()..frame.head.len() + frame.payload.len();
+            let progress = match (&mut frame.lent, &self.pipe) {
+                (Some(lent), Some(pipe)) if payload.contains(&frame.sent) => {
+                    let progress = lent.advance(pipe, self.socket.as_fd(), ready, frame.tag.is_some());
+                    frame.sent = payload.start + lent.sent();
+                    progress?
+                }
+                _ => self.copy_out(frame, ready)?,
+            };
+            if progress == Progress::Later {
+                return Ok(Progress::Later);
             }
         }
         Ok(Progress::Done)
     }
 
-    /// Sends a header with a descriptor in place of its payload.
+    /// One `sendmsg` of what is next: of the payload up to `ready`, or nothing of it if that is lent.
+    fn copy_out(&self, frame: &mut Outbound<'_>, ready: usize) -> Result<Progress, Broken> {
+        let (head, end) = (frame.head.len(), frame.head.len() + frame.payload.len());
+        let lends = frame.lent.is_some() && frame.sent < end;
+        let (from, to) = (frame.sent_payload(), if lends { frame.sent_payload() } else { ready });
+        // The tail may go when all of the payload is before it.
+        let tail = if !lends && ready == frame.payload.len() {
+            &frame.tail[frame.sent.saturating_sub(end)..]
+        } else {
+            &[]
+        };
+        let before = frame.sent;
+        let parts = [
+            IoSlice::new(&frame.head[frame.sent.min(head)..]),
+            IoSlice::new(&frame.payload[from..to]),
+            IoSlice::new(tail),
+        ];
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let flags = if lends { flags | SendFlags::MORE } else { flags };
+        match sendmsg(&self.socket, &parts, &mut SendAncillaryBuffer::default(), flags) {
+            Ok(n) => frame.sent += n,
+            Err(Errno::AGAIN) => return Ok(Progress::Later),
+            Err(Errno::INTR) => return Ok(Progress::Done),
+            Err(e) => return Err(broken("sendmsg", e)),
+        }
+        // There was no room for more: asking again would only say so.
+        let offered: usize = parts.iter().map(|part| part.len()).sum();
+        Ok(if frame.sent - before < offered { Progress::Later } else { Progress::Done })
+    }
+
+    /// Sends of a frame without payload what can be sent, its first byte with a descriptor.
     pub(crate) fn send_descriptor(
         &mut self,
-        header: &[u8; HEADER_LEN],
+        frame: &mut Outbound<'_>,
         descriptor: BorrowedFd<'_>,
-        sent: &mut usize,
     ) -> Result<Progress, Broken> {
-        if *sent == 0 {
+        if frame.sent == 0 {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
             let descriptors = [descriptor];
             let mut control = SendAncillaryBuffer::new(&mut space);
             // There is room for one.
             control.push(SendAncillaryMessage::ScmRights(&descriptors));
             let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-            *sent = loop {
-                match sendmsg(&self.socket, &[IoSlice::new(header)], &mut control, flags) {
+            frame.sent = loop {
+                match sendmsg(&self.socket, &[IoSlice::new(&frame.head)], &mut control, flags) {
                     Ok(n) => break n,
-                    // ETOOMANYREFS: too many are under way, of all processes of this user.
                     Err(Errno::AGAIN) => return Ok(Progress::Later),
                     Err(Errno::INTR) => {}
                     Err(e) => return Err(broken("sendmsg", e)),
                 }
             };
         }
-        self.send_frame(header, &[], sent)
+        self.send_frame(frame)
     }
 }
 
@@ -259,7 +438,7 @@ fn read_with_descriptor(
     let first = came.next();
     let more = came.count() > 0 || received.flags.contains(ReturnFlags::CTRUNC);
     if more || (first.is_some() && descriptor.is_some()) {
-        return Err(Broken::Nonsense("more descriptors than one".into()));
+        return Err(nonsense("more descriptors than one"));
     }
     if first.is_some() {
         *descriptor = first;
@@ -270,21 +449,25 @@ fn read_with_descriptor(
     }
 }
 
-fn broken(call: &'static str, e: Errno) -> Broken {
+fn nonsense(what: &'static str) -> Broken {
+    Broken::Nonsense(what.into())
+}
+
+pub(super) fn broken(call: &'static str, e: Errno) -> Broken {
     match e {
         Errno::PIPE | Errno::CONNRESET => Broken::Closed,
         e => Broken::Call(call, e.into()),
     }
 }
 
-/// Waits until one of the sockets is ready or `until` has come; for ever without one.
-pub(crate) fn wait(sockets: &[(BorrowedFd<'_>, PollFlags)], until: Option<Instant>) -> io::Result<()> {
+/// Waits until one of the sockets is ready or `until` has come; for ever without one. Which are ready.
+pub(crate) fn wait(sockets: &[(BorrowedFd<'_>, PollFlags)], until: Option<Instant>) -> io::Result<Vec<bool>> {
     let mut fds: Vec<PollFd<'_>> =
         sockets.iter().map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
     loop {
         let timeout = until.map(|until| timespec(until.saturating_duration_since(Instant::now())));
         match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(fds.iter().map(|fd| !fd.revents().is_empty()).collect()),
             Err(Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }

@@ -39,15 +39,20 @@
 //! A function that sends does not receive meanwhile. Two that send to each other at the same time both time out.
 
 mod carriage;
+mod chooser;
 mod delivery;
+pub(crate) mod fuzzed;
 mod kept;
+mod lent;
 mod link;
+mod listener;
 mod local;
 mod mapped;
 mod outgoing;
 mod receiver;
 mod sender;
 mod statistics;
+mod tags;
 mod task;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
@@ -57,8 +62,9 @@ mod wire;
 
 pub use delivery::{Answer, Delivery};
 pub(crate) use link::Link;
+pub use listener::Listener;
 pub(crate) use local::Attempt;
-pub use local::Local;
+pub use local::{Local, Way};
 pub use mapped::Mapped;
 pub use outgoing::{Outgoing, Payload};
 pub use receiver::{Held, Incoming, Receiver};

@@ -59,6 +59,12 @@ impl Outgoing<'_> {
     }
 }
 
+impl<'a> From<Payload<'a>> for Outgoing<'a> {
+    fn from(payload: Payload<'a>) -> Self {
+        Self { payload, trace: None }
+    }
+}
+
 impl<'a> From<&'a [u8]> for Outgoing<'a> {
     fn from(payload: &'a [u8]) -> Self {
         Self { payload: payload.into(), trace: None }

@@ -7,26 +7,29 @@
 //!
 //! A connection that fails in any state is dropped. While it is Busy it is not looked at.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, accept_with};
 
-use super::link::{Broken, Link, Message, Progress, wait};
-use super::local::Local;
+use super::carriage::{Cargo, Carriage, POOL};
+use super::kept::{Kept, Memory};
+use super::link::{Broken, Link, Message, Outbound, Progress, wait};
+use super::listener::Listener;
+use super::local::{From, Local};
 use super::mapped::{Lease, Mapped, Releases};
 use super::outgoing::Payload;
-use super::statistics::Statistics;
+use super::statistics::{How, Statistics};
+use super::tags::SessionKey;
 use super::transcript::{Prover, Role, Transcript};
-use super::wire::{Challenge, Flags, HEADER_LEN, Header, Hello, Kind, NONCE_LEN, Refusal, TOLD_MIN, message};
+use super::wire::{Challenge, Flags, Header, Hello, Kind, NONCE_LEN, Refusal, TOLD_MIN, message};
 use crate::identity::random;
-use crate::sealed::{Placed, Range, Sealed};
+use crate::sealed::{Placed, Pool, Range, Sealed};
+#[cfg(doc)]
+use crate::tcp;
 use crate::{Error, ErrorKind, Name, Result, Status, TraceContext};
 
 /// How long a peer may take to prove itself, once it is listened to.
@@ -44,19 +47,27 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Receiver {
     local: Rc<Local>,
-    listener: OwnedFd,
+    listeners: Vec<Listener>,
     accept_from: Option<Instant>,
     connections: BTreeMap<u64, Connection>,
     next_id: u64,
     last_served: u64,
+    /// Connections on which there was something to read, when it was last asked.
+    ready: BTreeSet<u64>,
     releases: Releases,
+    /// Of sealed answers, what peers have not given back.
+    kept: Rc<RefCell<Memory>>,
+    pool: RefCell<Pool>,
     statistics: Statistics,
 }
 
 #[derive(Debug)]
 struct Connection {
     link: Link,
+    from: From,
     state: State,
+    /// Answers that were sealed.
+    kept: Kept,
 }
 
 #[derive(Debug)]
@@ -99,6 +110,9 @@ pub struct Incoming {
     peer: Peer,
     len: usize,
     sealed: Option<Sealed>,
+    /// Whether it counts only when it is confirmed.
+    lent: bool,
+    unix: bool,
     by: Instant,
     trace: Option<TraceContext>,
     token: Rc<()>,
@@ -123,6 +137,14 @@ impl Incoming {
     /// The trace that it belongs to, if its sender said so.
     pub fn trace(&self) -> Option<TraceContext> {
         self.trace
+    }
+
+    fn how(&self) -> How {
+        match (&self.sealed, self.lent) {
+            (Some(_), _) => How::Sealed,
+            (None, true) => How::Spliced,
+            (None, false) => How::Inline,
+        }
     }
 
     /// Whether the payload has no bytes.
@@ -162,21 +184,31 @@ enum Served {
 }
 
 impl Receiver {
-    /// `listener` is the socket of [`crate::rendezvous::Published`].
-    pub fn new(local: &Rc<Local>, listener: OwnedFd) -> Result<Self> {
-        let failed = |e| Error::system("fcntl the listening socket", e);
-        let flags = fcntl_getfl(&listener).map_err(failed)?;
-        fcntl_setfl(&listener, flags | OFlags::NONBLOCK).map_err(failed)?;
+    /// `listener` is the socket of [`crate::rendezvous::Published`], or one of [`tcp::Network::listen`]'s.
+    pub fn new(local: &Rc<Local>, listener: impl Into<Listener>) -> Result<Self> {
+        let listener = listener.into();
+        listener.unblock()?;
         Ok(Self {
             local: Rc::clone(local),
-            listener,
+            listeners: vec![listener],
             accept_from: None,
             connections: BTreeMap::new(),
             next_id: 1,
             last_served: 0,
+            ready: BTreeSet::new(),
             releases: Releases::default(),
+            kept: Rc::default(),
+            pool: RefCell::new(Pool::new(POOL)),
             statistics: Statistics::default(),
         })
+    }
+
+    /// Takes connections from another listener too.
+    pub fn listen(&mut self, listener: impl Into<Listener>) -> Result<()> {
+        let listener = listener.into();
+        listener.unblock()?;
+        self.listeners.push(listener);
+        Ok(())
     }
 
     /// Waits for the next frame of any peer, serving new connections meanwhile: `None` when `timeout` passed first;
@@ -186,16 +218,16 @@ impl Receiver {
     /// the receiver stays usable.
     pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Incoming>> {
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut looked = false;
         loop {
-            self.tell_releases();
-            self.accept()?;
             if let Some(incoming) = self.serve() {
                 return Ok(Some(incoming));
             }
-            if until.is_some_and(|until| until <= Instant::now()) {
+            if looked && until.is_some_and(|until| until <= Instant::now()) {
                 return Ok(None);
             }
             self.wait(until)?;
+            looked = true;
         }
     }
 
@@ -203,15 +235,18 @@ impl Receiver {
     /// closed.
     pub fn next_while_connected(&mut self) -> Result<Option<Incoming>> {
         loop {
-            self.tell_releases();
-            self.accept()?;
             if let Some(incoming) = self.serve() {
                 return Ok(Some(incoming));
             }
+            if !self.connections.is_empty() {
+                self.wait(None)?;
+                continue;
+            }
+            // Someone may be waiting to be let in.
+            self.wait(Some(Instant::now()))?;
             if self.connections.is_empty() {
                 return Ok(None);
             }
-            self.wait(None)?;
         }
     }
 
@@ -230,8 +265,10 @@ impl Receiver {
             self.connections.remove(&incoming.connection);
             return Err(error);
         }
-        self.statistics.count(incoming.len, incoming.len, incoming.sealed.is_some());
-        Ok(self.received(incoming, None))
+        let (len, how, unix) = (incoming.len, incoming.how(), incoming.unix);
+        let held = self.received(incoming, None)?;
+        self.statistics.count(len, len, how, unix);
+        Ok(held)
     }
 
     /// As [`Receiver::read_into`], but a sealed payload's whole pages are mapped, privately, in place of those of `range`, if that begins with
@@ -252,7 +289,7 @@ impl Receiver {
                 return Err(unmappable(&incoming.peer.name, "map", e));
             }
         };
-        self.statistics.count(incoming.len, placed.copied, true);
+        self.statistics.count(incoming.len, placed.copied, How::Sealed, incoming.unix);
         let lease = placed.mapping.is_some().then(|| {
             Rc::new(Lease {
                 connection: incoming.connection,
@@ -262,7 +299,7 @@ impl Receiver {
                 told: Cell::new(false),
             })
         });
-        let held = self.received(incoming, lease.clone());
+        let held = self.received(incoming, lease.clone())?;
         let Placed { mapping, mapped, copied } = placed;
         Ok((held, Mapped { mapping, mapped, copied, lease }))
     }
@@ -284,16 +321,34 @@ impl Receiver {
     }
 
     /// The payload is whole: it is handed over even when its sender is no longer there to be told. Of a short one it is told when it is
-    /// handled, which spares it a waking.
-    fn received(&mut self, incoming: Incoming, lease: Option<Rc<Lease>>) -> Held {
-        let Incoming { connection: id, peer, token, len, .. } = incoming;
-        if len >= TOLD_MIN
-            && let Some(connection) = self.connections.get_mut(&id)
-            && connection.link.send(&message(Kind::Received, 0, peer.sequence, &[])).is_err()
-        {
+    /// handled, which spares it a waking. One that was lent is handed over only when its sender has confirmed it.
+    fn received(&mut self, incoming: Incoming, lease: Option<Rc<Lease>>) -> Result<Held> {
+        let Incoming { connection: id, peer, token, len, lent, by, .. } = incoming;
+        let held = |peer| Held { connection: id, peer, lease, _token: token };
+        if len < TOLD_MIN && !lent {
+            return Ok(held(peer));
+        }
+        let Some(connection) = self.connections.get_mut(&id) else { return Ok(held(peer)) };
+        let told = connection.link.send(&message(Kind::Received, 0, peer.sequence, &[])).is_ok();
+        let confirmed = match lent {
+            true if told => confirmed(connection, &peer, by),
+            true => Err(unconfirmed(&peer.name)),
+            false => Ok(()),
+        };
+        if !told || confirmed.is_err() {
             self.connections.remove(&id);
         }
-        Held { connection: id, peer, lease, _token: token }
+        confirmed.map(|()| held(peer))
+    }
+
+    /// As [`Sender::prepare`](crate::Sender::prepare), for an answer.
+    pub fn prepare(&mut self, len: usize) -> Result<bool> {
+        self.pool.get_mut().prepare(len)
+    }
+
+    /// Bytes of sealed answers that peers have not given back.
+    pub fn kept(&self) -> u64 {
+        self.kept.borrow().bytes()
     }
 
     /// What was received whole, from all peers.
@@ -319,7 +374,7 @@ impl Receiver {
 
     /// Tells the sender what its function's handler said, and sends it the handler's answer, if there is one: that takes up to the
     /// io timeout, as the sender has to read it. An error means that the sender will not know all; the payload
-    /// was handled all the same. An answer above [`Held::max_answer`] is [`ErrorKind::TooLarge`]: it is left out, and the
+    /// was handled all the same. A frozen answer goes as a descriptor, as a payload would. An answer above [`Held::max_answer`] is [`ErrorKind::TooLarge`]: it is left out, and the
     /// sender knows.
     pub fn handled(&mut self, held: Held, status: Status, answer: Option<Payload<'_>>) -> Result<()> {
         self.tell_releases();
@@ -334,23 +389,25 @@ impl Receiver {
         };
         let lease = lease.filter(|lease| !lease.ended.get());
         let flags = if lease.is_some() { flags | Flags::KEPT } else { flags };
-        let view;
-        let payload = match answer.filter(|_| fits) {
-            None => &[],
-            Some(Payload::Bytes(bytes)) => bytes,
-            Some(Payload::Frozen(frozen)) => {
-                view = frozen.view()?;
-                &*view
-            }
-        };
+        let payload = answer.filter(|_| fits).unwrap_or(Payload::Bytes(&[]));
+        let cargo = Cargo::new(payload.into(), self.local.config().transfer(), &self.pool);
+        let passes = connection.link.passes_descriptors()
+            && connection.kept.has_room(payload, |name, key| self.local.is_gone(name, key));
+        let carriage = cargo.carriage(passes);
+        let flags = if let Carriage::Sealed(_) = carriage { flags | Flags::SEALED } else { flags };
         let header = Header {
             flags,
             code: status.0,
             ..Header::new(Kind::Handled, peer.sequence, payload.len() as u64)
         };
-        if let Err(error) = write_answer(&mut connection.link, &peer.name, &header, payload, io_timeout) {
+        if let Err(error) =
+            write_answer(&mut connection.link, &peer.name, &header, &cargo, &carriage, io_timeout)
+        {
             self.connections.remove(&id);
             return Err(error);
+        }
+        if let Carriage::Sealed(frozen) = &carriage {
+            connection.kept.lend(peer.sequence, frozen);
         }
         if let Some(lease) = lease {
             lease.told.set(true);
@@ -376,14 +433,13 @@ impl Receiver {
 
     /// Accepts whoever is waiting.
     fn accept(&mut self) -> Result<()> {
-        if self.accept_from.is_some_and(|from| Instant::now() < from) {
-            return Ok(());
-        }
         self.accept_from = None;
-        loop {
-            match accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-                Ok(socket) => self.greet(socket),
-                Err(Errno::AGAIN) => return Ok(()),
+        let mut index = 0;
+        while let Some(listener) = self.listeners.get(index) {
+            match listener.accept() {
+                Ok(Some((socket, from))) => self.greet(socket, from),
+                Ok(None) => {}
+                Err(Errno::AGAIN) => index += 1,
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
                     // They stay in the backlog, and the peers that are here are served meanwhile.
@@ -393,9 +449,10 @@ impl Receiver {
                 Err(e) => return Err(Error::system("accept on the listening socket", e)),
             }
         }
+        Ok(())
     }
 
-    fn greet(&mut self, socket: OwnedFd) {
+    fn greet(&mut self, link: Link, from: From) {
         let unproved = |c: &Connection| matches!(c.state, State::Greeted { .. } | State::Challenged { .. });
         let mut waiting = self.connections.iter().filter(|(_, c)| unproved(c)).map(|(id, _)| *id);
         if let Some(oldest) = waiting.next()
@@ -406,17 +463,21 @@ impl Receiver {
         let by = Instant::now() + HANDSHAKE;
         self.connections.insert(
             self.next_id,
-            Connection { link: Link::passing_descriptors(socket), state: State::Greeted { by } },
+            Connection { link, from, state: State::Greeted { by }, kept: Kept::new(&self.kept) },
         );
         self.next_id += 1;
     }
 
-    /// Takes every connection as far as it goes without waiting, beginning after the one that was served last.
+    /// Takes every connection that is ready as far as it goes without waiting, beginning after the one that was served last.
     fn serve(&mut self) -> Option<Incoming> {
+        self.tell_releases();
         let after = self.connections.range(self.last_served + 1..);
         let before = self.connections.range(..=self.last_served);
-        let ids: Vec<u64> = after.chain(before).map(|(id, _)| *id).collect();
+        let due =
+            after.chain(before).filter(|(id, c)| self.ready.contains(id) || c.is_late() || c.is_forgotten());
+        let ids: Vec<u64> = due.map(|(id, _)| *id).collect();
         for id in ids {
+            self.ready.remove(&id);
             match self.serve_one(id) {
                 Served::Nothing => {}
                 Served::Frame(incoming) => {
@@ -456,7 +517,7 @@ impl Receiver {
         match (&connection.state, message.header.kind) {
             (State::Greeted { by }, Kind::Hello) => {
                 let by = *by;
-                match challenge(&self.local, &mut connection.link, message.body()) {
+                match challenge(&self.local, connection.from, &mut connection.link, message.body()) {
                     Ok((transcript, prover)) => {
                         connection.state = State::Challenged {
                             by,
@@ -471,11 +532,14 @@ impl Receiver {
                 let proved = prover.verifies(transcript, Role::Receiver, message.body());
                 let name = transcript.hello.sender.clone();
                 let peer = Peer { name, max_answer: transcript.hello.max_answer, sequence: 0 };
+                let keys = prover.session_keys(transcript, Role::Receiver);
+                connection.kept.belongs_to(&peer.name, prover.peer_key());
                 return match proved {
-                    true => self.welcome(id, peer),
+                    true => self.welcome(id, peer, keys),
                     false => self.refused(id, Some(Refusal::Unproved)),
                 };
             }
+            (State::Idle { .. }, Kind::Released) => connection.kept.give_back(message.header.sequence),
             (State::Idle { peer, .. }, Kind::Data) => {
                 let peer = peer.clone();
                 return self.announce(id, peer, message);
@@ -485,7 +549,7 @@ impl Receiver {
         Served::Nothing
     }
 
-    fn welcome(&mut self, id: u64, newcomer: Peer) -> Served {
+    fn welcome(&mut self, id: u64, newcomer: Peer, keys: Option<[SessionKey; 2]>) -> Served {
         let names = self.connections.values().filter_map(|c| match &c.state {
             State::Idle { peer, .. } | State::Busy { peer, .. } => Some(&peer.name),
             State::Greeted { .. } | State::Challenged { .. } => None,
@@ -498,6 +562,9 @@ impl Receiver {
         let Some(connection) = self.connections.get_mut(&id) else { return Served::Nothing };
         if connection.link.send(&message(Kind::Welcome, 0, 0, &[])).is_err() {
             return Served::Drop;
+        }
+        if let Some(keys) = keys {
+            connection.link.authenticate(keys);
         }
         connection.state = State::Idle { peer: newcomer, by: None };
         Served::Nothing
@@ -516,11 +583,22 @@ impl Receiver {
         let sealed = message.descriptor.take().map(|descriptor| Sealed::check(descriptor, len)).transpose();
         let Ok(sealed) = sealed else { return self.refused(id, Some(Refusal::NotSealed)) };
         let by = Instant::now() + limits.io_timeout();
-        let token = Rc::new(());
+        let (token, mut unix) = (Rc::new(()), false);
         if let Some(connection) = self.connections.get_mut(&id) {
+            unix = connection.from == From::Unix;
             connection.state = State::Busy { peer: peer.clone(), token: Rc::downgrade(&token) };
         }
-        Served::Frame(Incoming { connection: id, peer, len, sealed, by, trace: message.header.trace, token })
+        Served::Frame(Incoming {
+            connection: id,
+            peer,
+            len,
+            sealed,
+            lent: message.header.flags.has(Flags::LENT),
+            unix,
+            by,
+            trace: message.header.trace,
+            token,
+        })
     }
 
     /// Says why, when there is something to say, and asks for the connection to be dropped.
@@ -541,17 +619,23 @@ impl Receiver {
         let _ = connection.link.send(&message(Kind::Refused, refusal as i32, sequence, &[]));
     }
 
+    /// Waits until a connection is ready, and lets in who wants to.
     fn wait(&mut self, until: Option<Instant>) -> Result<()> {
         for connection in self.connections.values_mut() {
             connection.start_clock(self.local.config().limits().io_timeout());
         }
-        let watched = self.connections.values().filter(|c| !matches!(c.state, State::Busy { .. }));
-        let until = watched.clone().filter_map(Connection::by).chain(until).chain(self.accept_from).min();
-        let mut sockets: Vec<_> = watched.map(|c| c.link.readable()).collect();
-        if self.accept_from.is_none() {
-            sockets.push((self.listener.as_fd(), PollFlags::IN));
+        let listens = self.accept_from.is_none_or(|from| from <= Instant::now());
+        let watched = self.connections.iter().filter(|(_, c)| !matches!(c.state, State::Busy { .. }));
+        let by = watched.clone().filter_map(|(_, c)| c.by());
+        let until = by.chain(until).chain(self.accept_from.filter(|_| !listens)).min();
+        let mut sockets: Vec<_> = watched.clone().map(|(_, c)| c.link.readable()).collect();
+        let connected = sockets.len();
+        if listens {
+            sockets.extend(self.listeners.iter().map(|listener| (listener.as_fd(), PollFlags::IN)));
         }
-        wait(&sockets, until).map_err(|e| Error::system("poll", e))
+        let ready = wait(&sockets, until).map_err(|e| Error::system("poll", e))?;
+        self.ready = watched.zip(&ready).filter(|(_, ready)| **ready).map(|((id, _), _)| *id).collect();
+        if ready[connected..].contains(&true) { self.accept() } else { Ok(()) }
     }
 }
 
@@ -573,6 +657,11 @@ impl Connection {
         }
     }
 
+    /// Whether the frame that it is busy with was dropped.
+    fn is_forgotten(&self) -> bool {
+        matches!(&self.state, State::Busy { token, .. } if token.strong_count() == 0)
+    }
+
     fn is_late(&self) -> bool {
         self.by().is_some_and(|by| by <= Instant::now())
     }
@@ -581,6 +670,7 @@ impl Connection {
 /// Answers a `Hello`. The error is the reason to give, if any is due.
 fn challenge(
     local: &Local,
+    from: From,
     link: &mut Link,
     body: &[u8],
 ) -> std::result::Result<(Transcript, Prover), Option<Refusal>> {
@@ -590,7 +680,7 @@ fn challenge(
         return Err(Some(Refusal::WrongPeer));
     }
     // A folder that cannot be read just now is the sender's reason to try again.
-    let prover = local.prover(&hello).map_err(|_| None)?.ok_or(Some(Refusal::Unproved))?;
+    let prover = local.prover(from, &hello).map_err(|_| None)?.ok_or(Some(Refusal::Unproved))?;
     let mut nonce = [0; NONCE_LEN];
     random(&mut nonce).map_err(|_| None)?;
     let max_size = config.limits().max_size();
@@ -604,6 +694,7 @@ fn challenge(
 fn read_payload(link: &mut Link, sender: &Name, region: &mut [u8], by: Instant) -> Result<()> {
     let mut filled = 0;
     loop {
+        let before = filled;
         let progress = link.receive_payload(region, &mut filled).map_err(|broken| match broken {
             Broken::Call(call, e) => Error::system(format!("{call} a payload of function {sender}"), e),
             Broken::Closed | Broken::Nonsense(_) | Broken::Version(_) => {
@@ -616,7 +707,8 @@ fn read_payload(link: &mut Link, sender: &Name, region: &mut [u8], by: Instant) 
         if progress == Progress::Done {
             return Ok(());
         }
-        if by <= Instant::now() {
+        // What had arrived in time counts.
+        if filled == before && by <= Instant::now() {
             let total = region.len();
             let message = format!("function {sender} sent {filled} of {total} bytes of a payload in time");
             return Err(Error::new(ErrorKind::Timeout, message));
@@ -629,13 +721,19 @@ fn write_answer(
     link: &mut Link,
     sender: &Name,
     header: &Header,
-    payload: &[u8],
+    cargo: &Cargo<'_>,
+    carriage: &Carriage,
     io_timeout: Duration,
 ) -> Result<()> {
-    let (header, by, mut sent) = (header.encode(), Instant::now() + io_timeout, 0);
-    while link.send_frame(&header, payload, &mut sent).map_err(|_| gone(sender))? == Progress::Later {
+    let payload = if let Carriage::Sealed(_) = carriage { &[] } else { cargo.bytes()? };
+    let (mut frame, by) = (link.outbound(header, payload), Instant::now() + io_timeout);
+    let write = |link: &mut Link, frame: &mut Outbound<'_>| match carriage {
+        Carriage::Sealed(frozen) => link.send_descriptor(frame, frozen.as_fd()),
+        Carriage::Bytes | Carriage::Spliced => link.send_frame(frame),
+    };
+    while write(link, &mut frame).map_err(|_| gone(sender))? == Progress::Later {
         if by <= Instant::now() {
-            let (sent, total) = (sent.saturating_sub(HEADER_LEN), payload.len());
+            let (sent, total) = (frame.sent_payload(), payload.len());
             let message =
                 format!("function {sender} took {sent} of {total} bytes of an answer within {io_timeout:?}");
             return Err(Error::new(ErrorKind::Timeout, message));
@@ -643,6 +741,30 @@ fn write_answer(
         wait(&[link.writable()], Some(by)).map_err(|e| Error::system("poll", e))?;
     }
     Ok(())
+}
+
+/// Waits until a payload that was lent is known not to have changed before it was here.
+fn confirmed(connection: &mut Connection, peer: &Peer, by: Instant) -> Result<()> {
+    loop {
+        match connection.link.receive() {
+            Ok(Some(message)) if message.header.kind == Kind::Released => {
+                connection.kept.give_back(message.header.sequence);
+            }
+            Ok(Some(message)) => {
+                let header = message.header;
+                let meant = (header.kind, header.sequence) == (Kind::Confirmed, peer.sequence);
+                return if meant { Ok(()) } else { Err(unconfirmed(&peer.name)) };
+            }
+            Ok(None) if by > Instant::now() => {
+                wait(&[connection.link.readable()], Some(by)).map_err(|e| Error::system("poll", e))?;
+            }
+            Ok(None) | Err(_) => return Err(unconfirmed(&peer.name)),
+        }
+    }
+}
+
+fn unconfirmed(sender: &Name) -> Error {
+    Error::new(ErrorKind::Lost, format!("function {sender} was lost before it had confirmed a payload"))
 }
 
 fn unmappable(sender: &Name, what: &str, e: Errno) -> Error {

@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::carriage::Cargo;
+use super::carriage::{Cargo, POOL};
 use super::delivery::Delivery;
 use super::link::wait;
 use super::local::Local;
@@ -14,9 +14,6 @@ use super::statistics::Statistics;
 use super::task::{Routes, Task};
 use crate::sealed::Pool;
 use crate::{Error, ErrorKind, Name, Result, Transfer};
-
-/// Bytes of buffers that may wait in a sender's pool.
-const POOL: usize = 256 << 20;
 
 /// The sending direction, to all targets.
 #[derive(Debug)]
@@ -62,9 +59,20 @@ impl Sender {
         self.local.config().transfer()
     }
 
+    /// How often a payload in ordinary memory found a buffer in the pool, and how often one had to be made.
+    pub fn buffers_taken(&self) -> (u64, u64) {
+        self.pool.borrow().taken()
+    }
+
     /// What was sent to `target`.
     pub fn statistics(&self, target: &Name) -> Statistics {
         self.routes.statistics(target)
+    }
+
+    /// Tells peers whose sealed answers were mapped, and are not any more, that they have their memory back: at once, and not with the next
+    /// send.
+    pub fn tell_releases(&mut self) {
+        self.routes.tell_releases();
     }
 
     /// Bytes of frozen payloads that peers have not given back. While they exceed a bound, payloads are sent as bytes.
@@ -73,6 +81,7 @@ impl Sender {
     }
 
     fn run(&mut self, targets: &[Name], outgoing: Outgoing<'_>) -> Vec<Result<Delivery>> {
+        self.tell_releases();
         let cargo = Cargo::new(outgoing, self.local.config().transfer(), &self.pool);
         let mut tasks: Vec<Task<'_>> =
             targets.iter().map(|target| Task::new(&self.local, &self.routes, target, &cargo)).collect();

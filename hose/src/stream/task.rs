@@ -1,15 +1,15 @@
 //! One payload on its way to one target: it moves through its stages as far as it gets without waiting.
 //!
 //! ```text
-//! Seek ─connect─► Greet ─Challenge─► Prove ─Welcome─► Write ─last byte─► Verdict ─Handled─► done
-//!  ▲ ◄── peer closed ┘ ◄───────────────┘               │
-//!  └◄────────── peer gone before the first byte ───────┘
+//! Seek ─connect─► (Connect ─►) Greet ─Challenge─► Prove ─Welcome─► Write ─last byte─► Verdict ─Handled─► done
+//!  ▲ ◄── peer closed ─┴─────────┘ ◄───────────────┘               │
+//!  └◄──────────── peer gone before the first byte ────────────────┘
 //! ```
 //!
 //! The arrows back to Seek are the only retries, and none of them starts after a byte of the frame has left.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
@@ -18,16 +18,21 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 
 use super::carriage::{Cargo, Carriage};
-use super::delivery::{Answer, Delivery};
+use super::chooser::{Chooser, Writing};
+use super::delivery::{Answer, Delivery, Pending};
 use super::kept::{Kept, Memory};
-use super::link::{Broken, Link, Message, Progress};
+use super::link::{Broken, Link, Message, Outbound, Progress};
 use super::local::{Attempt, Local};
+use super::mapped::Releases;
 use super::outgoing::Payload;
-use super::statistics::Statistics;
+use super::statistics::{How, Statistics};
+use super::tags::SessionKey;
 use super::transcript::{Prover, Role, Transcript};
-use super::wire::{Challenge, Flags, HEADER_LEN, Header, Hello, Kind, NONCE_LEN, Refusal, TOLD_MIN, message};
+use super::wire::{Challenge, Flags, Header, Hello, Kind, NONCE_LEN, Refusal, TOLD_MIN, message};
 use crate::identity::random;
-use crate::{Error, ErrorKind, Fate, Name, Result, Status};
+use crate::sealed::Sealed;
+use crate::tcp::connected;
+use crate::{Error, ErrorKind, Fate, Name, PublicKey, Result, Status};
 
 /// First and longest pause between two looks for a peer that is not there. A look is one `openat` that fails.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(8));
@@ -35,14 +40,24 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_mi
 /// A connection on which both ends have proved themselves, and on which no frame is under way.
 #[derive(Debug)]
 pub(super) struct Route {
+    /// Tells it from every other one of its sender.
+    pub(super) id: u64,
     pub(super) link: Link,
     max_size: u64,
     /// Of the last frame.
-    sequence: u64,
+    pub(super) sequence: u64,
     kept: Kept,
+    chooser: Chooser,
+    /// What it said of the frame that is under way, if it was asked.
+    chosen: Option<Writing>,
 }
 
 impl Route {
+    /// Tells the peer that it has the memory of its answer to that frame back.
+    pub(super) fn release(&mut self, sequence: u64) -> Result<(), Broken> {
+        self.link.send(&message(Kind::Released, 0, sequence, &[]))
+    }
+
     /// Whether the peer is still there and has nothing to say but that payloads are given back.
     fn is_quiet(&mut self) -> bool {
         loop {
@@ -66,6 +81,11 @@ struct Table {
     idle: RefCell<BTreeMap<Name, Route>>,
     statistics: RefCell<BTreeMap<Name, Statistics>>,
     kept: Rc<RefCell<Memory>>,
+    last_id: Cell<u64>,
+    /// Sealed answers that are not mapped any more: route and sequence.
+    releases: Releases,
+    /// Answers that are not read, and have a route.
+    pending: Rc<Cell<usize>>,
 }
 
 impl Routes {
@@ -82,8 +102,31 @@ impl Routes {
         self.0.kept.borrow().bytes()
     }
 
-    fn count(&self, target: &Name, bytes: usize, copied: usize, sealed: bool) {
-        self.0.statistics.borrow_mut().entry(target.clone()).or_default().count(bytes, copied, sealed);
+    fn count(&self, target: &Name, bytes: usize, copied: usize, how: How, unix: bool) {
+        self.0.statistics.borrow_mut().entry(target.clone()).or_default().count(bytes, copied, how, unix);
+    }
+
+    fn next_id(&self) -> u64 {
+        self.0.last_id.set(self.0.last_id.get() + 1);
+        self.0.last_id.get()
+    }
+
+    pub(super) fn releases(&self) -> Releases {
+        Rc::clone(&self.0.releases)
+    }
+
+    pub(super) fn tell_releases(&self) {
+        let mut idle = self.0.idle.borrow_mut();
+        for (id, sequence) in self.0.releases.take() {
+            let route = idle.iter_mut().find(|(_, route)| route.id == id);
+            match route.map(|(name, route)| (name.clone(), route.release(sequence))) {
+                Some((name, Err(_))) => drop(idle.remove(&name)),
+                Some((_, Ok(()))) => {}
+                // Perhaps with an answer that is still to be read.
+                None if self.0.pending.get() > 0 => self.0.releases.borrow_mut().push((id, sequence)),
+                None => {}
+            }
+        }
     }
 
     pub(super) fn give_back(&self, target: Name, route: Route) {
@@ -98,14 +141,18 @@ pub(super) struct Task<'a> {
     target: &'a Name,
     cargo: &'a Cargo<'a>,
     connect_by: Instant,
-    stage: Stage,
+    stage: Stage<'a>,
 }
 
-enum Stage {
+enum Stage<'a> {
     Seek {
         again: Instant,
         pause: Duration,
         why: Cow<'static, str>,
+    },
+    Connect {
+        link: Link,
+        prover: Box<Prover>,
     },
     Greet {
         link: Link,
@@ -114,12 +161,13 @@ enum Stage {
     Prove {
         link: Link,
         max_size: u64,
+        peer_key: Option<PublicKey>,
+        keys: Option<[SessionKey; 2]>,
     },
     Write {
         route: Route,
-        header: [u8; HEADER_LEN],
+        frame: Outbound<'a>,
         carriage: Carriage,
-        sent: usize,
         started: Instant,
     },
     Verdict {
@@ -140,11 +188,11 @@ struct Greeting {
 }
 
 /// What a stage came to, when it is not an error.
-enum Step {
+enum Step<'a> {
     /// To the next stage, at once.
-    On(Stage),
+    On(Stage<'a>),
     /// Wait in this one.
-    Stay(Stage),
+    Stay(Stage<'a>),
 }
 
 impl<'a> Task<'a> {
@@ -177,10 +225,11 @@ impl<'a> Task<'a> {
             let fate = self.fate();
             let step = match std::mem::replace(&mut self.stage, Stage::Moving) {
                 Stage::Seek { again, pause, why } => self.seek(again, pause, why),
+                Stage::Connect { link, prover } => self.connecting(link, prover),
                 Stage::Greet { link, greeting } => self.greet(link, greeting),
-                Stage::Prove { link, max_size } => self.prove(link, max_size),
-                Stage::Write { route, header, carriage, sent, started } => {
-                    self.writing(route, header, carriage, sent, started)
+                Stage::Prove { link, max_size, peer_key, keys } => self.prove(link, max_size, peer_key, keys),
+                Stage::Write { route, frame, carriage, started } => {
+                    self.writing(route, frame, carriage, started)
                 }
                 Stage::Verdict { route, carriage, started, received } => {
                     self.verdict(route, carriage, started, received)
@@ -225,6 +274,7 @@ impl<'a> Task<'a> {
             Stage::Done(_) | Stage::Moving => return None,
             Stage::Seek { again, .. } => return Some((None, (*again).min(self.connect_by))),
             Stage::Greet { link, .. } | Stage::Prove { link, .. } => link.readable(),
+            Stage::Connect { link, .. } => link.writable(),
             Stage::Write { route, .. } => route.link.writable(),
             Stage::Verdict { route, .. } => route.link.readable(),
         };
@@ -243,7 +293,9 @@ impl<'a> Task<'a> {
     /// What is known of the payload, should the task fail in this stage.
     fn fate(&self) -> Fate {
         match &self.stage {
-            Stage::Write { sent: 1.., .. } => Fate::NotHandled,
+            Stage::Write { frame, .. } if frame.sent() > 0 => Fate::NotHandled,
+            // Not confirmed, so not handed over.
+            Stage::Verdict { received: None, carriage: Carriage::Spliced, .. } => Fate::NotHandled,
             Stage::Verdict { .. } => Fate::Unknown,
             _ => Fate::NotSent,
         }
@@ -254,8 +306,8 @@ impl<'a> Task<'a> {
         let (connect, io) = (limits.connect_timeout(), limits.io_timeout());
         let message = match &self.stage {
             Stage::Seek { why, .. } => format!("function {target} did not come within {connect:?}: {why}"),
-            Stage::Write { sent, .. } => {
-                let (sent, total) = (sent.saturating_sub(HEADER_LEN), self.cargo.len());
+            Stage::Write { frame, .. } => {
+                let (sent, total) = (frame.sent_payload(), self.cargo.len());
                 format!("function {target} took {sent} of {total} bytes within {io:?}")
             }
             Stage::Verdict { received: None, .. } if self.cargo.len() >= TOLD_MIN => {
@@ -267,31 +319,14 @@ impl<'a> Task<'a> {
         Error::new(ErrorKind::Timeout, message)
     }
 
-    fn seek(&self, again: Instant, pause: Duration, why: Cow<'static, str>) -> Result<Step> {
+    fn seek(&self, again: Instant, pause: Duration, why: Cow<'static, str>) -> Result<Step<'a>> {
         let now = Instant::now();
         if now < again {
             return Ok(Step::Stay(Stage::Seek { again, pause, why }));
         }
         match self.local.connect(self.target)? {
-            Attempt::Connected(mut link, prover) => {
-                let mut nonce = [0; NONCE_LEN];
-                random(&mut nonce)?;
-                let config = self.local.config();
-                let hello = Hello {
-                    nonce,
-                    scheme: prover.scheme(),
-                    max_answer: config.limits().max_size(),
-                    workflow: config.workflow().clone(),
-                    sender: config.name().clone(),
-                    receiver: self.target.clone(),
-                };
-                match link.send(&message(Kind::Hello, 0, 0, &hello.encode())) {
-                    Ok(()) => {
-                        Ok(Step::On(Stage::Greet { link, greeting: Box::new(Greeting { hello, prover }) }))
-                    }
-                    Err(broken) => self.retry(broken),
-                }
-            }
+            Attempt::Connected(link, prover) => self.hello(link, prover),
+            Attempt::Connecting(link, prover) => Ok(Step::On(Stage::Connect { link, prover })),
             Attempt::Absent(why) => {
                 let pause = (pause * 2).min(PAUSE.1);
                 Ok(Step::Stay(Stage::Seek { again: now + pause, pause, why }))
@@ -299,7 +334,33 @@ impl<'a> Task<'a> {
         }
     }
 
-    fn greet(&self, mut link: Link, greeting: Box<Greeting>) -> Result<Step> {
+    fn connecting(&self, link: Link, prover: Box<Prover>) -> Result<Step<'a>> {
+        match connected(link.as_fd()) {
+            None => Ok(Step::Stay(Stage::Connect { link, prover })),
+            Some(Ok(())) => self.hello(link, prover),
+            Some(Err(e)) => Ok(self.pause(format!("its address does not answer: {e}").into())),
+        }
+    }
+
+    fn hello(&self, mut link: Link, prover: Box<Prover>) -> Result<Step<'a>> {
+        let mut nonce = [0; NONCE_LEN];
+        random(&mut nonce)?;
+        let config = self.local.config();
+        let hello = Hello {
+            nonce,
+            scheme: prover.scheme(),
+            max_answer: config.limits().max_size(),
+            workflow: config.workflow().clone(),
+            sender: config.name().clone(),
+            receiver: self.target.clone(),
+        };
+        match link.send(&message(Kind::Hello, 0, 0, &hello.encode())) {
+            Ok(()) => Ok(Step::On(Stage::Greet { link, greeting: Box::new(Greeting { hello, prover }) })),
+            Err(broken) => self.retry(broken),
+        }
+    }
+
+    fn greet(&self, mut link: Link, greeting: Box<Greeting>) -> Result<Step<'a>> {
         let answer = match link.receive() {
             Ok(Some(answer)) => answer,
             Ok(None) => return Ok(Step::Stay(Stage::Greet { link, greeting })),
@@ -317,26 +378,49 @@ impl<'a> Task<'a> {
             return Err(Error::new(ErrorKind::Auth, message));
         }
         let proof = prover.prove(&transcript, Role::Sender);
+        let keys = prover.session_keys(&transcript, Role::Sender);
         match link.send(&message(Kind::Proof, 0, 0, &proof)) {
-            Ok(()) => Ok(Step::On(Stage::Prove { link, max_size: challenge.max_size })),
+            Ok(()) => {
+                let (max_size, peer_key) = (challenge.max_size, prover.peer_key());
+                Ok(Step::On(Stage::Prove { link, max_size, peer_key, keys }))
+            }
             Err(broken) => self.retry(broken),
         }
     }
 
-    fn prove(&self, mut link: Link, max_size: u64) -> Result<Step> {
+    fn prove(
+        &self,
+        mut link: Link,
+        max_size: u64,
+        peer_key: Option<PublicKey>,
+        keys: Option<[SessionKey; 2]>,
+    ) -> Result<Step<'a>> {
         match link.receive() {
             Ok(Some(answer)) if answer.header.kind == Kind::Welcome => {
-                let kept = Kept::new(&self.routes.0.kept);
-                self.write(Route { link, max_size, sequence: 0, kept }).map(Step::On)
+                if let Some(keys) = keys {
+                    link.authenticate(keys);
+                }
+                let mut kept = Kept::new(&self.routes.0.kept);
+                kept.belongs_to(self.target, peer_key);
+                self.write(Route {
+                    id: self.routes.next_id(),
+                    link,
+                    max_size,
+                    sequence: 0,
+                    kept,
+                    chooser: Chooser::default(),
+                    chosen: None,
+                })
+                .map(Step::On)
             }
             Ok(Some(answer)) => self.unwelcome(&answer),
-            Ok(None) => Ok(Step::Stay(Stage::Prove { link, max_size })),
+            Ok(None) => Ok(Step::Stay(Stage::Prove { link, max_size, peer_key, keys })),
             Err(broken) => self.retry(broken),
         }
     }
 
     /// Begins to write on an authenticated connection.
-    fn write(&self, mut route: Route) -> Result<Stage> {
+    fn write(&self, mut route: Route) -> Result<Stage<'a>> {
         let length = self.cargo.len() as u64;
         if length > route.max_size {
             let peer = format!("function {}", self.target);
@@ -344,39 +428,57 @@ impl<'a> Task<'a> {
         }
         // 2^64 frames are beyond anyone's patience.
         route.sequence += 1;
-        let passes = route.link.passes_descriptors() && route.kept.has_room(self.cargo.outgoing.payload);
         let started = Instant::now();
-        let carriage = self.cargo.carriage(passes);
+        let unix = route.link.passes_descriptors();
+        let mut passes = unix
+            && route.kept.has_room(self.cargo.outgoing.payload, |name, key| self.local.is_gone(name, key));
+        // Where there is a choice of two ways, it is made by what they took before.
+        let chooses = !unix || (passes && self.cargo.would_make_memfd());
+        route.chosen = chooses.then(|| route.chooser.choose(self.cargo.len(), self.cargo.transfer()));
+        let by_pages = route.chosen == Some(Writing::ByPages);
+        if chooses && unix {
+            passes = by_pages;
+        }
+        let mut carriage = self.cargo.carriage(passes);
+        if !unix && by_pages && route.link.can_lend() {
+            carriage = Carriage::Spliced;
+        }
         let flags = match carriage {
             Carriage::Bytes => Flags::NONE,
+            Carriage::Spliced => Flags::LENT,
             Carriage::Sealed(_) => Flags::SEALED,
         };
         let trace = self.cargo.outgoing.trace;
-        let header = Header { flags, trace, ..Header::new(Kind::Data, route.sequence, length) }.encode();
-        Ok(Stage::Write { route, header, carriage, sent: 0, started })
+        let header = Header { flags, trace, ..Header::new(Kind::Data, route.sequence, length) };
+        let payload = match carriage {
+            Carriage::Sealed(_) => &[],
+            Carriage::Bytes | Carriage::Spliced => self.cargo.bytes()?,
+        };
+        let frame = route.link.outbound(&header, payload);
+        Ok(Stage::Write { route, frame, carriage, started })
     }
 
     fn writing(
         &self,
         mut route: Route,
-        header: [u8; HEADER_LEN],
+        mut frame: Outbound<'a>,
         carriage: Carriage,
-        mut sent: usize,
         started: Instant,
-    ) -> Result<Step> {
+    ) -> Result<Step<'a>> {
         let written = match &carriage {
-            Carriage::Bytes => route.link.send_frame(&header, self.cargo.bytes()?, &mut sent),
-            Carriage::Sealed(frozen) => route.link.send_descriptor(&header, frozen.as_fd(), &mut sent),
+            Carriage::Bytes | Carriage::Spliced => route.link.send_frame(&mut frame),
+            Carriage::Sealed(frozen) => route.link.send_descriptor(&mut frame, frozen.as_fd()),
         };
         match written {
             Ok(Progress::Done) => {
                 if let Carriage::Sealed(frozen) = &carriage {
                     route.kept.lend(route.sequence, frozen);
                 }
-                Ok(Step::On(Stage::Verdict { route, carriage, started, received: None }))
+                // Nothing can have come yet.
+                Ok(Step::Stay(Stage::Verdict { route, carriage, started, received: None }))
             }
-            Ok(Progress::Later) => Ok(Step::Stay(Stage::Write { route, header, carriage, sent, started })),
-            Err(broken) if sent == 0 => self.retry(broken),
+            Ok(Progress::Later) => Ok(Step::Stay(Stage::Write { route, frame, carriage, started })),
+            Err(broken) if frame.sent() == 0 => self.retry(broken),
             Err(broken) => {
                 // Cut short, so never handed over. The peer may have said why before it closed.
                 let error = match route.link.receive() {
@@ -396,7 +498,7 @@ impl<'a> Task<'a> {
         carriage: Carriage,
         started: Instant,
         received: Option<Duration>,
-    ) -> Result<Step> {
+    ) -> Result<Step<'a>> {
         let answer = match route.link.receive() {
             Ok(Some(answer)) => answer,
             Ok(None) => return Ok(Step::Stay(Stage::Verdict { route, carriage, started, received })),
@@ -417,38 +519,50 @@ impl<'a> Task<'a> {
         let now = started.elapsed();
         match (answer.header.kind, received) {
             (Kind::Received, None) => {
+                // A way that turned out not to be open is charged with what finding that out took.
+                if let Some(chosen) = route.chosen {
+                    route.chooser.record(chosen, self.cargo.len(), now);
+                }
+                if matches!(carriage, Carriage::Spliced)
+                    && let Err(broken) = route.link.send(&message(Kind::Confirmed, 0, route.sequence, &[]))
+                {
+                    let error = self.lost("before its payload was confirmed", broken);
+                    return Err(error.with_fate(Fate::NotHandled));
+                }
                 Ok(Step::On(Stage::Verdict { route, carriage, started, received: Some(now) }))
             }
-            (Kind::Handled, received) => {
+            (Kind::Handled, received) if received.is_some() || !matches!(carriage, Carriage::Spliced) => {
                 let received_after = received.unwrap_or(now);
                 if !answer.header.flags.has(Flags::KEPT) {
                     route.kept.give_back(route.sequence);
                 }
-                self.count(&carriage);
+                self.count(&carriage, route.link.passes_descriptors());
                 let delivery = Delivery {
                     status: Status(answer.header.code),
                     received_after,
                     handled_after: now,
                     answer: None,
                 };
-                self.handled(route, &answer.header, delivery).map_err(|e| e.with_fate(Fate::Handled))
+                self.handled(route, answer, delivery).map_err(|e| e.with_fate(Fate::Handled))
             }
             _ => Err(self.nonsense("an answer out of order")),
         }
     }
 
-    fn count(&self, carriage: &Carriage) {
+    fn count(&self, carriage: &Carriage, unix: bool) {
         let len = self.cargo.len();
-        let (sealed, copied) = match (carriage, &self.cargo.outgoing.payload) {
-            (Carriage::Sealed(_), Payload::Frozen(_)) => (true, 0),
-            (Carriage::Sealed(_), Payload::Bytes(_)) => (true, len),
-            (Carriage::Bytes, _) => (false, len),
+        let (how, copied) = match (carriage, &self.cargo.outgoing.payload) {
+            (Carriage::Sealed(_), Payload::Frozen(_)) => (How::Sealed, 0),
+            (Carriage::Sealed(_), Payload::Bytes(_)) => (How::Sealed, len),
+            (Carriage::Spliced, _) => (How::Spliced, 0),
+            (Carriage::Bytes, _) => (How::Inline, len),
         };
-        self.routes.count(self.target, len, copied, sealed);
+        self.routes.count(self.target, len, copied, how, unix);
     }
 
     /// The end of a payload that was handled: with an answer, its connection goes with that.
-    fn handled(&self, route: Route, header: &Header, mut delivery: Delivery) -> Result<Step> {
+    fn handled(&self, route: Route, mut message: Message, mut delivery: Delivery) -> Result<Step<'a>> {
+        let header = message.header;
         let limits = self.local.config().limits();
         if header.flags.has(Flags::OMITTED) {
             let message = format!("function {} answered more than this function accepts", self.target);
@@ -459,9 +573,13 @@ impl<'a> Task<'a> {
                 Ok(len) if header.length <= limits.max_size() => len,
                 _ => return Err(self.nonsense("an answer larger than this end takes")),
             };
+            let sealed =
+                message.descriptor.take().map(|descriptor| Sealed::check(descriptor, len)).transpose();
+            let sealed = sealed.map_err(|what| self.nonsense(what))?;
             let by = Instant::now() + limits.io_timeout();
             let (routes, target) = (self.routes.clone(), self.target.clone());
-            delivery.answer = Some(Answer { route, routes, target, len, by });
+            let pending = Pending::new(&self.routes.0.pending);
+            delivery.answer = Some(Answer { route, routes, target, len, sealed, by, pending });
         } else {
             self.routes.give_back(self.target.clone(), route);
         }
@@ -469,25 +587,25 @@ impl<'a> Task<'a> {
     }
 
     /// Back to the beginning, for a connection that ended before a byte of the frame was on it.
-    fn retry(&self, broken: Broken) -> Result<Step> {
+    fn retry(&self, broken: Broken) -> Result<Step<'a>> {
         match broken {
-            Broken::Closed => Ok(self.pause("it closed the connection")),
+            Broken::Closed => Ok(self.pause("it closed the connection".into())),
             Broken::Nonsense(what) | Broken::Version(what) => Err(self.nonsense(&what)),
             Broken::Call(call, e) => Err(Error::system(format!("{call} to function {}", self.target), e)),
         }
     }
 
-    fn pause(&self, why: &'static str) -> Step {
+    fn pause(&self, why: Cow<'static, str>) -> Step<'a> {
         let again = Instant::now() + PAUSE.1;
-        Step::Stay(Stage::Seek { again, pause: PAUSE.1, why: why.into() })
+        Step::Stay(Stage::Seek { again, pause: PAUSE.1, why })
     }
 
     /// For what came in place of the next message of the handshake. Being turned away for want of room is a reason to try
     /// again; the frame has not been touched.
-    fn unwelcome(&self, answer: &Message) -> Result<Step> {
+    fn unwelcome(&self, answer: &Message) -> Result<Step<'a>> {
         match answer.header.kind {
             Kind::Refused if answer.header.code == Refusal::Busy as i32 => {
-                Ok(self.pause("it has too many connections"))
+                Ok(self.pause("it has too many connections".into()))
             }
             Kind::Refused => Err(self.refused(answer)),
             _ => Err(self.nonsense("an answer out of order")),

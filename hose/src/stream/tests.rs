@@ -1160,11 +1160,12 @@ fn sealed_payloads_of_every_size_arrive_read_or_mapped() {
             }
         });
         let mut sender = a.sender();
-        sender.prepare(10_000_019).unwrap();
+        assert!(sender.prepare(10_000_019).unwrap());
         for size in sizes {
             sender.send(&name("b"), &pattern(size)).unwrap();
             sender.send(&name("b"), &frozen(&pattern(size))).unwrap();
         }
+        assert_eq!(sender.buffers_taken(), (1, 7));
     });
 }
 
@@ -1339,5 +1340,65 @@ fn a_peer_that_is_slow_by_the_byte_is_waited_for_as_long_as_the_whole_may_take()
             }
             assert!(raw.ended());
         });
+    }
+}
+
+#[test]
+fn a_frozen_answer_comes_back_without_a_copy_and_is_given_back() {
+    let scene = Scene::new();
+    let a = scene.end("a", &["b"], LONG, LONG).transfer(Transfer::Auto);
+    let b = scene.end("b", &[], LONG, LONG).transfer(Transfer::Auto);
+    let answer = pattern(5_000_001);
+    thread::scope(|s| {
+        s.spawn(|| {
+            let mut receiver = b.receiver();
+            let frozen = frozen(&answer);
+            for kept in [0, 0, 6 << 20] {
+                let incoming = receiver.next(Some(LONG)).unwrap().unwrap();
+                assert_eq!(receiver.kept(), kept);
+                let held = receiver.read_into(incoming, &mut [0]).unwrap();
+                receiver.handled(held, Status::OK, Some(Payload::Frozen(&frozen))).unwrap();
+            }
+            assert!(receiver.next_while_connected().unwrap().is_none());
+            assert_eq!(receiver.kept(), 0);
+        });
+        let mut sender = a.sender();
+        // Read: given back at once.
+        let sealed = sender.send(&name("b"), b"1").unwrap().answer.unwrap();
+        assert!(sealed.is_sealed());
+        assert!(read(sealed).unwrap() == answer);
+        let place = Place::new(2 * answer.len() + (4 << 20));
+        let mut map = |offset| {
+            let mapped = sender.send(&name("b"), b"2").unwrap().answer.unwrap();
+            mapped.map_into(place.range(offset, answer.len())).unwrap()
+        };
+        let (first, second) = (map(0), map(6 << 20));
+        assert_eq!((first.mapped(), second.copied()), (5_000_001 / 4096 * 4096, 5_000_001 % 4096));
+        assert!(place.bytes(0, answer.len()) == answer && place.bytes(6 << 20, answer.len()) == answer);
+        drop((first, second));
+        sender.tell_releases();
+        thread::sleep(SHORT / 3);
+    });
+}
+
+#[test]
+fn an_answer_that_is_no_sealed_memory_is_a_protocol_error() {
+    for (descriptor, what) in frauds(12_287) {
+        let (result, _) = sender_against(move |raw, me| {
+            me.welcome(raw);
+            let sequence = me.frame(raw);
+            raw.say(&message(Kind::Received, 0, sequence, &[]));
+            let flags = Flags::SEALED | Flags::ANSWER;
+            raw.pass(
+                &Header { flags, ..Header::new(Kind::Handled, sequence, 12_287) }.encode(),
+                &[descriptor.as_fd()],
+            );
+        });
+        let (kind, fate, text) = failed(result);
+        assert_eq!((kind, fate), (ErrorKind::Protocol, Fate::Handled));
+        assert_eq!(
+            text,
+            format!("function b does not keep to the protocol: {what} (the payload was handled)")
+        );
     }
 }

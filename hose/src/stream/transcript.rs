@@ -4,11 +4,22 @@
 //! a peer that is spoken to cannot pass a proof on to a third. The role keeps a receiver's proof from
 //! coming back to it as a sender's. The keys and the limits are what the rest of the connection relies on.
 
+use hkdf::Hkdf;
+use hmac::digest::KeyInit;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use super::tags::SessionKey;
 use super::wire::{Hello, Nonce, Scheme, put_name};
+use crate::tcp::Key;
 use crate::{PublicKey, Secret};
 
 /// Told apart from whatever else the keys may sign one day.
 const DOMAIN: &[u8] = b"rr-runtime hose: handshake, version 2\0";
+
+/// The same, for the keys of tags.
+const TAGS: &[u8] = b"rr-runtime hose: tags, version 2\0";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -46,9 +57,14 @@ impl Transcript {
 
 /// One end's means to prove itself to one peer, and to check the peer.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "kept in a box")]
 pub(crate) enum Prover {
-    /// [`Scheme::Signatures`](super::wire::Scheme::Signatures).
+    /// [`Scheme::Signatures`].
     Signatures { own: Secret, peer: PublicKey },
+    /// [`Scheme::SharedKeys`].
+    SharedKeys { own: Key, peer: Key },
+    /// [`Scheme::Unproved`].
+    Nothing,
 }
 
 impl Prover {
@@ -56,6 +72,16 @@ impl Prover {
     pub(crate) fn scheme(&self) -> Scheme {
         match self {
             Prover::Signatures { .. } => Scheme::Signatures,
+            Prover::SharedKeys { .. } => Scheme::SharedKeys,
+            Prover::Nothing => Scheme::Unproved,
+        }
+    }
+
+    /// The peer's public key, where it has one.
+    pub(crate) fn peer_key(&self) -> Option<PublicKey> {
+        match self {
+            Prover::Signatures { peer, .. } => Some(*peer),
+            Prover::SharedKeys { .. } | Prover::Nothing => None,
         }
     }
 
@@ -63,6 +89,10 @@ impl Prover {
     pub(crate) fn prove(&self, transcript: &Transcript, role: Role) -> Vec<u8> {
         match self {
             Prover::Signatures { own, .. } => own.sign(&transcript.bytes(role, &self.keys(role))).to_vec(),
+            Prover::SharedKeys { own, .. } => {
+                mac(own, &transcript.bytes(role, &self.keys(role))).finalize().into_bytes().to_vec()
+            }
+            Prover::Nothing => Vec::new(),
         }
     }
 
@@ -75,16 +105,49 @@ impl Prover {
         match self {
             Prover::Signatures { peer, .. } => <&[u8; _]>::try_from(proof)
                 .is_ok_and(|proof| peer.verifies(&transcript.bytes(peers_role, &self.keys(role)), proof)),
+            // In constant time.
+            Prover::SharedKeys { peer, .. } => {
+                mac(peer, &transcript.bytes(peers_role, &self.keys(role))).verify_slice(proof).is_ok()
+            }
+            Prover::Nothing => proof.is_empty(),
         }
     }
 
     /// The sender's and the receiver's public keys, where this end is `role`.
     fn keys(&self, role: Role) -> [[u8; 32]; 2] {
-        let Prover::Signatures { own, peer } = self;
+        let Prover::Signatures { own, peer } = self else { return [[0; 32]; 2] };
         let (own, peer) = (*own.public().as_bytes(), *peer.as_bytes());
         match role {
             Role::Sender => [own, peer],
             Role::Receiver => [peer, own],
         }
     }
+
+    /// The keys of this connection's tags, where this end is `role`: to send with, and to receive with. `None` where nothing is tagged.
+    pub(crate) fn session_keys(&self, transcript: &Transcript, role: Role) -> Option<[SessionKey; 2]> {
+        let Prover::SharedKeys { own, peer } = self else { return None };
+        let keys = match role {
+            Role::Sender => [own, peer],
+            Role::Receiver => [peer, own],
+        };
+        let keys = Zeroizing::new(keys.map(|key| *key.as_bytes()));
+        let nonces = [transcript.hello.nonce, transcript.receiver_nonce];
+        let hkdf = Hkdf::<Sha256>::new(Some(nonces.as_flattened()), keys.as_flattened());
+        let key = |direction: Role| {
+            let mut key = SessionKey::default();
+            // Fails for more than 8160 bytes only.
+            hkdf.expand_multi_info(&[TAGS, &[direction as u8]], &mut *key).ok().map(|()| key)
+        };
+        Some(match role {
+            Role::Sender => [key(Role::Sender)?, key(Role::Receiver)?],
+            Role::Receiver => [key(Role::Receiver)?, key(Role::Sender)?],
+        })
+    }
+}
+
+fn mac(key: &Key, bytes: &[u8]) -> Hmac<Sha256> {
+    // A key that is shorter than a block is one with zeros behind it (RFC 2104).
+    let mut block = Zeroizing::new([0; 64]);
+    block[..32].copy_from_slice(key.as_bytes());
+    <Hmac<Sha256> as KeyInit>::new((&*block).into()).chain_update(bytes)
 }

@@ -63,14 +63,17 @@ pub(crate) enum Kind {
     Handled = 18,
     /// Receiver: no, for this reason; the connection ends.
     Refused = 19,
-    /// Receiver's host: the memory of a payload that was kept when it was handled is yours alone again.
+    /// Receiver's host: the memory of a payload that was kept when it was handled is yours alone again. Sender's host: the same, of
+    /// a sealed answer.
     Released = 20,
+    /// Sender: the region that was lent had not changed when you said that you have it.
+    Confirmed = 21,
 }
 
 impl Kind {
     fn from_u8(kind: u8) -> Option<Self> {
         use Kind::*;
-        [Hello, Challenge, Proof, Welcome, Data, Received, Handled, Refused, Released]
+        [Hello, Challenge, Proof, Welcome, Data, Received, Handled, Refused, Released, Confirmed]
             .into_iter()
             .find(|k| *k as u8 == kind)
     }
@@ -82,8 +85,8 @@ impl Kind {
 
     fn flags(self) -> Flags {
         match self {
-            Kind::Data => Flags::TRACED | Flags::SEALED,
-            Kind::Handled => Flags::ANSWER | Flags::OMITTED | Flags::KEPT,
+            Kind::Data => Flags::TRACED | Flags::SEALED | Flags::LENT,
+            Kind::Handled => Flags::SEALED | Flags::ANSWER | Flags::OMITTED | Flags::KEPT,
             _ => Flags::NONE,
         }
     }
@@ -98,7 +101,7 @@ impl Kind {
                 proof <= MAX_PROOF as u64
             }
             Kind::Proof => len <= MAX_PROOF as u64,
-            Kind::Welcome | Kind::Received | Kind::Refused | Kind::Released => len == 0,
+            Kind::Welcome | Kind::Received | Kind::Refused | Kind::Released | Kind::Confirmed => len == 0,
         }
     }
 }
@@ -111,8 +114,10 @@ impl Flags {
     pub(crate) const NONE: Flags = Flags(0);
     /// `Data`: the header carries a trace context.
     pub(crate) const TRACED: Flags = Flags(1);
-    /// `Data`: the payload is no bytes of the stream, but a sealed memfd that comes with the header.
+    /// `Data` and `Handled`: the payload, or the answer, is no bytes of the stream, but a sealed memfd that comes with the header.
     pub(crate) const SEALED: Flags = Flags(2);
+    /// `Data`: the payload may still change until `Received` has come; it counts once that is `Confirmed`.
+    pub(crate) const LENT: Flags = Flags(4);
     /// `Handled`: the function answers; its answer is the body, and may be empty.
     pub(crate) const ANSWER: Flags = Flags(8);
     /// `Handled`: the function answers with more than the sender takes, so the answer is left out.
@@ -275,17 +280,23 @@ pub(crate) fn message(kind: Kind, code: i32, sequence: u64, body: &[u8]) -> Vec<
 pub(crate) enum Scheme {
     /// Each by a signature with the key that its record names.
     Signatures = 1,
+    /// Each by HMAC-SHA256 with the key of its name.
+    SharedKeys = 2,
+    /// Not at all: where both ends stand has to be enough.
+    Unproved = 3,
 }
 
 impl Scheme {
     fn from_u8(scheme: u8) -> Option<Self> {
-        [Scheme::Signatures].into_iter().find(|s| *s as u8 == scheme)
+        [Scheme::Signatures, Scheme::SharedKeys, Scheme::Unproved].into_iter().find(|s| *s as u8 == scheme)
     }
 
     /// Bytes of a proof.
     fn proof_len(self) -> usize {
         match self {
             Scheme::Signatures => SIGNATURE_LEN,
+            Scheme::SharedKeys => 32,
+            Scheme::Unproved => 0,
         }
     }
 }

@@ -17,6 +17,9 @@ use crate::{Error, Name, PublicKey, Result, Secret, Workflow};
 /// is slower, as the bytes no longer fit the cache between the two copies (`examples/transfer.rs`).
 const SEND_BUFFER: usize = 208 << 10;
 
+/// Why a peer that is there does not take a connection.
+const BUSY: &str = "too many others are waiting for it";
+
 /// Held while the working directory is not what the process thinks it is.
 static WORKING_DIRECTORY: Mutex<()> = Mutex::new(());
 
@@ -60,8 +63,17 @@ impl Host {
                 Box::new(self.prover_to(record.key)),
             )),
             Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(Attempt::Absent("its process is gone".into())),
-            Err(Errno::AGAIN) => Ok(Attempt::Absent("too many others are waiting for it".into())),
+            Err(Errno::AGAIN) => Ok(Attempt::Absent(BUSY.into())),
             Err(e) => Err(Error::system(format!("connect to function {name}"), e)),
+        }
+    }
+
+    /// Whether the peer that had this key is no longer there, as far as can be told. One that has closed its listening socket counts as gone.
+    pub(crate) fn is_gone(&self, workflow: &Workflow, name: &Name, key: &PublicKey) -> bool {
+        match self.connect(workflow, name) {
+            Ok(Attempt::Connected(_, prover)) => prover.peer_key() != Some(*key),
+            Ok(Attempt::Absent(why)) => why != BUSY,
+            Ok(Attempt::Connecting(..)) | Err(_) => false,
         }
     }
 

@@ -24,8 +24,13 @@
 //!
 //! # Copies
 //!
-//! Two, both by the kernel: `sendmsg` copies the payload from the sender's region into socket buffers, `recv` from there
-//! into the receiver's region. No buffer of this crate lies between.
+//! | payload | copies |
+//! | --- | --- |
+//! | as bytes | two, both by the kernel: from the sender's region into the socket, and from there into the receiver's region |
+//! | frozen, from 512 KiB on | none, but for the edges of a region that does not end with a page; one if the receiver reads it |
+//! | large, in ordinary memory | one, into a memfd; where that measures faster |
+//!
+//! [`Transfer`](crate::Transfer) forces one or the other; [`Statistics`](crate::Statistics) counts which it was.
 
 mod host;
 

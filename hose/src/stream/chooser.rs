@@ -1,0 +1,119 @@
+//! Which way of sending what lies in ordinary memory is faster on one connection: measured, and measured again now and then.
+//!
+//! Over TCP that is lending pages or not; it depends on the network. Over a Unix socket it is making a memfd first or not; it depends on how soon
+//! the kernel finds huge pages, which on a busy machine can take tens of milliseconds.
+
+use std::time::Duration;
+
+use crate::config::Transfer;
+
+/// A shorter payload is always written plainly: what two calls more cost is more than a copy (`examples/transfer.rs`, `spliced` against
+/// `plain`).
+pub(super) const SPLICE_MIN: usize = 256 << 10;
+/// Payloads between two looks at the way that was slower.
+const PROBE_EVERY: u32 = 64;
+/// How many of each before there is a verdict; the first of them finds caches and windows cold.
+const TRIALS: u32 = 3;
+
+/// A way to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writing {
+    /// The kernel copies it.
+    Plain,
+    /// Its pages go: lent and spliced over TCP, or sealed, after one copy, over a Unix socket.
+    ByPages,
+}
+
+/// What was seen of one way.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    trials: u32,
+    /// Nanoseconds a byte, the last payloads weighing most.
+    cost: f64,
+}
+
+impl Seen {
+    fn add(&mut self, cost: f64) {
+        // The first counts for nothing.
+        self.cost = if self.trials < 2 { cost } else { 0.7 * self.cost + 0.3 * cost };
+        self.trials = self.trials.saturating_add(1);
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Chooser {
+    plain: Seen,
+    by_pages: Seen,
+    since_probe: u32,
+}
+
+impl Chooser {
+    pub(super) fn choose(&mut self, len: usize, transfer: Transfer) -> Writing {
+        match transfer {
+            Transfer::Splice if len > 0 => return Writing::ByPages,
+            Transfer::Auto | Transfer::Move | Transfer::Memfd if len >= SPLICE_MIN => {}
+            _ => return Writing::Plain,
+        }
+        if self.plain.trials.min(self.by_pages.trials) < TRIALS {
+            return if self.plain.trials < self.by_pages.trials { Writing::Plain } else { Writing::ByPages };
+        }
+        let (faster, slower) = match self.plain.cost <= self.by_pages.cost {
+            true => (Writing::Plain, Writing::ByPages),
+            false => (Writing::ByPages, Writing::Plain),
+        };
+        self.since_probe += 1;
+        if self.since_probe < PROBE_EVERY {
+            return faster;
+        }
+        self.since_probe = 0;
+        slower
+    }
+
+    /// How long `len` bytes took until the peer had them.
+    pub(super) fn record(&mut self, writing: Writing, len: usize, took: Duration) {
+        if len < SPLICE_MIN {
+            return;
+        }
+        let cost = took.as_nanos() as f64 / len as f64;
+        match writing {
+            Writing::Plain => self.plain.add(cost),
+            Writing::ByPages => self.by_pages.add(cost),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(chooser: &mut Chooser, plain: u64, spliced: u64, n: usize) -> usize {
+        let mut count = 0;
+        for _ in 0..n {
+            let writing = chooser.choose(1 << 20, Transfer::Auto);
+            let micros = if writing == Writing::Plain { plain } else { spliced };
+            chooser.record(writing, 1 << 20, Duration::from_micros(micros));
+            count += usize::from(writing == Writing::ByPages);
+        }
+        count
+    }
+
+    #[test]
+    fn the_faster_way_is_taken_and_the_other_looked_at_again() {
+        let mut chooser = Chooser::default();
+        let spliced = run(&mut chooser, 100, 200, 646);
+        assert_eq!(spliced, 3 + 10);
+        // The network changes: the probes find out.
+        let spliced = run(&mut chooser, 300, 100, 1000);
+        assert!(spliced > 700, "{spliced}");
+    }
+
+    #[test]
+    fn short_payloads_are_plain_and_a_forced_way_is_kept() {
+        let mut chooser = Chooser::default();
+        assert_eq!(chooser.choose(SPLICE_MIN - 1, Transfer::Auto), Writing::Plain);
+        for _ in 0..100 {
+            assert_eq!(chooser.choose(1, Transfer::Splice), Writing::ByPages);
+            assert_eq!(chooser.choose(1 << 30, Transfer::Copy), Writing::Plain);
+        }
+    }
+}
