@@ -4,12 +4,13 @@
 //! untrusted bytes meet the engine's parser. No instruction of the module runs in here; its start function and
 //! its data segments wait for [`Prepared::run`].
 
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
 
-use executor_abi::request::{Aot, Function, Hose, Limits, Module, Prepare};
-use hose::{Name, Transfer};
+use executor_abi::request::{self, Aot, Function, Hose, Limits, Module, Prepare};
+use hose::{Name, Transfer, tcp};
 use sha2::{Digest, Sha256};
 use wasmedge_sys::Config;
 
@@ -40,6 +41,7 @@ pub(crate) struct Ready {
     pub(crate) limits: hose::Limits,
     pub(crate) transfer: Transfer,
     pub(crate) endpoint: Option<Endpoint>,
+    pub(crate) network: Option<Network>,
     /// The other functions: their names, their targets, themselves.
     pub(crate) functions: Vec<(Name, Vec<Name>, Loaded)>,
 }
@@ -52,8 +54,31 @@ pub(crate) struct Endpoint {
     pub(crate) listener: Option<OwnedFd>,
 }
 
-impl Endpoint {
+/// A container's end across hosts: bound already, because a function that cannot be reached is not created.
+#[derive(Debug)]
+pub(crate) struct Network {
+    pub(crate) means: tcp::Network,
+    pub(crate) listener: Option<TcpListener>,
+    /// Whether it is tried before the host's own sockets.
+    pub(crate) preferred: bool,
+}
+
+impl Ready {
+    /// Whether others can send to it.
+    fn receives(&self) -> bool {
+        let end = self.endpoint.as_ref().is_some_and(|end| end.listener.is_some());
+        end || self.network.as_ref().is_some_and(|network| network.listener.is_some())
+    }
+
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {
+        let mut all = self.endpoint.as_ref().map(Endpoint::descriptors).unwrap_or_default();
+        all.extend(self.network.iter().flat_map(|network| &network.listener).map(AsRawFd::as_raw_fd));
+        all
+    }
+}
+
+impl Endpoint {
+    fn descriptors(&self) -> Vec<RawFd> {
         let listener = self.listener.as_ref().map(AsRawFd::as_raw_fd);
         listener.into_iter().chain([self.rendezvous.as_raw_fd()]).collect()
     }
@@ -87,8 +112,7 @@ pub fn prepare(request: Prepare) -> Result<Prepared> {
     let mut hose = request.hose.as_ref().map(|hose| ready(hose, endpoint)).transpose()?;
     engine::capture_log();
     let wasi = wasi::instance()?;
-    let receives =
-        hose.as_ref().and_then(|hose| hose.endpoint.as_ref()).is_some_and(|end| end.listener.is_some());
+    let receives = hose.as_ref().is_some_and(Ready::receives);
     let interruptible = !further.is_empty();
     let start = start(&request, &request.args)?;
     let identity = start.clone();
@@ -293,8 +317,28 @@ fn ready(hose: &Hose, endpoint: Option<Endpoint>) -> Result<Ready> {
         limits,
         transfer: hose.transfer.parse().map_err(refused)?,
         endpoint,
+        network: hose.network.as_ref().map(network).transpose()?,
         functions: Vec::new(),
     })
+}
+
+/// Listens: in here, because only here it is the container's network.
+fn network(asked: &request::Network) -> Result<Network> {
+    let address = |text: &str| {
+        text.parse::<SocketAddr>()
+            .map_err(|_| Error::new(ErrorKind::Request, format!("hose: {text} is no address")))
+    };
+    let mut means = tcp::Network::new().with_trusted(asked.trusted.parse().map_err(refused)?);
+    if let Some(keys) = &asked.keys {
+        means = means.with_keys(keys.parse().map_err(refused)?);
+    }
+    for (target, at) in &asked.addresses {
+        means = means.with_target(name(target)?, address(at)?);
+    }
+    let listen = asked.listen.as_deref().map(address).transpose()?;
+    let listener = listen.map(|at| means.listen(at)).transpose();
+    let listener = listener.map_err(|error| Error::with(ErrorKind::System, "hose", error))?;
+    Ok(Network { means, listener, preferred: asked.preferred })
 }
 
 #[cfg(test)]

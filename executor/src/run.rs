@@ -15,14 +15,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hose::{Local as Own, Receiver, Sender};
+use hose::{Listener, Local as Own, Receiver, Sender, Way, unix};
 
 use crate::bytes;
 use crate::engine::{Stop, Val};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Hose, Host, Local, Remote};
 use crate::link::{Call, START};
-use crate::prepare::{Endpoint, Prepared, Ready};
+use crate::prepare::{Endpoint, Network, Prepared, Ready};
 use crate::process;
 use crate::resident;
 use crate::vm::{Loaded, Vm};
@@ -72,8 +72,7 @@ impl Prepared {
     }
 
     fn descriptors(&self) -> Vec<RawFd> {
-        let endpoint = self.hose.as_ref().and_then(|hose| hose.endpoint.as_ref());
-        endpoint.map(Endpoint::descriptors).unwrap_or_default()
+        self.hose.as_ref().map(Ready::descriptors).unwrap_or_default()
     }
 
     /// Sets the clock, and bounds the memory.
@@ -132,13 +131,14 @@ fn call(loaded: &Loaded, vm: &Vm, host: &Host) -> Result<std::result::Result<(),
 
 /// Connects a function with the others of its process, and with its container's end.
 fn connect(ready: Ready) -> Result<(Option<Arc<Workflow>>, Option<Hose>)> {
-    let Ready { name, workflow, targets, limits, transfer, endpoint, functions } = ready;
+    let Ready { name, workflow, targets, limits, transfer, endpoint, network, functions } = ready;
     let within: Vec<_> = functions.iter().map(|(name, _, _)| name.clone()).collect();
     let outside = targets.iter().filter(|target| !within.contains(target)).cloned().collect();
     let config = hose::Config::new(name.clone(), workflow, outside, limits)
         .map_err(|error| Error::with(ErrorKind::Request, "hose", error))?
         .with_transfer(transfer);
-    let remote = endpoint.map(|end| connect_outside(config, end)).transpose()?;
+    let reaches = endpoint.is_some() || network.is_some();
+    let remote = reaches.then(|| connect_outside(config, endpoint, network)).transpose()?;
     let max_size = limits.max_size();
     if functions.is_empty() {
         return Ok((None, Some(Hose { local: None, remote, targets, max_size })));
@@ -150,10 +150,24 @@ fn connect(ready: Ready) -> Result<(Option<Arc<Workflow>>, Option<Hose>)> {
     Ok((Some(workflow), Some(Hose { local, remote, targets, max_size })))
 }
 
-fn connect_outside(config: hose::Config, end: Endpoint) -> Result<Remote> {
-    let own = Own::new(config, end.secret, end.rendezvous);
-    let receiver = end.listener.map(|listener| Receiver::new(&own, listener)).transpose();
-    let receiver = receiver.map_err(|error| Error::with(ErrorKind::System, "hose", error))?;
+fn connect_outside(config: hose::Config, end: Option<Endpoint>, network: Option<Network>) -> Result<Remote> {
+    let (mut ways, mut listeners) = (Vec::new(), Vec::<Listener>::new());
+    if let Some(Endpoint { secret, rendezvous, listener }) = end {
+        ways.push(Way::Unix(unix::Host::new(secret, rendezvous)));
+        listeners.extend(listener.map(Listener::from));
+    }
+    if let Some(Network { means, listener, preferred }) = network {
+        ways.insert(if preferred { 0 } else { ways.len() }, Way::Tcp(means));
+        listeners.extend(listener.map(Listener::from));
+    }
+    let own = Own::with(config, ways);
+    let failed = |error| Error::with(ErrorKind::System, "hose", error);
+    let mut listeners = listeners.into_iter();
+    let mut receiver =
+        listeners.next().map(|first| Receiver::new(&own, first)).transpose().map_err(failed)?;
+    for listener in listeners {
+        receiver.as_mut().map_or(Ok(()), |receiver| receiver.listen(listener)).map_err(failed)?;
+    }
     Ok(Remote { sender: RefCell::new(Sender::new(&own)), receiver: receiver.map(RefCell::new) })
 }
 

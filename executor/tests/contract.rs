@@ -213,6 +213,7 @@ fn join(case: &mut Case, base: &Path, name: &str, targets: &[&str], connect_time
             rendezvous_fd: published.mount.as_raw_fd(),
             secret: secret.to_hex().to_string(),
         }),
+        network: None,
         functions: Vec::new(),
         transfer: "auto".to_owned(),
         connect_timeout_ms,

@@ -112,6 +112,7 @@ impl Flow {
             workflow: "flow".to_owned(),
             targets: strings(targets),
             endpoint: None,
+            network: None,
             functions: others.iter().map(function).collect(),
             transfer: "auto".to_owned(),
             connect_timeout_ms: 1000,

@@ -40,6 +40,8 @@ pub struct Settings {
     file: Option<PathBuf>,
     tenancy: Tenancy,
     hose_dir: Option<PathBuf>,
+    hose_keys: Option<PathBuf>,
+    trusted_networks: String,
     cache_dir: Option<PathBuf>,
     cache_size: u64,
     max_module_size: u64,
@@ -152,6 +154,18 @@ impl Settings {
         self.hose_dir.as_deref().ok_or_else(|| unset("hose", "XDG_RUNTIME_DIR"))
     }
 
+    /// The folder of the tenants' keys for the network.
+    #[must_use]
+    pub fn hose_keys(&self) -> Option<&Path> {
+        self.hose_keys.as_deref()
+    }
+
+    /// Networks whose hosts are believed as long as there are no keys, a comma list.
+    #[must_use]
+    pub fn trusted_networks(&self) -> &str {
+        &self.trusted_networks
+    }
+
     /// The folder of the cache of ahead-of-time code.
     ///
     /// # Errors
@@ -236,9 +250,11 @@ struct Raw {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct RawHose {
     directory: Option<Value>,
+    keys: Option<Value>,
+    trusted_networks: Option<Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -274,6 +290,8 @@ impl Raw {
         };
         Ok(Settings {
             tenancy: at.tenancy(self.tenant, self.tenant_annotation)?,
+            hose_keys: at.folder("hose.keys", self.hose.keys)?,
+            trusted_networks: at.networks("hose.trusted-networks", self.hose.trusted_networks)?,
             hose_dir: hose_dir.or_else(|| places.hose.clone()),
             cache_dir: cache_dir.or_else(|| places.cache.clone()),
             cache_size: at.size("cache.max-size", self.cache.max_size, 0, 1 << 30)?,
@@ -331,6 +349,15 @@ impl At<'_> {
             }
             other => Ok(other),
         }
+    }
+
+    fn networks(&self, key: &str, value: Option<Value>) -> Result<String> {
+        let Some(text) = self.text(key, value)? else { return Ok(String::new()) };
+        text.parse::<hose::tcp::Trusted>().map_err(|why| {
+            let message = format!("{}: {key} {text:?} is not valid", self.file.display());
+            Error::with_source(ErrorKind::Config, message, why)
+        })?;
+        Ok(text)
     }
 
     fn size(&self, key: &str, value: Option<Value>, least: u64, default: u64) -> Result<u64> {

@@ -117,7 +117,8 @@ impl Ready {
         let settings = Settings::load(installed.config)?;
         let annotations = spec.annotations().clone().unwrap_or_default();
         let binary = installed.binary;
-        let around = Surroundings { binary, settings: &settings, annotations: &annotations, id: id.as_str() };
+        let around =
+            Surroundings { binary, settings: &settings, annotations: &annotations, spec, id: id.as_str() };
         let launch = wasm::launch(config, &around, matches!(root, Some(Root::Of(_))))?;
         let root = Rc::new(RefCell::new(root));
         Ok(Self { init: Init::Wasm { function: launch.function(), signals, root }, launch: Some(launch) })

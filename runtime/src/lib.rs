@@ -27,6 +27,7 @@ mod lock;
 mod lodging;
 pub mod mount;
 mod native;
+mod network;
 mod notify;
 mod passwd;
 pub mod pause;

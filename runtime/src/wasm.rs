@@ -25,6 +25,7 @@ use crate::compile::{self, Code, Pending, Wanted};
 use crate::config::Settings;
 use crate::engine::{Engine, Folders, Prepared};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::network;
 use crate::rendezvous::{Claim, End, milliseconds};
 use crate::workload::WasmConfig;
 
@@ -40,6 +41,8 @@ pub struct Surroundings<'a> {
     pub settings: &'a Settings,
     /// The container's annotations, for the tenant.
     pub annotations: &'a HashMap<String, String>,
+    /// Its configuration, for what it can see of the host.
+    pub spec: &'a Spec,
     /// The container's id.
     pub id: &'a str,
 }
@@ -99,7 +102,14 @@ pub fn launch(config: &WasmConfig, around: &Surroundings<'_>, join: bool) -> Res
         _ => None,
     };
     let state = State { module: config.path().to_owned(), hose: end.as_ref().map(|end| end.claim().clone()) };
-    let request = request(config, settings, &modules, &codes, end.as_ref(), join)?;
+    let mut request = request(config, settings, &modules, &codes, end.as_ref(), join)?;
+    if let Some((hose, asked)) = request.hose.as_mut().zip(config.hose())
+        && let Some(network) = asked.network()
+    {
+        let tenant = settings.tenant(around.annotations)?;
+        let network = network::request(network, asked.config(), settings, &tenant, around.spec)?;
+        hose.network = Some(network);
+    }
     let pending = codes.iter_mut().filter_map(|code| code.pending.take()).collect();
     let held = Held { _end: end, _codes: codes.into_iter().filter_map(|code| code.entry).collect() };
     let function =
@@ -280,6 +290,7 @@ fn hose_request(hose: &Hose, modules: Vec<request::Module>, end: Option<&End>) -
         workflow: config.workflow().to_string(),
         targets: names(config.targets()),
         endpoint: end.map(End::request),
+        network: None,
         functions: hose.modules().iter().zip(modules).map(function).collect(),
         transfer: config.transfer().to_string(),
         connect_timeout_ms: milliseconds(limits.connect_timeout()),

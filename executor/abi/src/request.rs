@@ -120,9 +120,11 @@ pub struct Hose {
     pub targets: Vec<String>,
     /// The way to functions of other containers, if there is one.
     pub endpoint: Option<Endpoint>,
+    /// The way to functions of other hosts, if there is one.
+    pub network: Option<Network>,
     /// The other functions of this process, which the memory transport reaches.
     pub functions: Vec<Function>,
-    /// How the bytes of a payload cross: `auto`, `copy`, `move` or `memfd`.
+    /// How the bytes of a payload cross: `auto`, `copy`, `move`, `memfd` or `splice`.
     pub transfer: String,
     /// How long a sender waits for its peer to appear, in milliseconds.
     pub connect_timeout_ms: u64,
@@ -142,6 +144,32 @@ pub struct Endpoint {
     pub rendezvous_fd: i32,
     /// Secret of this container, 32 bytes in lower-case hexadecimal.
     pub secret: String,
+}
+
+/// How a container meets others across hosts. Addresses are `IP:PORT`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Where this function takes connections, in the container's network.
+    pub listen: Option<String>,
+    /// Where its targets do: names and addresses.
+    pub addresses: Vec<(String, String)>,
+    /// Pre-shared keys, as in their file.
+    pub keys: Option<String>,
+    /// Networks whose hosts are believed as long as there are no keys.
+    pub trusted: String,
+    /// Whether it is tried before the host's own sockets.
+    pub preferred: bool,
+}
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The keys are nobody's to print.
+        f.debug_struct("Network")
+            .field("listen", &self.listen)
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A further function of a user-space workflow.

@@ -69,6 +69,11 @@ impl Keys {
         self.0.is_empty()
     }
 
+    /// Whether there is a key for a name.
+    pub fn has(&self, name: &Name) -> bool {
+        self.0.contains_key(name)
+    }
+
     pub(crate) fn get(&self, name: &Name) -> Option<&Key> {
         self.0.get(name)
     }

@@ -1,4 +1,5 @@
-//! The keys of the hose: who a function is, whom it sends to and how far, and the other functions of its process.
+//! The keys of the hose: who a function is, whom it sends to and how far, and the other functions of its process. Those of the
+//! network are in [`network`].
 //!
 //! `modules` and `routes` are comma lists: `NAME=/PATH[#FUNCTION]@sha256:DIGEST`, and `NAME=TARGET[+TARGET]…` for what the
 //! further functions send to. (What the container's own sends to is `target`.)
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use hose::{Name, Transfer, Workflow};
 
+use super::network::{self, Network};
 use super::{HOSE, Keys, Value};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -16,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Hose {
     config: hose::Config,
     containers: bool,
+    network: Option<Network>,
     modules: Vec<Module>,
 }
 
@@ -36,10 +39,16 @@ impl Hose {
         &self.config
     }
 
-    /// Whether it reaches functions of other containers, and is reached by them.
+    /// Whether it reaches functions of other containers of this host, and is reached by them.
     #[must_use]
     pub fn reaches_containers(&self) -> bool {
         self.containers
+    }
+
+    /// How it reaches functions of other hosts, if it does.
+    #[must_use]
+    pub fn network(&self) -> Option<&Network> {
+        self.network.as_ref()
     }
 
     /// The further functions, in the order given.
@@ -86,15 +95,19 @@ impl Module {
 struct Modes {
     user: bool,
     kernel: bool,
+    network: bool,
+    /// The network stands before the kernel.
+    network_first: bool,
 }
 
 /// Reads the keys of the hose. Every value is read, also where the mode leaves it without effect.
 pub(super) fn parse(keys: &Keys<'_>) -> Result<Option<Hose>> {
     let modules = modules(keys)?;
-    let modes = modes(keys, !modules.is_empty())?;
     let name = parsed::<Name>(keys, "name")?;
     let workflow = parsed::<Workflow>(keys, "workflow")?;
     let targets = targets(keys)?;
+    let network = network::parse(keys, &targets)?;
+    let modes = modes(keys, !modules.is_empty(), !network.is_empty())?;
     let limits = limits(keys)?;
     let transfer = transfer(keys)?;
     let routes = routes(keys)?;
@@ -104,27 +117,33 @@ pub(super) fn parse(keys: &Keys<'_>) -> Result<Option<Hose>> {
     let name = name.ok_or_else(|| missing("name"))?;
     let workflow = workflow.ok_or_else(|| missing("workflow"))?;
     let modules = connect(keys, &name, modules, routes)?;
-    check_reach(keys, modes, &targets, &modules)?;
+    check_reach(keys, modes, &targets, &modules, &network)?;
     let config = hose::Config::new(name, workflow, targets, limits).map_err(|why| {
         let key = keys.get(HOSE, "target").map_or("", |value| value.key);
         Error::with_source(ErrorKind::Annotation, format!("annotation {key}"), why)
     })?;
     let config = config.with_transfer(transfer);
-    Ok(Some(Hose { config, containers: modes.kernel, modules }))
+    let network = modes.network.then(|| network.preferring(modes.network_first));
+    Ok(Some(Hose { config, containers: modes.kernel, network, modules }))
 }
 
 /// The transports; nothing for a container without a hose. `auto` is what the placement allows.
-fn modes(keys: &Keys<'_>, has_modules: bool) -> Result<Option<Modes>> {
+fn modes(keys: &Keys<'_>, has_modules: bool, has_network: bool) -> Result<Option<Modes>> {
     let Some(value) = keys.get(HOSE, "mode") else { return Ok(None) };
     let names: Vec<&str> = value.text.split(',').map(str::trim).collect();
     let mut modes = Modes::default();
     for (i, name) in names.iter().enumerate() {
         match *name {
             "none" if names.len() == 1 => return Ok(None),
-            "auto" if names.len() == 1 => modes = Modes { user: has_modules, kernel: true },
+            "auto" if names.len() == 1 => {
+                modes = Modes { user: has_modules, kernel: true, network: has_network, network_first: false };
+            }
             "user" => modes.user = true,
             "kernel" => modes.kernel = true,
-            "network" => return Err(value.invalid("is not supported yet")),
+            "network" => {
+                modes.network = true;
+                modes.network_first = !modes.kernel;
+            }
             "" => return Err(value.invalid("is empty, or has an empty item")),
             "none" | "auto" => return Err(value.invalid(format_args!("has {name} together with others"))),
             _ => return Err(value.invalid("is none of none, auto, or a list of user, kernel, network")),
@@ -137,7 +156,13 @@ fn modes(keys: &Keys<'_>, has_modules: bool) -> Result<Option<Modes>> {
 }
 
 /// What is asked for must be within reach.
-fn check_reach(keys: &Keys<'_>, modes: Modes, targets: &[Name], modules: &[Module]) -> Result<()> {
+fn check_reach(
+    keys: &Keys<'_>,
+    modes: Modes,
+    targets: &[Name],
+    modules: &[Module],
+    network: &Network,
+) -> Result<()> {
     if !modes.user && !modules.is_empty() {
         let key = keys.get(HOSE, "modules").map_or("", |value| value.key);
         let message = format!("annotation {key}: needs user, or auto, in {HOSE}mode");
@@ -147,20 +172,32 @@ fn check_reach(keys: &Keys<'_>, modes: Modes, targets: &[Name], modules: &[Modul
         let message = format!("annotation {HOSE}modules: is required by user in {HOSE}mode");
         return Err(Error::new(ErrorKind::Annotation, message));
     }
-    let within = |target: &&Name| modules.iter().any(|module| module.name == **target);
-    match targets.iter().find(|target| !within(target)) {
-        Some(target) if !modes.kernel => {
-            let key = keys.get(HOSE, "target").map_or("", |value| value.key);
-            let message = format!(
-                "annotation {key}: {target} is not among {HOSE}modules, beyond which {HOSE}mode does not reach"
-            );
-            Err(Error::new(ErrorKind::Annotation, message))
+    for name in ["listen", "address"] {
+        if let Some(value) = keys.get(HOSE, name).filter(|_| !modes.network) {
+            let message = format!("annotation {}: needs network, or auto, in {HOSE}mode", value.key);
+            return Err(Error::new(ErrorKind::Annotation, message));
         }
-        _ => Ok(()),
     }
+    if modes.network && network.is_empty() {
+        let message =
+            format!("annotation {HOSE}listen or {HOSE}address: is required by network in {HOSE}mode");
+        return Err(Error::new(ErrorKind::Annotation, message));
+    }
+    let within = |target: &Name| modules.iter().any(|module| module.name == *target);
+    let reached = |target: &Name| within(target) || modes.kernel || network.knows(target);
+    let Some(target) = targets.iter().find(|target| !reached(target)) else { return Ok(()) };
+    let key = keys.get(HOSE, "target").map_or("", |value| value.key);
+    let message = if modes.network {
+        format!("annotation {key}: {target} has no {HOSE}address")
+    } else {
+        format!(
+            "annotation {key}: {target} is not among {HOSE}modules, beyond which {HOSE}mode does not reach"
+        )
+    };
+    Err(Error::new(ErrorKind::Annotation, message))
 }
 
-fn items<'a>(value: &Value<'a>) -> impl Iterator<Item = &'a str> {
+pub(super) fn items<'a>(value: &Value<'a>) -> impl Iterator<Item = &'a str> {
     value.text.split(',').map(str::trim)
 }
 
@@ -199,7 +236,7 @@ fn module(value: &Value<'_>, item: &str) -> Result<Module> {
     Ok(Module { name, path, function, digest: digest.to_owned(), targets: Vec::new() })
 }
 
-fn item_name(value: &Value<'_>, text: &str) -> Result<Name> {
+pub(super) fn item_name(value: &Value<'_>, text: &str) -> Result<Name> {
     text.trim().parse().map_err(|why: hose::Error| {
         let message = format!("annotation {}: {:?} has an item that is not valid", value.key, value.text);
         Error::with_source(ErrorKind::Annotation, message, why)
@@ -255,10 +292,7 @@ fn connect(keys: &Keys<'_>, own: &Name, mut modules: Vec<Module>, routes: Vec<Ro
 
 fn transfer(keys: &Keys<'_>) -> Result<Transfer> {
     let Some(value) = keys.get(HOSE, "transfer") else { return Ok(Transfer::Auto) };
-    match value.text {
-        "splice" => Err(value.invalid("is not supported yet")),
-        text => text.parse().map_err(|_| value.invalid("is none of auto, copy, move, memfd, splice")),
-    }
+    value.text.parse().map_err(|_| value.invalid("is none of auto, copy, move, memfd, splice"))
 }
 
 fn parsed<T>(keys: &Keys<'_>, name: &'static str) -> Result<Option<T>>

@@ -8,11 +8,12 @@
 //! release will know is an error too, because ignoring it would promise something; an unknown key under our prefixes
 //! is a warning. Nothing here is trusted: the tenant, for one, is no annotation of ours (see [`crate::config`]).
 //!
-//! [`hose`](mod@hose) reads the keys of the hose.
+//! [`hose`](mod@hose) reads the keys of the hose, and [`network`] those of it across hosts.
 //!
 //! Not here: deciding whether a workload is Wasm (see [`crate::workload`]).
 
 pub mod hose;
+pub mod network;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -37,14 +38,15 @@ const HOSE_KEYS: &[&str] = &[
     "modules",
     "routes",
     "transfer",
+    "listen",
+    "address",
     "connect-timeout",
     "io-timeout",
     "max-size",
 ];
 /// Keys of the architecture's table whose time has not come.
 const LATER_WASM_KEYS: &[&str] = &["stdin", "stdout"];
-const LATER_HOSE_KEYS: &[&str] =
-    &["listen", "address", "max-inflight", "lifecycle", "drain-timeout", "stdin", "stdout"];
+const LATER_HOSE_KEYS: &[&str] = &["max-inflight", "lifecycle", "drain-timeout", "stdin", "stdout"];
 
 /// Everything that a container's annotations ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -445,26 +447,16 @@ mod tests {
     #[test]
     fn keys_of_later_releases_are_refused() {
         for key in [
-            "hose/listen",
-            "hose/address",
             "hose/max-inflight",
             "hose/lifecycle",
             "hose/drain-timeout",
             "wasm/stdin",
             "wasm/stdout",
-            "hose/listen.sidecar",
+            "hose/lifecycle.sidecar",
         ] {
             let key = format!("io.roadrunner.{key}");
             let error = parse(&[(&key, "x")]).unwrap_err();
             assert_eq!(error.to_string(), format!("annotation {key}: not supported yet"));
-        }
-        for (key, value) in [
-            ("io.roadrunner.hose/mode", "network"),
-            ("io.roadrunner.hose/mode", "kernel,network"),
-            ("io.roadrunner.hose/transfer", "splice"),
-        ] {
-            let error = parse(&[(key, value)]).unwrap_err().to_string();
-            assert!(error.contains(key) && error.contains("not supported yet"), "{error}");
         }
     }
 

@@ -1,0 +1,173 @@
+//! Across hosts: two containers that know each other's addresses and nothing else, here on one loopback. What the
+//! transport itself promises is asked in the hose's own tests; here it is the annotations, the administrator's keys, and what is refused.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use tests::command::eventually;
+use tests::{Bundle, Case, Invocation, guest, wasm_case};
+
+const SOURCE: &str = "wasm32-wasip1/release/pattern-source.wasm";
+const SINK: &str = "wasm32-wasip1/release/pattern-sink.wasm";
+const HOSE: &str = "io.roadrunner.hose/";
+
+/// A source and a sink that meet at a port of loopback's.
+struct Pair<'a> {
+    case: &'a Case,
+    port: u16,
+    source: Bundle,
+    sink: Bundle,
+}
+
+impl<'a> Pair<'a> {
+    /// Nothing where there is no compiler for the guests.
+    fn new(case: &'a Case) -> Option<Self> {
+        let (source, sink) = (guest::example(SOURCE)?, guest::example(SINK)?);
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+        let bundle = |module: &[u8], name: &str, args: &[&str]| {
+            let bundle = case.wasm_bytes(module);
+            bundle.args(["/module.wasm"].iter().chain(args)).without_namespace("network");
+            bundle.edit(|config| {
+                let mounts = config["mounts"].as_array_mut().expect("mounts");
+                mounts.retain(|mount| mount["type"] != "sysfs");
+            });
+            bundle
+                .annotation(&format!("{HOSE}mode"), "network")
+                .annotation(&format!("{HOSE}name"), name)
+                .annotation(&format!("{HOSE}workflow"), "w")
+                .annotation(&format!("{HOSE}connect-timeout"), "5s");
+            bundle
+        };
+        let (source, sink) = (bundle(&source, "source", &["65537"]), bundle(&sink, "sink", &[]));
+        let at = format!("tcp://127.0.0.1:{}", free.port());
+        source
+            .annotation(&format!("{HOSE}target"), "sink")
+            .annotation(&format!("{HOSE}address"), &format!("sink={at}"));
+        sink.annotation(&format!("{HOSE}listen"), &at);
+        Some(Self { case, port: free.port(), source, sink })
+    }
+
+    /// An administrator's file with this folder of keys.
+    fn config(&self, keys: &str) -> PathBuf {
+        let file = self.case.dir().join(format!("{keys}.toml"));
+        let folder = self.case.dir().join(keys);
+        fs::write(&file, format!("tenant = \"t\"\n[hose]\nkeys = \"{}\"\n", folder.display()))
+            .expect("write");
+        file
+    }
+
+    /// A folder of keys, for names and the byte that their key consists of.
+    fn keys(&self, name: &str, keys: &[(&str, u8)]) -> PathBuf {
+        let folder = self.case.dir().join(name);
+        fs::create_dir_all(&folder).expect("mkdir");
+        let lines = keys.iter().map(|(name, byte)| format!("{name} {}\n", format!("{byte:02x}").repeat(32)));
+        let file = folder.join("t");
+        fs::write(&file, lines.collect::<String>()).expect("write");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("chmod");
+        file
+    }
+
+    fn run(&self, config: Option<&PathBuf>, bundle: &Bundle) -> Invocation {
+        let cmd = self.case.mark(self.case.runtime().command()).arg("--root").arg(self.case.root());
+        let cmd = match config {
+            Some(config) => cmd.arg("--config").arg(config),
+            None => cmd,
+        };
+        cmd.args(["run", "--bundle"]).arg(bundle.dir()).arg(self.case.id())
+    }
+
+    /// Whether the source's payload arrives.
+    fn hand_over(&self, source: Option<&PathBuf>, sink: Option<&PathBuf>) {
+        let receiving = self.run(sink, &self.sink).spawn();
+        let sent = self.run(source, &self.source).output().success();
+        let received = receiving.wait().success();
+        let described = sent.stdout.strip_prefix("sent ").expect("a line").trim();
+        assert_eq!(received.stdout.trim(), format!("received {described} from source"));
+    }
+
+    #[track_caller]
+    fn refused(&self, config: Option<&PathBuf>, bundle: &Bundle, words: &str) {
+        let out = self.run(config, bundle).output().exits(1);
+        assert!(out.error_lines().len() == 1 && out.stderr.contains(words), "{words}: {}", out.stderr);
+        self.case.nothing_left();
+    }
+}
+
+#[test]
+fn containers_meet_by_address_with_keys_and_on_loopback_without() {
+    let case = wasm_case!();
+    let Some(pair) = Pair::new(&case) else { return };
+    pair.hand_over(None, None);
+    for transfer in ["copy", "splice"] {
+        pair.source.annotation(&format!("{HOSE}transfer"), transfer);
+        pair.hand_over(None, None);
+    }
+    pair.keys("keys", &[("source", 1), ("sink", 2)]);
+    let config = pair.config("keys");
+    pair.hand_over(Some(&config), Some(&config));
+}
+
+#[test]
+fn a_peer_without_its_names_key_gets_nowhere() {
+    let case = wasm_case!();
+    let Some(pair) = Pair::new(&case) else { return };
+    pair.keys("right", &[("source", 1), ("sink", 2)]);
+    pair.keys("wrong", &[("source", 9), ("sink", 2)]);
+    let (right, wrong) = (pair.config("right"), pair.config("wrong"));
+    let receiving = pair.run(Some(&right), &pair.sink).spawn();
+    eventually("the sink listens", || TcpStream::connect(("127.0.0.1", pair.port)).is_ok());
+    // Whether with another key or with none.
+    for config in [Some(&wrong), None] {
+        let out = pair.run(config, &pair.source).output();
+        assert_ne!(out.code, 0, "{} {}", out.stdout, out.stderr);
+        assert!(!out.stdout.contains("sent"), "{}", out.stdout);
+    }
+    let sent = pair.run(Some(&right), &pair.source).output().success();
+    let described = sent.stdout.strip_prefix("sent ").expect("a line").trim();
+    assert_eq!(receiving.wait().success().stdout.trim(), format!("received {described} from source"));
+}
+
+#[test]
+fn keys_that_are_no_secret_are_not_used() {
+    let case = wasm_case!();
+    let Some(pair) = Pair::new(&case) else { return };
+    let file = pair.keys("keys", &[("source", 1), ("sink", 2)]);
+    let config = pair.config("keys");
+    // Inside of what the function sees.
+    pair.sink.bind(file.parent().expect("a folder"), "/mnt", &["ro", "rbind"]);
+    pair.refused(Some(&config), &pair.sink, "mount at /mnt");
+    // Readable for others.
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("chmod");
+    pair.refused(Some(&config), &pair.source, "no secret");
+    // For somebody else.
+    pair.keys("others", &[("else", 1), ("sink", 2)]);
+    pair.refused(Some(&pair.config("others")), &pair.source, "no key for source");
+    pair.refused(Some(&pair.config("none")), &pair.source, "/none/t");
+    let bad = pair.keys("bad", &[]);
+    fs::write(&bad, "source 00\n").expect("write");
+    pair.refused(Some(&pair.config("bad")), &pair.source, "line 1");
+}
+
+#[test]
+fn without_keys_nothing_but_loopback_and_listed_networks_is_listened_on() {
+    let case = wasm_case!();
+    let Some(pair) = Pair::new(&case) else { return };
+    let all = format!("tcp://0.0.0.0:{}", pair.port);
+    pair.sink.annotation(&format!("{HOSE}listen"), &all);
+    pair.refused(None, &pair.sink, "without keys");
+    let config = case.dir().join("trusting.toml");
+    fs::write(&config, "tenant = \"t\"\n[hose]\ntrusted-networks = \"0.0.0.0/0\"\n").expect("write");
+    pair.hand_over(None, Some(&config));
+    fs::write(&config, "[hose]\ntrusted-networks = \"10.0.0.0/33\"\n").expect("write");
+    pair.refused(Some(&config), &pair.sink, "hose.trusted-networks");
+}
+
+#[test]
+fn a_port_that_is_taken_fails_create() {
+    let case = wasm_case!();
+    let Some(pair) = Pair::new(&case) else { return };
+    let _taken = TcpListener::bind(("127.0.0.1", pair.port)).expect("bind");
+    pair.refused(None, &pair.sink, &format!("listen on 127.0.0.1:{}", pair.port));
+}
