@@ -44,7 +44,9 @@ pub use config::{Config, Limits, Transfer};
 pub use error::{Error, ErrorKind, Fate, Result};
 pub use identity::{PublicKey, Secret};
 pub use name::{Name, Tenant, Workflow};
-pub use stream::{Answer, Delivery, Held, Incoming, Local, Outgoing, Payload, Receiver, Sender, Statistics};
+pub use stream::{
+    Answer, Delivery, Held, Incoming, Local, MAX_CONNECTIONS, Outgoing, Payload, Receiver, Sender, Statistics,
+};
 pub use trace::TraceContext;
 
 /// What a function says about a payload that it was given: 0 is success, every other value is its own or, when
