@@ -12,6 +12,8 @@
 //! | `link` | what it may import and must export |
 //! | `wasi` | arguments, environment, directories; faults of the engine's WASI mended |
 //! | `run` | a function that is ready → an exit code |
+//! | `serve` | the function stays, one payload after the other |
+//! | `stop` | how it is asked to end then |
 //! | `bytes` | a function that takes standard input as bytes and gives what is written to standard output |
 //! | `host` | the imports of module `roadrunner`, payloads for a handler |
 //! | `vm` | an instance of a module, with all that it needs |
@@ -37,6 +39,8 @@ mod prepare;
 mod process;
 mod resident;
 mod run;
+mod serve;
+mod stop;
 mod table;
 mod trap;
 mod vm;

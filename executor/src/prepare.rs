@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
 
-use executor_abi::request::{Aot, Function, Hose, Limits, Module, Prepare};
+use executor_abi::request::{Aot, Function, Hose, Lifecycle, Limits, Module, Prepare};
 use hose::{Name, Transfer};
 use sha2::{Digest, Sha256};
 use wasmedge_sys::Config;
@@ -40,6 +40,8 @@ pub(crate) struct Ready {
     pub(crate) limits: hose::Limits,
     pub(crate) transfer: Transfer,
     pub(crate) endpoint: Option<Endpoint>,
+    pub(crate) max_inflight: usize,
+    pub(crate) lifecycle: Lifecycle,
     /// The other functions: their names, their targets, themselves.
     pub(crate) functions: Vec<(Name, Vec<Name>, Loaded)>,
 }
@@ -92,7 +94,8 @@ pub fn prepare(request: Prepare) -> Result<Prepared> {
     let interruptible = !further.is_empty();
     let start = start(&request, &request.args)?;
     let identity = start.clone();
-    let mut main = load(main, &request.limits, &wasi, start, false)?;
+    let serves = request.hose.as_ref().is_some_and(|hose| hose.lifecycle != Lifecycle::Oneshot);
+    let mut main = load(main, &request.limits, &wasi, start, serves)?;
     main.entry = link::entry(
         main.source.path(),
         &main.ast,
@@ -100,6 +103,10 @@ pub fn prepare(request: Prepare) -> Result<Prepared> {
         &request.args,
         receives,
     )?;
+    if serves && !main.entry.contract.can_receive() {
+        let message = format!("module {}: cannot serve, it exports no allocate_memory", main.source.path());
+        return Err(Error::new(ErrorKind::Link, message));
+    }
     for (function, asked) in further.iter().zip(asked) {
         let args = [function.name.clone()];
         let mut loaded = load(asked, &request.limits, &wasi, self::start(&request, &args)?, interruptible)?;
@@ -292,6 +299,8 @@ fn ready(hose: &Hose, endpoint: Option<Endpoint>) -> Result<Ready> {
         limits,
         transfer: hose.transfer.parse().map_err(refused)?,
         endpoint,
+        max_inflight: usize::try_from(hose.max_inflight).unwrap_or(usize::MAX),
+        lifecycle: hose.lifecycle,
         functions: Vec::new(),
     })
 }

@@ -256,7 +256,7 @@ impl Workflow {
 
     fn run_start(self: &Arc<Self>, index: usize, unit: &mut Unit) -> Result<i32> {
         if let Err(ended) = self.instantiate(index, unit)? {
-            return Ok(say(unit, ended));
+            return Ok(say(&unit.loaded, ended));
         }
         let Some(vm) = &unit.vm else { return Ok(1) };
         let outcome = vm.guest().call(START, &[]).transpose();
@@ -265,7 +265,7 @@ impl Workflow {
             Ok(_) => Ok(0),
             Err(stop) => {
                 let ended = vm.ended(stop);
-                Ok(say(unit, ended))
+                Ok(say(&unit.loaded, ended))
             }
         }
     }
@@ -297,7 +297,7 @@ impl Workflow {
     }
 
     /// The watchdog, once a function was called whose deadline it keeps. None where there can be no thread.
-    fn dog(&self) -> Option<&Arc<Watchdog>> {
+    pub(crate) fn dog(&self) -> Option<&Arc<Watchdog>> {
         self.dog.get_or_init(|| Watchdog::start(self.functions.len()).ok()).as_ref()
     }
 
@@ -429,22 +429,9 @@ impl Workflow {
 
     /// A function ended in the midst of a call: that costs the call, and the instance.
     fn failed(&self, to: usize, unit: &mut Unit, ended: Ended, left: bool, late: bool) -> Delivered {
-        let name = &self.functions[to].name;
-        let (code, line) = unit.loaded.report(ended);
         unit.vm = None;
-        if late && ended.stop.is_cancelled() {
-            let text = format!("function {name} did not handle a payload within {:?}", self.io_timeout);
-            process::say(&format!("{} stopped: {text}", unit.loaded.source.path()));
-            return Delivered { status: Status::TIMEOUT, left, text: Some(text) };
-        }
-        let text = match &line {
-            Some(line) => format!("function {name} failed: {line}"),
-            None => format!("function {name} exited with {code}"),
-        };
-        if let Some(line) = line {
-            process::say(&line);
-        }
-        Delivered { status: Status::TRAPPED, left, text: Some(text) }
+        let (status, text) = fail(&self.functions[to].name, &unit.loaded, ended, late, self.io_timeout);
+        Delivered { status, left, text: Some(text) }
     }
 
     /// Waits for a parcel in the inbox of a function that pulls: its own thread. Nothing when `until` has come, or when nobody
@@ -537,9 +524,33 @@ pub(crate) enum Pulled {
     Closed,
 }
 
+/// What the end of a function in the midst of a call means to its sender. Why it ended is on standard error then.
+pub(crate) fn fail(
+    name: &Name,
+    loaded: &Loaded,
+    ended: Ended,
+    late: bool,
+    io_timeout: Duration,
+) -> (Status, String) {
+    let (code, line) = loaded.report(ended);
+    if late && ended.stop.is_cancelled() {
+        let text = format!("function {name} did not handle a payload within {io_timeout:?}");
+        process::say(&format!("{} stopped: {text}", loaded.source.path()));
+        return (Status::TIMEOUT, text);
+    }
+    let text = match &line {
+        Some(line) => format!("function {name} failed: {line}"),
+        None => format!("function {name} exited with {code}"),
+    };
+    if let Some(line) = line {
+        process::say(&line);
+    }
+    (Status::TRAPPED, text)
+}
+
 /// Says why a function ended, and gives its exit code.
-fn say(unit: &Unit, ended: Ended) -> i32 {
-    let (code, line) = unit.loaded.report(ended);
+pub(crate) fn say(loaded: &Loaded, ended: Ended) -> i32 {
+    let (code, line) = loaded.report(ended);
     if let Some(line) = line {
         process::say(&line);
     }

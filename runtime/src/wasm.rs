@@ -19,6 +19,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use serde::{Deserialize, Serialize};
 
 use crate::annotation::hose::{self, Hose};
+use crate::annotation::lifecycle::Lifecycle;
 use crate::bundle::Bundle;
 use crate::cache::Entry;
 use crate::compile::{self, Code, Pending, Wanted};
@@ -110,13 +111,14 @@ pub fn launch(config: &WasmConfig, around: &Surroundings<'_>, join: bool) -> Res
 /// The modules of a process: the container's own function first.
 fn modules(config: &WasmConfig, join: bool) -> Vec<Wanted<'_>> {
     let hose = config.hose().filter(|_| !join);
+    let serves = hose.is_some_and(|hose| hose.service().lifecycle() == Lifecycle::Serve);
     let own = Wanted {
         path: config.path(),
         file: config.module(),
         identity: config.identity(),
         aot: config.aot(),
         fuel: config.limits().fuel.is_some(),
-        interruptible: false,
+        interruptible: serves,
     };
     let further = hose.map(Hose::modules).unwrap_or_default().iter().zip(config.further());
     let further = further.map(|(module, opened)| Wanted {
@@ -285,6 +287,13 @@ fn hose_request(hose: &Hose, modules: Vec<request::Module>, end: Option<&End>) -
         connect_timeout_ms: milliseconds(limits.connect_timeout()),
         io_timeout_ms: milliseconds(limits.io_timeout()),
         max_size: limits.max_size(),
+        max_inflight: hose.service().max_inflight(),
+        lifecycle: match hose.service().lifecycle() {
+            Lifecycle::Oneshot => request::Lifecycle::Oneshot,
+            Lifecycle::Serve => {
+                request::Lifecycle::Serve { drain_timeout_ms: milliseconds(hose.service().drain_timeout()) }
+            }
+        },
     }
 }
 

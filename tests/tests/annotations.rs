@@ -89,14 +89,9 @@ fn what_comes_later_is_refused_not_ignored() {
     for (key, value) in [
         ("listen", "tcp://127.0.0.1:1"),
         ("address", "tcp://127.0.0.1:1"),
-        ("modules", "a=/b.wasm"),
-        ("transfer", "copy"),
-        ("max-inflight", "1"),
-        ("lifecycle", "serve"),
-        ("drain-timeout", "1s"),
-        ("mode", "user"),
+        ("transfer", "splice"),
+        ("stdin", "x"),
         ("mode", "network"),
-        ("mode", "auto"),
     ] {
         let key = format!("{HOSE}{key}");
         let bundle = with_hose(&case);

@@ -35,6 +35,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("executor/src/parcel.rs", "the memory of one thread's guest is read by another, which is waited for"),
     ("executor/src/process.rs", "signal handlers, timers and the process's own memory map"),
     ("executor/src/resident.rs", "the program's own segments are known to dl_iterate_phdr only"),
+    ("executor/src/stop.rs", "a signal handler, and the end of a process from a thread of its own"),
     ("executor/src/table.rs", "the C boundary, from the executor's side"),
     ("executor/src/vm.rs", "a whole instance may change threads"),
     ("guest/sdk/src/buffer.rs", "an allocation of its own, of which only the written part is shown"),
@@ -63,6 +64,7 @@ const CALLED_BY_GUESTS: &[&str] = &[
     "executor/src/host/send.rs",
     "executor/src/memory.rs",
     "executor/src/parcel.rs",
+    "executor/src/serve.rs",
     "executor/src/workflow.rs",
 ];
 

@@ -130,6 +130,24 @@ pub struct Hose {
     pub io_timeout_ms: u64,
     /// Largest payload in bytes.
     pub max_size: u64,
+    /// How many payloads may wait while one is handled.
+    pub max_inflight: u32,
+    /// How long the function lives.
+    pub lifecycle: Lifecycle,
+}
+
+/// How long a function lives that is given payloads.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Lifecycle {
+    /// Until the last of those who have sent to it has closed its connection, or it fails.
+    #[default]
+    Oneshot,
+    /// Until it is asked to end. An instance that fails is replaced.
+    Serve {
+        /// How long what runs then may take, in milliseconds.
+        drain_timeout_ms: u64,
+    },
 }
 
 /// Descriptors and secret of a container's published end.

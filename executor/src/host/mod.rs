@@ -39,13 +39,13 @@ use mappings::{Mapping, Mappings};
 /// A status in place of a value, or the end of the guest.
 type Answer<T> = Outcome<std::result::Result<T, Status>>;
 
-/// A function's hose.
-#[derive(Debug)]
+/// A function's hose. Its copies reach the same ends.
+#[derive(Clone, Debug)]
 pub(crate) struct Hose {
     /// Its place among the functions of its process.
     pub(crate) local: Option<Local>,
     /// The way to other containers.
-    pub(crate) remote: Option<Remote>,
+    pub(crate) remote: Option<Rc<Remote>>,
     pub(crate) targets: Vec<Name>,
     pub(crate) max_size: u64,
 }
@@ -198,7 +198,7 @@ impl Host {
     }
 
     fn remote(&self) -> Option<&Remote> {
-        self.hose.as_ref()?.remote.as_ref()
+        self.hose.as_ref()?.remote.as_deref()
     }
 
     fn local(&self) -> Option<&Local> {

@@ -14,6 +14,7 @@ use super::{
 use crate::engine::Stop;
 use crate::memory::{self, Refused};
 use crate::parcel::{self, Parcel};
+use crate::watch::{Keeper, Unkept};
 use crate::workflow::{self, Pulled, Sink};
 
 /// Payloads that a guest may have pulled and not completed: each keeps a connection or a sender, and a region.
@@ -82,7 +83,7 @@ impl Host {
         let mut next = receiver.borrow_mut().next(None);
         loop {
             match next {
-                Ok(Some(incoming)) => self.push(guest, receiver, incoming)?,
+                Ok(Some(incoming)) => self.push(guest, receiver, incoming, &Unkept)?,
                 Ok(None) => return Ok(()),
                 Err(error) => {
                     self.remember(&error);
@@ -93,15 +94,33 @@ impl Host {
         }
     }
 
+    /// Waits for a payload of another container's, and gives it to the guest's handler; `false` when waiting was ended from outside. The
+    /// error is the operating system's.
+    pub(crate) fn serve_next(&self, guest: &Guest<'_>, keeper: &impl Keeper) -> hose::Result<Outcome<bool>> {
+        let Some(receiver) = self.receiver() else { return Ok(Ok(false)) };
+        let next = receiver.borrow_mut().next(None)?;
+        Ok(next.map_or(Ok(false), |incoming| self.push(guest, receiver, incoming, keeper).map(|()| true)))
+    }
+
     /// Pushes one payload of another container's into the guest's handler. One that the guest has no memory for, or whose sender
     /// goes away in its midst, is none: the sender knows, and the handler never sees it.
-    fn push(&self, guest: &Guest<'_>, receiver: &RefCell<Receiver>, incoming: Incoming) -> Outcome<()> {
-        let Ok((region, held)) = self.take_in(guest, receiver, incoming)? else { return Ok(()) };
-        let pushed = self.run_handler(guest, region, held.sender().clone());
-        self.tell(guest, receiver, held, pushed.status, pushed.answer.filter(|_| pushed.outcome.is_ok()));
+    fn push(
+        &self,
+        guest: &Guest<'_>,
+        receiver: &RefCell<Receiver>,
+        incoming: Incoming,
+        keeper: &impl Keeper,
+    ) -> Outcome<()> {
+        let Ok((region, held)) = self.take_in(guest, receiver, incoming, keeper)? else { return Ok(()) };
+        self.deadline.set(keeper.deadline());
+        let pushed = keeper.keep(|| self.run_handler(guest, region, held.sender().clone()));
+        self.deadline.set(None);
+        let late = pushed.outcome.is_err() && keeper.was_late();
+        let status = if late { Status::TIMEOUT } else { pushed.status };
+        self.tell(guest, receiver, held, status, pushed.answer.filter(|_| pushed.outcome.is_ok()));
         pushed.outcome?;
         self.release_answer(pushed.answer);
-        self.release(guest, region.address)
+        keeper.keep(|| self.release(guest, region.address))
     }
 
     /// Tells a sender in another container what its function's handler said, and answered.
@@ -224,8 +243,9 @@ impl Host {
         guest: &Guest<'_>,
         receiver: &RefCell<Receiver>,
         incoming: Incoming,
+        keeper: &impl Keeper,
     ) -> Answer<(Region, Held)> {
-        let region = match self.allocate(guest, incoming.len()) {
+        let region = match keeper.keep(|| self.allocate(guest, incoming.len())) {
             Ok(Ok(region)) => region,
             Ok(Err(status)) => {
                 receiver.borrow_mut().refuse(incoming);
@@ -244,7 +264,7 @@ impl Host {
             }
             Err(refused) => status_of(refused),
         };
-        self.release(guest, region.address)?;
+        keeper.keep(|| self.release(guest, region.address))?;
         Ok(Err(status))
     }
 
@@ -334,9 +354,10 @@ impl Host {
         let next = receiver.borrow_mut().next(left);
         match next {
             Ok(Some(incoming)) => {
-                let taken = self.take_in(guest, receiver, incoming)?;
+                let taken = self.take_in(guest, receiver, incoming, &Unkept)?;
                 Ok(taken.map(|(region, held)| (region, Item::Remote { held, answer: None })))
             }
+            Ok(None) if receiver.borrow().is_stopped() => Ok(Err(Status::CLOSED)),
             Ok(None) => Ok(Err(Status::TIMEOUT)),
             Err(error) => Ok(Err(self.remember(&error))),
         }

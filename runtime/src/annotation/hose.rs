@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hose::{Name, Transfer, Workflow};
 
+use super::lifecycle::{self, Service};
 use super::{HOSE, Keys, Value};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -17,6 +18,7 @@ pub struct Hose {
     config: hose::Config,
     containers: bool,
     modules: Vec<Module>,
+    service: Service,
 }
 
 /// A further function of the container's process.
@@ -40,6 +42,12 @@ impl Hose {
     #[must_use]
     pub fn reaches_containers(&self) -> bool {
         self.containers
+    }
+
+    /// How long the container's own function lives, and what may wait for it.
+    #[must_use]
+    pub fn service(&self) -> Service {
+        self.service
     }
 
     /// The further functions, in the order given.
@@ -98,6 +106,7 @@ pub(super) fn parse(keys: &Keys<'_>) -> Result<Option<Hose>> {
     let limits = limits(keys)?;
     let transfer = transfer(keys)?;
     let routes = routes(keys)?;
+    let service = lifecycle::parse(keys)?;
     let Some(modes) = modes else { return Ok(None) };
     let missing =
         |key| Error::new(ErrorKind::Annotation, format!("annotation {HOSE}{key}: is required by {HOSE}mode"));
@@ -105,12 +114,13 @@ pub(super) fn parse(keys: &Keys<'_>) -> Result<Option<Hose>> {
     let workflow = workflow.ok_or_else(|| missing("workflow"))?;
     let modules = connect(keys, &name, modules, routes)?;
     check_reach(keys, modes, &targets, &modules)?;
+    service.check(keys, modes.kernel)?;
     let config = hose::Config::new(name, workflow, targets, limits).map_err(|why| {
         let key = keys.get(HOSE, "target").map_or("", |value| value.key);
         Error::with_source(ErrorKind::Annotation, format!("annotation {key}"), why)
     })?;
     let config = config.with_transfer(transfer);
-    Ok(Some(Hose { config, containers: modes.kernel, modules }))
+    Ok(Some(Hose { config, containers: modes.kernel, modules, service }))
 }
 
 /// The transports; nothing for a container without a hose. `auto` is what the placement allows.
