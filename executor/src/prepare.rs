@@ -17,6 +17,7 @@ use crate::engine::{self, Ast, Instance, PAGE, Settings, Stop};
 use crate::error::{Error, ErrorKind, Result};
 use crate::link;
 use crate::module::{self, Outline, Source};
+use crate::statistics::Statistics;
 use crate::vm::Loaded;
 use crate::{compile, process, wasi};
 
@@ -42,6 +43,7 @@ pub(crate) struct Ready {
     pub(crate) endpoint: Option<Endpoint>,
     pub(crate) max_inflight: usize,
     pub(crate) lifecycle: Lifecycle,
+    pub(crate) statistics: Statistics,
     /// The other functions: their names, their targets, themselves.
     pub(crate) functions: Vec<(Name, Vec<Name>, Loaded)>,
 }
@@ -301,6 +303,7 @@ fn ready(hose: &Hose, endpoint: Option<Endpoint>) -> Result<Ready> {
         endpoint,
         max_inflight: usize::try_from(hose.max_inflight).unwrap_or(usize::MAX),
         lifecycle: hose.lifecycle,
+        statistics: Statistics::of(hose.statistics),
         functions: Vec::new(),
     })
 }

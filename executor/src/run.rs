@@ -158,7 +158,18 @@ pub(crate) fn enter(loaded: &Loaded, vm: &Vm, host: &Host) -> Result<std::result
 
 /// Connects a function with the others of its process, and with its container's end, at which waiting ends when `wake` is readable.
 fn connect(ready: Ready, wake: Option<&OwnedFd>) -> Result<(Option<Arc<Workflow>>, Option<Hose>)> {
-    let Ready { name, workflow, targets, limits, transfer, endpoint, functions, max_inflight, .. } = ready;
+    let Ready {
+        name,
+        workflow,
+        targets,
+        limits,
+        transfer,
+        endpoint,
+        functions,
+        max_inflight,
+        statistics,
+        ..
+    } = ready;
     let within: Vec<_> = functions.iter().map(|(name, _, _)| name.clone()).collect();
     let outside = targets.iter().filter(|target| !within.contains(target)).cloned().collect();
     let config = hose::Config::new(name.clone(), workflow, outside, limits)
@@ -168,13 +179,13 @@ fn connect(ready: Ready, wake: Option<&OwnedFd>) -> Result<(Option<Arc<Workflow>
         endpoint.map(|end| connect_outside(config, end, max_inflight, wake)).transpose()?.map(Rc::new);
     let max_size = limits.max_size();
     if functions.is_empty() {
-        return Ok((None, Some(Hose { local: None, remote, targets, max_size })));
+        return Ok((None, Some(Hose { local: None, remote, targets, max_size, statistics })));
     }
     let mut all = vec![Function::without_unit(name, targets.clone())];
     all.extend(functions.into_iter().map(|(name, targets, loaded)| Function::new(name, targets, loaded)));
-    let workflow = Workflow::new(all, transfer, max_size, limits.io_timeout());
+    let workflow = Workflow::new(all, transfer, max_size, limits.io_timeout(), statistics);
     let local = Some(Local { workflow: Arc::clone(&workflow), index: 0 });
-    Ok((Some(workflow), Some(Hose { local, remote, targets, max_size })))
+    Ok((Some(workflow), Some(Hose { local, remote, targets, max_size, statistics })))
 }
 
 fn connect_outside(

@@ -23,6 +23,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
+use executor_abi::statistics::Counter;
 use guest_abi::Status;
 use hose::pages::Range;
 use hose::{Name, Transfer};
@@ -33,6 +34,7 @@ use crate::host::{Hose, Host, Local};
 use crate::link::{Call, START};
 use crate::parcel::Parcel;
 use crate::process;
+use crate::statistics::Statistics;
 use crate::vm::{Ended, Loaded, Vm};
 use crate::watch::Watchdog;
 
@@ -47,6 +49,9 @@ pub(crate) struct Workflow {
     pub(crate) max_size: u64,
     /// How long one payload may take until it is handled.
     pub(crate) io_timeout: Duration,
+    statistics: Statistics,
+    /// Of the functions, in their order, where there are statistics.
+    counters: Vec<Option<Counter<'static>>>,
     dog: OnceLock<Option<Arc<Watchdog>>>,
     quiet: Mutex<Quiet>,
     quieter: Condvar,
@@ -185,9 +190,19 @@ impl Workflow {
         transfer: Transfer,
         max_size: u64,
         io_timeout: Duration,
+        statistics: Statistics,
     ) -> Arc<Self> {
+        let counters = match functions.get(1..) {
+            // The first is called by nobody.
+            Some(further) => std::iter::once(None)
+                .chain(further.iter().map(|function| statistics.local(&function.name)))
+                .collect(),
+            None => Vec::new(),
+        };
         Arc::new(Self {
             functions,
+            statistics,
+            counters,
             transfer,
             max_size,
             io_timeout,
@@ -293,7 +308,8 @@ impl Workflow {
     fn hose(self: &Arc<Self>, index: usize) -> Hose {
         let targets = self.functions[index].targets.clone();
         let local = Local { workflow: Arc::clone(self), index };
-        Hose { local: Some(local), remote: None, targets, max_size: self.max_size }
+        let statistics = self.statistics;
+        Hose { local: Some(local), remote: None, targets, max_size: self.max_size, statistics }
     }
 
     /// The watchdog, once a function was called whose deadline it keeps. None where there can be no thread.
@@ -304,6 +320,27 @@ impl Workflow {
     /// Takes a payload from one function to another, and waits until it was handled, up to `deadline`. `answer` gets what the
     /// handler answers, before it is told that it was handled.
     pub(crate) fn deliver(
+        self: &Arc<Self>,
+        from: usize,
+        to: usize,
+        payload: Payload<'_>,
+        deadline: Instant,
+        answer: Option<Sink<'_>>,
+    ) -> Delivered {
+        let since = self.statistics.now();
+        let delivered = self.deliver_uncounted(from, to, payload, deadline, answer);
+        if let Some((counter, since)) = self.counter(to).zip(since) {
+            counter.called(since.elapsed(), delivered.status.is_host());
+        }
+        delivered
+    }
+
+    /// What counts the calls of a function.
+    pub(crate) fn counter(&self, index: usize) -> Option<Counter<'static>> {
+        self.counters.get(index).copied().flatten()
+    }
+
+    fn deliver_uncounted(
         self: &Arc<Self>,
         from: usize,
         to: usize,

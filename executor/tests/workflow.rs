@@ -119,6 +119,7 @@ impl Flow {
             max_size: 1 << 30,
             max_inflight: 256,
             lifecycle: Lifecycle::Oneshot,
+            statistics: None,
         });
         Self { main, others: others.into_iter().map(|(_, _, case)| case).collect() }
     }

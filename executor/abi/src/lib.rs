@@ -18,6 +18,7 @@
 //! Not here: anything of OCI (the runtime translates it), anything of WasmEdge.
 
 pub mod request;
+pub mod statistics;
 
 use std::ffi::c_void;
 

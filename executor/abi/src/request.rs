@@ -134,6 +134,18 @@ pub struct Hose {
     pub max_inflight: u32,
     /// How long the function lives.
     pub lifecycle: Lifecycle,
+    /// Where to count what crosses: [`crate::statistics`].
+    pub statistics: Option<Shared>,
+}
+
+/// Memory of the process that makes the call, mapped shared, zeroed or initialised as its use wants it, and the callee's from then on.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Shared {
+    /// Address of the first byte, a multiple of the page size.
+    pub address: u64,
+    /// Length in bytes.
+    pub len: u64,
 }
 
 /// How long a function lives that is given payloads.

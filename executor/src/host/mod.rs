@@ -32,6 +32,7 @@ use crate::engine::{Export, FuncType, Guest, Instance, Memory, Val, ValType};
 use crate::error::Result;
 use crate::link::Contract;
 use crate::memory::{self, Covered, Linear, Refused, Regions};
+use crate::statistics::Statistics;
 use crate::workflow::{Outcome, Workflow};
 
 use mappings::{Mapping, Mappings};
@@ -48,6 +49,7 @@ pub(crate) struct Hose {
     pub(crate) remote: Option<Rc<Remote>>,
     pub(crate) targets: Vec<Name>,
     pub(crate) max_size: u64,
+    pub(crate) statistics: Statistics,
 }
 
 /// A function's place in its process.
@@ -195,6 +197,10 @@ impl Host {
 
     fn linear<'a>(&self, guest: &Guest<'a>) -> Linear<'a> {
         Linear::new(*guest, self.exports(guest).memory)
+    }
+
+    fn statistics(&self) -> Statistics {
+        self.hose.as_ref().map(|hose| hose.statistics).unwrap_or_default()
     }
 
     fn remote(&self) -> Option<&Remote> {

@@ -55,6 +55,7 @@ pub fn join(
         max_size: 1 << 30,
         max_inflight: 256,
         lifecycle: Lifecycle::Oneshot,
+        statistics: None,
     });
     [published.listener, published.mount]
 }
