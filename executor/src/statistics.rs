@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use executor_abi::request::Shared;
-use executor_abi::statistics::{Counter, Direction, LEN, Mode, Page, Transfer};
+use executor_abi::statistics::{Counter, Direction, LEN, Mode, Page, Transfer, VISITOR, VISITORS};
 use hose::pages::Crossing;
 use hose::{Delivery, Name};
 
@@ -42,7 +42,8 @@ impl Statistics {
     }
 
     fn remote(&self, direction: Direction, name: &Name) -> Option<Counter<'static>> {
-        self.0.map(|page| page.counter(direction, Mode::Unix, name.as_str()))
+        let name = if name.as_str().starts_with(VISITOR) { VISITORS } else { name.as_str() };
+        self.0.map(|page| page.counter(direction, Mode::Unix, name))
     }
 
     /// A payload that was sent to another container: what the sender's own counts were before and are now, and what came of it.

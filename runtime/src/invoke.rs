@@ -2,7 +2,7 @@
 //!
 //! The caller becomes an end of the function's workflow for as long as the call takes, under a name that no container has
 //! (`invoke-` and 16 random digits): published like a container's, with a secret of its own, and withdrawn on every way out, also by a
-//! signal. Only who may write the rendezvous folder can do so, which is the runtime's user.
+//! signal; what a killed call has left is taken away by the next. Only who may write the rendezvous folder can do so, which is the runtime's user.
 
 use std::time::Duration;
 

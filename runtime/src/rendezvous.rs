@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use executor_abi::request;
+use executor_abi::statistics::VISITOR;
 use hose::rendezvous::{Folder, Published};
 use hose::{Config, Limits, Local, Name, Secret, Tenant, Workflow};
 use serde::{Deserialize, Serialize};
@@ -68,6 +69,9 @@ impl Claim {
     }
 }
 
+/// What the owners of temporary ends begin with: no container's id has a colon.
+const OWNER: &str = "host:";
+
 /// A temporary end beside a container's, for a call of its function; withdrawn when it is dropped.
 pub(crate) struct Visitor {
     claim: Claim,
@@ -82,13 +86,17 @@ impl Visitor {
         // As random as a key is.
         let secret = Secret::generate()?;
         let unique: String = secret.public().to_hex().chars().take(16).collect();
-        let name = format!("invoke-{unique}");
+        let name = format!("{VISITOR}{unique}");
+        let folder = Folder::open(&beside.base, &beside.tenant.parse::<Tenant>()?)?;
+        // Of calls that were killed.
+        folder.sweep(OWNER)?;
+        let owner = format!("{OWNER}{name}");
         let limits = Limits::new(timeout, timeout, hose::config::MAX_SIZE)?;
-        let (tenant, workflow) = (beside.tenant.parse::<Tenant>()?, beside.workflow.parse()?);
+        let workflow = beside.workflow.parse()?;
         let config = Config::new(name.parse()?, workflow, vec![target.clone()], limits)?;
-        let published = Folder::open(&beside.base, &tenant)?.publish(&config, &secret, &name)?;
+        let published = folder.publish(&config, &secret, &owner)?;
         // Nobody but this process needs its secret, and nothing of this is written down.
-        let claim = Claim { name: name.clone(), owner: name, secret: String::new(), ..beside.clone() };
+        let claim = Claim { name, owner, secret: String::new(), ..beside.clone() };
         let local = Local::new(config, secret, published.mount);
         Ok(Self { claim, local, _listener: published.listener })
     }

@@ -241,16 +241,16 @@ fn what_waits_beyond_max_inflight_is_refused_as_busy() {
     }
     let bundle = scene.bundle();
     bundle.annotation("io.roadrunner.hose/max-inflight", "1");
-    let mut served = scene.serve(&bundle);
-    // Connected, so that what they send later waits in their sockets and not before the door.
+    let served = scene.serve(&bundle);
+    // Of three that never pause one is handled, one waits, and one is too many.
     let mut senders: Vec<Running> = ["a", "c", "d"]
         .iter()
-        .map(|name| scene.hoses.run(&scene.hoses.function(name, "counter", &["send-many", "100000", "100"])))
+        .map(|name| {
+            let sender = scene.hoses.function(name, "counter", &["send-many", "1000000", "100"]);
+            sender.annotation("io.roadrunner.hose/connect-timeout", "1s");
+            scene.hoses.run(&sender)
+        })
         .collect();
-    senders.iter_mut().for_each(|sender| sender.expect_stdout("sent one"));
-    let slow = scene.invoke(&served, &["--data", "slow"]).spawn();
-    served.run.expect_stdout("slow");
-    let _ = slow.wait();
     eventually("one is refused", || senders.iter_mut().any(Running::ended));
     case.cmd(["kill", &served.id, "TERM"]).ok();
     let _ = served.run.wait().exits(0);
@@ -323,6 +323,12 @@ fn an_invoke_that_is_ended_by_a_signal_leaves_nothing() {
         call.signal(signal);
         let _ = call.wait().exits(code);
     }
+    // What a killed one leaves, the next one takes away.
+    let call = scene.invoke(&served, &["--data", "slow"]).spawn();
+    served.run.expect_stdout("slow");
+    call.signal(Signal::KILL);
+    let _ = call.wait();
+    assert!(scene.count(&served) > 0);
     let records = fs::read_dir(scene.hoses.folder().join("tenant")).expect("a folder").count();
     assert_eq!(records, 2, "the function's own record and socket");
     assert!(scene.count(&served) > 0);
@@ -352,7 +358,9 @@ fn ends_and_counts_are_told_in_every_form() {
     let peers = stats[0]["peers"].as_array().expect("peers");
     let sum = |key: &str| peers.iter().filter_map(|peer| peer[key].as_u64()).sum::<u64>();
     assert_eq!((sum("calls"), sum("errors"), sum("bytes"), sum("copiedBytes")), (4, 1, 19, 19), "{stats}");
-    assert!(peers.iter().all(|peer| peer["direction"] == "receive" && peer["mode"] == "unix"), "{stats}");
+    let [peer] = &peers[..] else { panic!("one peer, however many calls: {stats}") };
+    assert_eq!((&peer["direction"], &peer["mode"]), (&"receive".into(), &"unix".into()));
+    assert_eq!(peer["peer"], "invoke");
     let table = scene.hose(&["stats"]).ok();
     assert!(table.lines().next().is_some_and(|line| line.starts_with("ID ")), "{table}");
     let text = scene.hose(&["stats", "--format", "prometheus"]).ok();
@@ -426,6 +434,71 @@ fn what_is_counted_can_be_scraped() {
     let _ = listener.wait().exits(0);
     assert!(!path.exists());
     let _ = scene.end(served).exits(0);
+}
+
+#[test]
+fn a_workflow_serves_and_both_transports_are_counted() {
+    let case = wasm_case!();
+    let scene = Scene::new(&case);
+    let handler = |body: &str| {
+        let text = format!(
+            r#"(module
+              (import "roadrunner" "send_to_host" (func $send (param i32 i32) (result i32)))
+              (import "roadrunner" "set_status" (func $set_status (param i32) (result i32)))
+              (memory (export "memory") 2)
+              (func (export "allocate_memory") (param i32) (result i32) (i32.const 4096))
+              (func (export "deallocate_memory") (param i32))
+              (func (export "read_memory_wasm") (param i32 i32) {body}))"#
+        );
+        wat::parse_str(text).expect("the test's own module")
+    };
+    // Passes on what it is given, and says whether that worked.
+    let front = handler(
+        "(if (call $send (local.get 0) (local.get 1)) (then (drop (call $set_status (i32.const 9)))))",
+    );
+    let back = handler("(if (i32.eq (i32.load8_u (local.get 0)) (i32.const 116)) (then unreachable))");
+    let bundle = scene.hoses.function_of(&front, "front", "back", &[]);
+    bundle.file("back.wasm", &back);
+    let hose = |key: &str, value: &str| {
+        bundle.annotation(&format!("io.roadrunner.hose/{key}"), value);
+    };
+    hose("mode", "user,kernel");
+    hose("modules", &tests::flow::pin("back", "/back.wasm", &back));
+    hose("lifecycle", "serve");
+    let served = scene.serve(&bundle);
+    (0..3).for_each(|_| drop(scene.invoke(&served, &["--data", "hello"]).ok()));
+    refused(scene.invoke(&served, &["--data", "trap"]), &["said 9"]);
+    scene.invoke(&served, &["--data", "hello"]).ok();
+    let stats: Value = serde_json::from_str(&scene.hose(&["stats", "--format", "json"]).ok()).expect("JSON");
+    let peers = stats[0]["peers"].as_array().expect("peers");
+    let told: Vec<_> = peers
+        .iter()
+        .map(|peer| {
+            let number = |key: &str| peer[key].as_u64().expect("a number");
+            let text = |key: &str| peer[key].as_str().expect("a text");
+            (
+                text("direction"),
+                text("peer"),
+                text("mode"),
+                number("calls"),
+                number("errors"),
+                number("bytes"),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [("send", "back", "memory", 5, 1, 24), ("receive", "invoke", "unix", 5, 0, 24)],
+        "{stats}"
+    );
+    let ends = scene.hose(&["ls", "--format", "json"]).ok();
+    assert!(
+        ends.contains(r#""mode":["user","kernel"]"#) && ends.contains(r#""functions":["back"]"#),
+        "{ends}"
+    );
+    let out = scene.end(served).exits(0);
+    assert_eq!(out.stderr.lines().count(), 1, "{}", out.stderr);
+    scene.hoses.nothing_left();
 }
 
 #[test]

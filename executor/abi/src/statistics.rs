@@ -21,6 +21,12 @@ pub const MAGIC: u64 = u64::from_be_bytes(*b"rr-hose\x01");
 /// Buckets of the histogram: the last is open, the one before ends at 2^30 microseconds, 18 minutes.
 pub const BUCKETS: usize = 32;
 
+/// What the names of temporary ends of the host begin with. There is a new one for each call, and they are counted together, under
+/// [`VISITORS`]; no container has such a name.
+pub const VISITOR: &str = "invoke-";
+/// See [`VISITOR`].
+pub const VISITORS: &str = "invoke";
+
 /// Words of an entry.
 const STRIDE: usize = 64;
 /// Longest name.

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use executor_abi::statistics::{VISITOR, VISITORS};
 use hose::{Name, Transfer, Workflow};
 
 use super::lifecycle::{self, Service};
@@ -101,6 +102,11 @@ pub(super) fn parse(keys: &Keys<'_>) -> Result<Option<Hose>> {
     let modules = modules(keys)?;
     let modes = modes(keys, !modules.is_empty())?;
     let name = parsed::<Name>(keys, "name")?;
+    if let (Some(name), Some(value)) = (&name, keys.get(HOSE, "name"))
+        && (name.as_str() == VISITORS || name.as_str().starts_with(VISITOR))
+    {
+        return Err(value.invalid("is the host's own, for rr-runtime invoke"));
+    }
     let workflow = parsed::<Workflow>(keys, "workflow")?;
     let targets = targets(keys)?;
     let limits = limits(keys)?;

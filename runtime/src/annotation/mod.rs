@@ -433,7 +433,7 @@ mod tests {
                 "io.roadrunner.hose/mode",
                 &["", "Kernel", "kernel,", "kernel,kernel", "none,kernel", "auto,kernel"],
             ),
-            ("io.roadrunner.hose/name", &["", "A", "a/b", "..", "a b"]),
+            ("io.roadrunner.hose/name", &["", "A", "a/b", "..", "a b", "invoke", "invoke-1"]),
             ("io.roadrunner.hose/workflow", &["", "W", "a/b"]),
             ("io.roadrunner.hose/target", &["", ",", "b,,c", "B", "b,b", "a"]),
             ("io.roadrunner.hose/connect-timeout", &["", "0s", "-1s", "48h"]),
