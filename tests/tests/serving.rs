@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -498,6 +498,37 @@ fn a_workflow_serves_and_both_transports_are_counted() {
     );
     let out = scene.end(served).exits(0);
     assert_eq!(out.stderr.lines().count(), 1, "{}", out.stderr);
+    scene.hoses.nothing_left();
+}
+
+#[test]
+fn who_waits_for_one_to_be_ready_is_told_and_one_of_another_user_serves_and_counts_too() {
+    let case = wasm_case!();
+    let scene = Scene::new(&case);
+    let path = case.dir().join("notify.sock");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("setsockopt");
+    let bundle = scene.bundle();
+    bundle.edit(|config| {
+        config["process"]["user"] = serde_json::json!({ "uid": 1234, "gid": 1234 });
+        config["process"]["capabilities"] = serde_json::json!({});
+        config["linux"]["resources"]["pids"] = serde_json::json!({ "limit": 8 });
+    });
+    let id = case.id();
+    let run = scene.hoses.cmd_of("tenant", &["run", "--bundle"]).arg(bundle.dir()).arg(&id);
+    let run = run.env("NOTIFY_SOCKET", &path).spawn();
+    let mut message = [0; 512];
+    let n = socket.recv(&mut message).expect("a message");
+    assert_eq!(&message[..n], b"READY=1\n");
+    let served = Served { id, run };
+    eventually("it runs", || case.status(&served.id) == "running");
+    assert_eq!([scene.count(&served), scene.count(&served)], [1, 2]);
+    let stats = scene.hose(&["stats", "--format", "json", &served.id]).ok();
+    assert!(stats.contains(r#""calls":2,"errors":0,"#), "{stats}");
+    let descriptors = tests::proc::descriptors(scene.pid(&served));
+    let shows = |what: &str| descriptors.values().any(|path| path.to_string_lossy().contains(what));
+    assert!(!shows("hose.stats") && !shows("/proc"), "{descriptors:?}");
+    let _ = scene.end(served).exits(0);
     scene.hoses.nothing_left();
 }
 
