@@ -12,6 +12,9 @@
 //! | `link` | what it may import and must export |
 //! | `wasi` | arguments, environment, directories; faults of the engine's WASI mended |
 //! | `run` | a function that is ready → an exit code |
+//! | `statistics` | counting what crosses, in a page of the runtime's |
+//! | `serve` | the function stays, one payload after the other |
+//! | `stop` | how it is asked to end then |
 //! | `bytes` | a function that takes standard input as bytes and gives what is written to standard output |
 //! | `host` | the imports of module `roadrunner`, payloads for a handler |
 //! | `vm` | an instance of a module, with all that it needs |
@@ -37,6 +40,9 @@ mod prepare;
 mod process;
 mod resident;
 mod run;
+mod serve;
+mod statistics;
+mod stop;
 mod table;
 mod trap;
 mod vm;

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
 
-use executor_abi::request::{self, Aot, Function, Hose, Limits, Module, Prepare};
+use executor_abi::request::{self, Aot, Function, Hose, Lifecycle, Limits, Module, Prepare};
 use hose::{Name, Transfer, tcp};
 use sha2::{Digest, Sha256};
 use wasmedge_sys::Config;
@@ -18,6 +18,7 @@ use crate::engine::{self, Ast, Instance, PAGE, Settings, Stop};
 use crate::error::{Error, ErrorKind, Result};
 use crate::link;
 use crate::module::{self, Outline, Source};
+use crate::statistics::Statistics;
 use crate::vm::Loaded;
 use crate::{compile, process, wasi};
 
@@ -42,6 +43,9 @@ pub(crate) struct Ready {
     pub(crate) transfer: Transfer,
     pub(crate) endpoint: Option<Endpoint>,
     pub(crate) network: Option<Network>,
+    pub(crate) max_inflight: usize,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) statistics: Statistics,
     /// The other functions: their names, their targets, themselves.
     pub(crate) functions: Vec<(Name, Vec<Name>, Loaded)>,
 }
@@ -116,7 +120,8 @@ pub fn prepare(request: Prepare) -> Result<Prepared> {
     let interruptible = !further.is_empty();
     let start = start(&request, &request.args)?;
     let identity = start.clone();
-    let mut main = load(main, &request.limits, &wasi, start, false)?;
+    let serves = request.hose.as_ref().is_some_and(|hose| hose.lifecycle != Lifecycle::Oneshot);
+    let mut main = load(main, &request.limits, &wasi, start, serves)?;
     main.entry = link::entry(
         main.source.path(),
         &main.ast,
@@ -124,6 +129,10 @@ pub fn prepare(request: Prepare) -> Result<Prepared> {
         &request.args,
         receives,
     )?;
+    if serves && !main.entry.contract.can_receive() {
+        let message = format!("module {}: cannot serve, it exports no allocate_memory", main.source.path());
+        return Err(Error::new(ErrorKind::Link, message));
+    }
     for (function, asked) in further.iter().zip(asked) {
         let args = [function.name.clone()];
         let mut loaded = load(asked, &request.limits, &wasi, self::start(&request, &args)?, interruptible)?;
@@ -318,6 +327,9 @@ fn ready(hose: &Hose, endpoint: Option<Endpoint>) -> Result<Ready> {
         transfer: hose.transfer.parse().map_err(refused)?,
         endpoint,
         network: hose.network.as_ref().map(network).transpose()?,
+        max_inflight: usize::try_from(hose.max_inflight).unwrap_or(usize::MAX),
+        lifecycle: hose.lifecycle,
+        statistics: Statistics::of(hose.statistics),
         functions: Vec::new(),
     })
 }

@@ -31,7 +31,7 @@ pub(crate) const EXIT_LIMIT: i32 = 124;
 /// Exit code of a function that trapped: what a shell reports for SIGABRT.
 pub(crate) const EXIT_TRAP: i32 = 128 + libc::SIGABRT;
 
-fn failed(call: &str) -> Error {
+pub(crate) fn failed(call: &str) -> Error {
     Error::with(ErrorKind::System, call.to_owned(), std::io::Error::last_os_error())
 }
 
@@ -200,7 +200,8 @@ fn is_fatal(signal: c_int) -> bool {
     known && !NOT_FATAL.contains(&signal)
 }
 
-fn is_ignored(signal: c_int) -> bool {
+/// Whether this process was started with a signal ignored, and has left it so.
+pub(crate) fn is_ignored(signal: c_int) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: asks only, into a place for the answer.
     let status = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) };

@@ -7,15 +7,17 @@
 //! | it traps | 134 |
 //! | it is out of time or of instructions | 124 |
 //! | a signal ends it | 128 + the signal |
+//! | it serves, SIGTERM or SIGINT asks it to end, and what runs is finished in time | 0 |
 //! | what the host needs for it fails | 1 |
 
 use std::cell::RefCell;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hose::{Listener, Local as Own, Receiver, Sender, Way, unix};
+use executor_abi::request::Lifecycle;
+use hose::{Listener, Local as Own, Name, Receiver, Sender, Way, unix};
 
 use crate::bytes;
 use crate::engine::{Stop, Val};
@@ -25,8 +27,11 @@ use crate::link::{Call, START};
 use crate::prepare::{Endpoint, Network, Prepared, Ready};
 use crate::process;
 use crate::resident;
+use crate::serve::{self, Serving};
+use crate::stop;
 use crate::vm::{Loaded, Vm};
-use crate::workflow::{self, Function, Unit, Workflow};
+use crate::watch::Watchdog;
+use crate::workflow::{self, Function, Workflow};
 
 /// Exit code when the host could not do its part.
 const EXIT_HOST: i32 = 1;
@@ -59,15 +64,30 @@ impl Prepared {
         process::install_signals()?;
         resident::forget_the_runtime();
         self.limit()?;
-        let contract = self.main.entry.contract;
-        let (workflow, hose) = self.hose.map(connect).transpose()?.unwrap_or_default();
-        let host = Host::new(hose, contract);
-        let unit = Unit { vm: None, loaded: self.main };
-        let Some(workflow) = workflow else { return run_main(unit, host) };
-        process::allow_interrupts()?;
-        workflow.start()?;
-        let code = run_main(unit, host);
-        let others = workflow.close();
+        let serves = self.hose.as_ref().and_then(|hose| match hose.lifecycle {
+            Lifecycle::Oneshot => None,
+            Lifecycle::Serve { drain_timeout_ms } => {
+                Some((hose.name.clone(), hose.limits.io_timeout(), Duration::from_millis(drain_timeout_ms)))
+            }
+        });
+        let wake = serves.is_some().then(stop::ask_by_signals).transpose()?;
+        let (workflow, hose) = match self.hose {
+            Some(ready) => connect(ready, wake.as_ref())?,
+            None => (None, None),
+        };
+        if let Some(workflow) = &workflow {
+            process::allow_interrupts()?;
+            workflow.start()?;
+        }
+        let code = match (serves, wake, &hose) {
+            (Some((name, io_timeout, drain)), Some(wake), Some(hose)) => {
+                stop::drain_within(wake, drain, self.main.source.path())?;
+                let serving = serving(name, io_timeout, workflow.as_deref())?;
+                serve::run(&self.main, hose, &serving)
+            }
+            _ => run_main(&self.main, Host::new(hose, self.main.entry.contract)),
+        };
+        let others = workflow.map_or(0, |workflow| workflow.close());
         code.map(|code| if code == 0 { others } else { code })
     }
 
@@ -94,29 +114,36 @@ impl Prepared {
 }
 
 /// Runs the container's own function to its end.
-fn run_main(mut unit: Unit, host: Rc<Host>) -> Result<i32> {
-    let loaded = &unit.loaded;
-    let ended = match Vm::create(loaded, Rc::clone(&host), false)? {
-        Err(ended) => ended,
-        Ok(vm) => {
-            let outcome = call(loaded, &vm, &host);
-            host.abandon();
-            let Err(stop) = outcome? else { return Ok(0) };
-            let ended = vm.ended(stop);
-            unit.vm = Some(vm);
-            ended
-        }
+fn run_main(loaded: &Loaded, host: Rc<Host>) -> Result<i32> {
+    let vm = match Vm::create(loaded, Rc::clone(&host), false)? {
+        Err(ended) => return Ok(workflow::say(loaded, ended)),
+        Ok(vm) => vm,
     };
-    let (code, line) = loaded.report(ended);
-    if let Some(line) = line {
-        process::say(&line);
+    let outcome = enter(loaded, &vm, &host)
+        .map(|entered| entered.and_then(|()| if host.pushes() { host.serve(&vm.guest()) } else { Ok(()) }));
+    host.abandon();
+    match outcome? {
+        Ok(()) => Ok(0),
+        Err(stop) => Ok(workflow::say(loaded, vm.ended(stop))),
     }
-    Ok(code)
 }
 
-fn call(loaded: &Loaded, vm: &Vm, host: &Host) -> Result<std::result::Result<(), Stop>> {
+/// What keeps the calls of a serving function.
+fn serving(name: Name, io_timeout: Duration, workflow: Option<&Workflow>) -> Result<Serving> {
+    let dog = match workflow {
+        Some(workflow) => workflow.dog().cloned(),
+        None => {
+            process::allow_interrupts()?;
+            Some(Watchdog::start(1)?)
+        }
+    };
+    Ok(Serving { name, io_timeout, dog })
+}
+
+/// Runs the entry point of an instance.
+pub(crate) fn enter(loaded: &Loaded, vm: &Vm, host: &Host) -> Result<std::result::Result<(), Stop>> {
     let guest = vm.guest();
-    let outcome = match &loaded.entry.call {
+    Ok(match &loaded.entry.call {
         Call::Handler => Ok(()),
         Call::Start => guest.call(START, &[]).transpose().map(drop),
         Call::Numbers { function, args } => {
@@ -125,32 +152,50 @@ fn call(loaded: &Loaded, vm: &Vm, host: &Host) -> Result<std::result::Result<(),
         Call::Bytes { function, allocator } => {
             bytes::call(&guest, host, loaded.source.path(), function, allocator, loaded.max_linear())?
         }
-    };
-    Ok(outcome.and_then(|()| if host.pushes() { host.serve(&guest) } else { Ok(()) }))
+    })
 }
 
-/// Connects a function with the others of its process, and with its container's end.
-fn connect(ready: Ready) -> Result<(Option<Arc<Workflow>>, Option<Hose>)> {
-    let Ready { name, workflow, targets, limits, transfer, endpoint, network, functions } = ready;
+/// Connects a function with the others of its process, and with its container's end, at which waiting ends when `wake` is readable.
+fn connect(ready: Ready, wake: Option<&OwnedFd>) -> Result<(Option<Arc<Workflow>>, Option<Hose>)> {
+    let Ready {
+        name,
+        workflow,
+        targets,
+        limits,
+        transfer,
+        endpoint,
+        network,
+        functions,
+        max_inflight,
+        statistics,
+        ..
+    } = ready;
     let within: Vec<_> = functions.iter().map(|(name, _, _)| name.clone()).collect();
     let outside = targets.iter().filter(|target| !within.contains(target)).cloned().collect();
     let config = hose::Config::new(name.clone(), workflow, outside, limits)
         .map_err(|error| Error::with(ErrorKind::Request, "hose", error))?
         .with_transfer(transfer);
     let reaches = endpoint.is_some() || network.is_some();
-    let remote = reaches.then(|| connect_outside(config, endpoint, network)).transpose()?;
+    let outside = reaches.then(|| connect_outside(config, endpoint, network, max_inflight, wake));
+    let remote = outside.transpose()?.map(Rc::new);
     let max_size = limits.max_size();
     if functions.is_empty() {
-        return Ok((None, Some(Hose { local: None, remote, targets, max_size })));
+        return Ok((None, Some(Hose { local: None, remote, targets, max_size, statistics })));
     }
     let mut all = vec![Function::without_unit(name, targets.clone())];
     all.extend(functions.into_iter().map(|(name, targets, loaded)| Function::new(name, targets, loaded)));
-    let workflow = Workflow::new(all, transfer, max_size, limits.io_timeout());
+    let workflow = Workflow::new(all, transfer, max_size, limits.io_timeout(), statistics);
     let local = Some(Local { workflow: Arc::clone(&workflow), index: 0 });
-    Ok((Some(workflow), Some(Hose { local, remote, targets, max_size })))
+    Ok((Some(workflow), Some(Hose { local, remote, targets, max_size, statistics })))
 }
 
-fn connect_outside(config: hose::Config, end: Option<Endpoint>, network: Option<Network>) -> Result<Remote> {
+fn connect_outside(
+    config: hose::Config,
+    end: Option<Endpoint>,
+    network: Option<Network>,
+    max_inflight: usize,
+    wake: Option<&OwnedFd>,
+) -> Result<Remote> {
     let (mut ways, mut listeners) = (Vec::new(), Vec::<Listener>::new());
     if let Some(Endpoint { secret, rendezvous, listener }) = end {
         ways.push(Way::Unix(unix::Host::new(secret, rendezvous)));
@@ -165,8 +210,17 @@ fn connect_outside(config: hose::Config, end: Option<Endpoint>, network: Option<
     let mut listeners = listeners.into_iter();
     let mut receiver =
         listeners.next().map(|first| Receiver::new(&own, first)).transpose().map_err(failed)?;
-    for listener in listeners {
-        receiver.as_mut().map_or(Ok(()), |receiver| receiver.listen(listener)).map_err(failed)?;
+    if let Some(receiver) = &mut receiver {
+        for listener in listeners {
+            receiver.listen(listener).map_err(failed)?;
+        }
+        if max_inflight < hose::MAX_CONNECTIONS {
+            receiver.refuse_beyond(max_inflight);
+        }
+        if let Some(wake) = wake {
+            let wake = wake.try_clone().map_err(|error| Error::with(ErrorKind::System, "dup", error))?;
+            receiver.stop_when(&stop::STOPPED, wake);
+        }
     }
     Ok(Remote { sender: RefCell::new(Sender::new(&own)), receiver: receiver.map(RefCell::new) })
 }

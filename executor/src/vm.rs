@@ -53,7 +53,8 @@ pub(crate) struct Vm {
 }
 
 // SAFETY: everything that it points to belongs to it alone: the engine's contexts, and the `Rc`s, whose only other holders are the
-// host functions of these instances. Whoever has it is the only one who calls into it; the engine keeps what is a thread's
+// host functions of these instances. (The container's own function shares its ends with `run` and `serve`; those and every instance
+// of it stay on the process's first thread, as nothing but `Workflow`, which never has it, hands instances to others.) Whoever has it is the only one who calls into it; the engine keeps what is a thread's
 // (the current executor and stack, the fault handler) only while a call runs.
 unsafe impl Send for Vm {}
 
@@ -169,6 +170,11 @@ impl Vm {
 }
 
 impl Ended {
+    /// Whether the function has asked for it.
+    pub(crate) fn is_exit(self) -> bool {
+        self.exit.is_some()
+    }
+
     fn of(stop: Stop, wasi: &Instance) -> Self {
         Self { stop, exit: stop.is_exit().then(|| wasi.wasi_exit_code()) }
     }

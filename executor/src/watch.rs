@@ -20,6 +20,36 @@ const NEVER: u64 = u64::MAX;
 /// How often a late call is told again: one that waits in a system call goes on to the next one.
 const AGAIN: Duration = Duration::from_millis(10);
 
+/// Makes calls into a guest, and keeps their deadline.
+pub(crate) trait Keeper {
+    /// Until when the call that is about to be made has time.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// Makes the call.
+    fn keep<R>(&self, call: impl FnOnce() -> R) -> R;
+
+    /// Whether the last call was stopped, or may have been.
+    fn was_late(&self) -> bool;
+}
+
+/// Keeps none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unkept;
+
+impl Keeper for Unkept {
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    fn keep<R>(&self, call: impl FnOnce() -> R) -> R {
+        call()
+    }
+
+    fn was_late(&self) -> bool {
+        false
+    }
+}
+
 /// The deadline of one function's running call.
 #[derive(Debug)]
 pub(crate) struct Watch {

@@ -23,6 +23,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
+use executor_abi::statistics::Counter;
 use guest_abi::Status;
 use hose::pages::Range;
 use hose::{Name, Transfer};
@@ -33,6 +34,7 @@ use crate::host::{Hose, Host, Local};
 use crate::link::{Call, START};
 use crate::parcel::Parcel;
 use crate::process;
+use crate::statistics::Statistics;
 use crate::vm::{Ended, Loaded, Vm};
 use crate::watch::Watchdog;
 
@@ -47,6 +49,9 @@ pub(crate) struct Workflow {
     pub(crate) max_size: u64,
     /// How long one payload may take until it is handled.
     pub(crate) io_timeout: Duration,
+    statistics: Statistics,
+    /// Of the functions, in their order, where there are statistics.
+    counters: Vec<Option<Counter<'static>>>,
     dog: OnceLock<Option<Arc<Watchdog>>>,
     quiet: Mutex<Quiet>,
     quieter: Condvar,
@@ -185,9 +190,19 @@ impl Workflow {
         transfer: Transfer,
         max_size: u64,
         io_timeout: Duration,
+        statistics: Statistics,
     ) -> Arc<Self> {
+        let counters = match functions.get(1..) {
+            // The first is called by nobody.
+            Some(further) => std::iter::once(None)
+                .chain(further.iter().map(|function| statistics.local(&function.name)))
+                .collect(),
+            None => Vec::new(),
+        };
         Arc::new(Self {
             functions,
+            statistics,
+            counters,
             transfer,
             max_size,
             io_timeout,
@@ -256,7 +271,7 @@ impl Workflow {
 
     fn run_start(self: &Arc<Self>, index: usize, unit: &mut Unit) -> Result<i32> {
         if let Err(ended) = self.instantiate(index, unit)? {
-            return Ok(say(unit, ended));
+            return Ok(say(&unit.loaded, ended));
         }
         let Some(vm) = &unit.vm else { return Ok(1) };
         let outcome = vm.guest().call(START, &[]).transpose();
@@ -265,7 +280,7 @@ impl Workflow {
             Ok(_) => Ok(0),
             Err(stop) => {
                 let ended = vm.ended(stop);
-                Ok(say(unit, ended))
+                Ok(say(&unit.loaded, ended))
             }
         }
     }
@@ -293,17 +308,39 @@ impl Workflow {
     fn hose(self: &Arc<Self>, index: usize) -> Hose {
         let targets = self.functions[index].targets.clone();
         let local = Local { workflow: Arc::clone(self), index };
-        Hose { local: Some(local), remote: None, targets, max_size: self.max_size }
+        let statistics = self.statistics;
+        Hose { local: Some(local), remote: None, targets, max_size: self.max_size, statistics }
     }
 
     /// The watchdog, once a function was called whose deadline it keeps. None where there can be no thread.
-    fn dog(&self) -> Option<&Arc<Watchdog>> {
+    pub(crate) fn dog(&self) -> Option<&Arc<Watchdog>> {
         self.dog.get_or_init(|| Watchdog::start(self.functions.len()).ok()).as_ref()
     }
 
     /// Takes a payload from one function to another, and waits until it was handled, up to `deadline`. `answer` gets what the
     /// handler answers, before it is told that it was handled.
     pub(crate) fn deliver(
+        self: &Arc<Self>,
+        from: usize,
+        to: usize,
+        payload: Payload<'_>,
+        deadline: Instant,
+        answer: Option<Sink<'_>>,
+    ) -> Delivered {
+        let since = self.statistics.now();
+        let delivered = self.deliver_uncounted(from, to, payload, deadline, answer);
+        if let Some((counter, since)) = self.counter(to).zip(since) {
+            counter.called(since.elapsed(), delivered.status.is_host());
+        }
+        delivered
+    }
+
+    /// What counts the calls of a function.
+    pub(crate) fn counter(&self, index: usize) -> Option<Counter<'static>> {
+        self.counters.get(index).copied().flatten()
+    }
+
+    fn deliver_uncounted(
         self: &Arc<Self>,
         from: usize,
         to: usize,
@@ -429,22 +466,9 @@ impl Workflow {
 
     /// A function ended in the midst of a call: that costs the call, and the instance.
     fn failed(&self, to: usize, unit: &mut Unit, ended: Ended, left: bool, late: bool) -> Delivered {
-        let name = &self.functions[to].name;
-        let (code, line) = unit.loaded.report(ended);
         unit.vm = None;
-        if late && ended.stop.is_cancelled() {
-            let text = format!("function {name} did not handle a payload within {:?}", self.io_timeout);
-            process::say(&format!("{} stopped: {text}", unit.loaded.source.path()));
-            return Delivered { status: Status::TIMEOUT, left, text: Some(text) };
-        }
-        let text = match &line {
-            Some(line) => format!("function {name} failed: {line}"),
-            None => format!("function {name} exited with {code}"),
-        };
-        if let Some(line) = line {
-            process::say(&line);
-        }
-        Delivered { status: Status::TRAPPED, left, text: Some(text) }
+        let (status, text) = fail(&self.functions[to].name, &unit.loaded, ended, late, self.io_timeout);
+        Delivered { status, left, text: Some(text) }
     }
 
     /// Waits for a parcel in the inbox of a function that pulls: its own thread. Nothing when `until` has come, or when nobody
@@ -537,9 +561,33 @@ pub(crate) enum Pulled {
     Closed,
 }
 
+/// What the end of a function in the midst of a call means to its sender. Why it ended is on standard error then.
+pub(crate) fn fail(
+    name: &Name,
+    loaded: &Loaded,
+    ended: Ended,
+    late: bool,
+    io_timeout: Duration,
+) -> (Status, String) {
+    let (code, line) = loaded.report(ended);
+    if late && ended.stop.is_cancelled() {
+        let text = format!("function {name} did not handle a payload within {io_timeout:?}");
+        process::say(&format!("{} stopped: {text}", loaded.source.path()));
+        return (Status::TIMEOUT, text);
+    }
+    let text = match &line {
+        Some(line) => format!("function {name} failed: {line}"),
+        None => format!("function {name} exited with {code}"),
+    };
+    if let Some(line) = line {
+        process::say(&line);
+    }
+    (Status::TRAPPED, text)
+}
+
 /// Says why a function ended, and gives its exit code.
-fn say(unit: &Unit, ended: Ended) -> i32 {
-    let (code, line) = unit.loaded.report(ended);
+pub(crate) fn say(loaded: &Loaded, ended: Ended) -> i32 {
+    let (code, line) = loaded.report(ended);
     if let Some(line) = line {
         process::say(&line);
     }

@@ -2,14 +2,12 @@
 
 mod common;
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
 use std::process::Child;
 
+use common::end::{SEVEN, join};
 use common::{Case, finish, wat};
-use executor_abi::request::{Endpoint, Hose, Limits};
+use executor_abi::request::Limits;
 use guest_abi::Status;
-use hose::rendezvous::Folder;
 
 /// Numbers that a hostile guest tries as an address or a length.
 const HOSTILE: [i64; 12] =
@@ -182,56 +180,6 @@ fn imports_are_busy_inside_the_guests_own_functions() {
     let _ends = join(&mut case, base.path(), "sender", &["nobody"], 50);
     assert_eq!(status(&case), Status::BUSY);
 }
-
-/// Publishes an end for `case`; the descriptors are inherited by what it spawns.
-fn join(case: &mut Case, base: &Path, name: &str, targets: &[&str], connect_timeout_ms: u64) -> [OwnedFd; 2] {
-    let names = |list: &[&str]| list.iter().map(|&name| name.try_into().expect("a name")).collect();
-    let limits = hose::Limits::new(
-        std::time::Duration::from_millis(connect_timeout_ms),
-        std::time::Duration::from_secs(20),
-        1 << 30,
-    );
-    let config = hose::Config::new(
-        name.try_into().expect("a name"),
-        "flow".try_into().expect("a workflow"),
-        names(targets),
-        limits.expect("limits"),
-    );
-    let secret = hose::Secret::generate().expect("a secret");
-    let folder = Folder::open(&base.join("hose"), &"tenant".try_into().expect("a tenant")).expect("a folder");
-    let owner = format!("{name}-{}", std::process::id());
-    let published = folder.publish(&config.expect("a config"), &secret, &owner).expect("an end");
-    for fd in [published.listener.as_fd(), published.mount.as_fd()] {
-        rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).expect("fcntl");
-    }
-    case.request.hose = Some(Hose {
-        name: name.to_owned(),
-        workflow: "flow".to_owned(),
-        targets: targets.iter().map(|&target| target.to_owned()).collect(),
-        endpoint: Some(Endpoint {
-            listener_fd: Some(published.listener.as_raw_fd()),
-            rendezvous_fd: published.mount.as_raw_fd(),
-            secret: secret.to_hex().to_string(),
-        }),
-        network: None,
-        functions: Vec::new(),
-        transfer: "auto".to_owned(),
-        connect_timeout_ms,
-        io_timeout_ms: 20_000,
-        max_size: 1 << 30,
-    });
-    [published.listener, published.mount]
-}
-
-/// The seven functions, nothing else: a bump allocator whose region 0 is never handed out.
-const SEVEN: &str = r#"
-    (memory (export "memory") 4)
-    (global $next (mut i32) (i32.const 1024))
-    (func $allocate (export "allocate_memory") (param i32) (result i32) (local i32)
-        (local.set 1 (global.get $next))
-        (global.set $next (i32.add (global.get $next) (i32.add (local.get 0) (i32.const 8))))
-        (local.get 1))
-    (func (export "deallocate_memory") (param i32))"#;
 
 fn sender(case_len: u32) -> Case {
     wat(&format!(

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Case, Ended, wat};
-use executor_abi::request::{Function, Hose};
+use executor_abi::request::{Function, Hose, Lifecycle};
 use guest_abi::Status;
 use sha2::{Digest, Sha256};
 
@@ -118,6 +118,9 @@ impl Flow {
             connect_timeout_ms: 1000,
             io_timeout_ms: 10_000,
             max_size: 1 << 30,
+            max_inflight: 256,
+            lifecycle: Lifecycle::Oneshot,
+            statistics: None,
         });
         Self { main, others: others.into_iter().map(|(_, _, case)| case).collect() }
     }

@@ -81,6 +81,11 @@ impl PublicKey {
         self.0.as_bytes()
     }
 
+    /// 64 lower-case hexadecimal digits.
+    pub fn to_hex(&self) -> String {
+        encode_hex(self.as_bytes())
+    }
+
     /// `verify_strict`: refuses the malleable signatures and small-order keys that plain Ed25519 lets pass.
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8; SIGNATURE_LEN]) -> bool {
         self.0.verify_strict(message, &Signature::from_bytes(signature)).is_ok()

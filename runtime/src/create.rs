@@ -159,7 +159,7 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
     if let Some(hooks) = spec.hooks_mut() {
         hooks.set_poststart(None);
     }
-    let installed = Installed { binary: &options.binary, config: &options.config };
+    let installed = Installed { binary: &options.binary, config: &options.config, folder: claim.folder() };
     let ready = Ready::new(&workload, &spec, id, installed, signals, root)?;
     state.wasm = ready.state();
     state.uncompiled = ready.uncompiled();

@@ -145,7 +145,7 @@ fn build(
     let workload = workload(joined.as_ref(), &process, bundle.spec())?;
     let (mut spec, namespaces) = handover::for_exec(bundle.spec(), process, cgroup, init)?;
     let root = init::adapt(&mut spec, &workload, bundle, joined)?;
-    let installed = Installed { binary: &options.binary, config: &options.config };
+    let installed = Installed { binary: &options.binary, config: &options.config, folder };
     let ready = Ready::new(&workload, bundle.spec(), &state.id, installed, signals, root)?;
     leave_the_caller(&state.id, false)?;
     let base = ContainerBuilder::new(state.id.to_string(), SyscallType::default())

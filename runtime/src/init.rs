@@ -93,6 +93,8 @@ pub(crate) struct Installed<'a> {
     pub(crate) binary: &'a Path,
     /// The administrator's file.
     pub(crate) config: &'a Path,
+    /// The container's state folder.
+    pub(crate) folder: &'a Path,
 }
 
 /// A workload that is ready for libcontainer.
@@ -117,8 +119,14 @@ impl Ready {
         let settings = Settings::load(installed.config)?;
         let annotations = spec.annotations().clone().unwrap_or_default();
         let binary = installed.binary;
-        let around =
-            Surroundings { binary, settings: &settings, annotations: &annotations, spec, id: id.as_str() };
+        let around = Surroundings {
+            binary,
+            settings: &settings,
+            annotations: &annotations,
+            spec,
+            id: id.as_str(),
+            folder: installed.folder,
+        };
         let launch = wasm::launch(config, &around, matches!(root, Some(Root::Of(_))))?;
         let root = Rc::new(RefCell::new(root));
         Ok(Self { init: Init::Wasm { function: launch.function(), signals, root }, launch: Some(launch) })

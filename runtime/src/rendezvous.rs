@@ -8,12 +8,15 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
 
 use executor_abi::request;
+use executor_abi::statistics::VISITOR;
 use hose::rendezvous::{Folder, Published};
-use hose::{Config, Name, Secret, Tenant, Workflow};
+use hose::{Config, Limits, Local, Name, Secret, Tenant, Workflow};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Settings;
@@ -38,6 +41,16 @@ impl fmt::Debug for Claim {
 }
 
 impl Claim {
+    /// Its tenant.
+    pub(crate) fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
+    /// The function's name.
+    pub(crate) fn name(&self) -> hose::Result<Name> {
+        self.name.parse()
+    }
+
     /// Takes the end back. Idempotent: it may be gone, or belong to another container by now.
     ///
     /// # Errors
@@ -53,6 +66,57 @@ impl Claim {
             Folder::open(&self.base, &tenant)?.withdraw(&workflow, &name, &self.owner)
         };
         withdraw().map(drop).context(ErrorKind::Hose, failed)
+    }
+}
+
+/// What the owners of temporary ends begin with: no container's id has a colon.
+const OWNER: &str = "host:";
+
+/// A temporary end beside a container's, for a call of its function; withdrawn when it is dropped.
+pub(crate) struct Visitor {
+    claim: Claim,
+    local: Rc<Local>,
+    /// Held so that the end is alive; nobody sends to it.
+    _listener: OwnedFd,
+}
+
+impl Visitor {
+    /// Publishes an end in the tenant and workflow of `beside`, which sends to `target`, and waits so long for it to be taken and handled.
+    pub(crate) fn publish(beside: &Claim, target: &Name, timeout: Duration) -> hose::Result<Self> {
+        // As random as a key is.
+        let secret = Secret::generate()?;
+        let unique: String = secret.public().to_hex().chars().take(16).collect();
+        let name = format!("{VISITOR}{unique}");
+        let folder = Folder::open(&beside.base, &beside.tenant.parse::<Tenant>()?)?;
+        // Of calls that were killed.
+        folder.sweep(OWNER)?;
+        let owner = format!("{OWNER}{name}");
+        let limits = Limits::new(timeout, timeout, hose::config::MAX_SIZE)?;
+        let workflow = beside.workflow.parse()?;
+        let config = Config::new(name.parse()?, workflow, vec![target.clone()], limits)?;
+        let published = folder.publish(&config, &secret, &owner)?;
+        // Nobody but this process needs its secret, and nothing of this is written down.
+        let claim = Claim { name, owner, secret: String::new(), ..beside.clone() };
+        let local = Local::new(config, secret, published.mount);
+        Ok(Self { claim, local, _listener: published.listener })
+    }
+
+    /// What has to be taken back.
+    pub(crate) fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
+    /// The end itself.
+    pub(crate) fn local(&self) -> &Rc<Local> {
+        &self.local
+    }
+}
+
+impl Drop for Visitor {
+    fn drop(&mut self) {
+        if let Err(error) = self.claim.withdraw() {
+            tracing::warn!("{error}");
+        }
     }
 }
 

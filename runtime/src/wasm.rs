@@ -1,7 +1,7 @@
 //! From a [`WasmConfig`] to an init that is a function: the step between this crate and the executor.
 //!
 //! Before the fork [`launch`] loads the executor, opens what init needs of the host (an entry of compiled code for each module, the
-//! listening socket, the rendezvous mount: three kinds of things, and no others), and publishes the container's end of the hose. Inside the
+//! listening socket, the rendezvous mount: three kinds of things, and no others; beside them a page of memory to count in), and publishes the container's end of the hose. Inside the
 //! container [`Function`] hands it all to the executor in one request, as the last thing before `create` returns; after
 //! `start` it runs it, and its exit code is the process's.
 //!
@@ -19,14 +19,17 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use serde::{Deserialize, Serialize};
 
 use crate::annotation::hose::{self, Hose};
+use crate::annotation::lifecycle::Lifecycle;
 use crate::bundle::Bundle;
 use crate::cache::Entry;
 use crate::compile::{self, Code, Pending, Wanted};
 use crate::config::Settings;
+use crate::endpoint::Endpoint;
 use crate::engine::{Engine, Folders, Prepared};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::network;
 use crate::rendezvous::{Claim, End, milliseconds};
+use crate::statistics::Page;
 use crate::workload::WasmConfig;
 
 /// Variables that libcontainer adds for socket activation, see sd_listen_fds(3).
@@ -45,6 +48,8 @@ pub struct Surroundings<'a> {
     pub spec: &'a Spec,
     /// The container's id.
     pub id: &'a str,
+    /// Its state folder.
+    pub folder: &'a Path,
 }
 
 /// What a container's state records of its function.
@@ -53,8 +58,11 @@ pub struct Surroundings<'a> {
 pub struct State {
     /// Path of the module in the container.
     pub module: PathBuf,
-    /// Its end of the hose.
+    /// Its end of the hose, where other containers find it.
     pub hose: Option<Claim>,
+    /// What its hose is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Endpoint>,
 }
 
 impl State {
@@ -101,8 +109,15 @@ pub fn launch(config: &WasmConfig, around: &Surroundings<'_>, join: bool) -> Res
         }
         _ => None,
     };
-    let state = State { module: config.path().to_owned(), hose: end.as_ref().map(|end| end.claim().clone()) };
-    let mut request = request(config, settings, &modules, &codes, end.as_ref(), join)?;
+    let own = config.hose().filter(|_| !join);
+    let page = own.map(|_| Page::create(around.folder)).transpose()?;
+    let state = State {
+        module: config.path().to_owned(),
+        hose: end.as_ref().map(|end| end.claim().clone()),
+        endpoint: own.map(Endpoint::of),
+    };
+    let ends = Ends { end: end.as_ref(), page: page.as_ref() };
+    let mut request = request(config, settings, &modules, &codes, ends, join)?;
     if let Some((hose, asked)) = request.hose.as_mut().zip(config.hose())
         && let Some(network) = asked.network()
     {
@@ -111,7 +126,8 @@ pub fn launch(config: &WasmConfig, around: &Surroundings<'_>, join: bool) -> Res
         hose.network = Some(network);
     }
     let pending = codes.iter_mut().filter_map(|code| code.pending.take()).collect();
-    let held = Held { _end: end, _codes: codes.into_iter().filter_map(|code| code.entry).collect() };
+    let held =
+        Held { _end: end, _page: page, _codes: codes.into_iter().filter_map(|code| code.entry).collect() };
     let function =
         Function { engine, request: Rc::new(request), prepared: Rc::default(), _held: Rc::new(held) };
     Ok(Launch { function, state, pending, keep: false })
@@ -120,13 +136,14 @@ pub fn launch(config: &WasmConfig, around: &Surroundings<'_>, join: bool) -> Res
 /// The modules of a process: the container's own function first.
 fn modules(config: &WasmConfig, join: bool) -> Vec<Wanted<'_>> {
     let hose = config.hose().filter(|_| !join);
+    let serves = hose.is_some_and(|hose| hose.service().lifecycle() == Lifecycle::Serve);
     let own = Wanted {
         path: config.path(),
         file: config.module(),
         identity: config.identity(),
         aot: config.aot(),
         fuel: config.limits().fuel.is_some(),
-        interruptible: false,
+        interruptible: serves,
     };
     let further = hose.map(Hose::modules).unwrap_or_default().iter().zip(config.further());
     let further = further.map(|(module, opened)| Wanted {
@@ -189,9 +206,17 @@ impl Drop for Launch {
     }
 }
 
-/// Descriptors that live as long as any copy of the function in this process.
+/// What of a function's hose init is given.
+#[derive(Clone, Copy)]
+struct Ends<'a> {
+    end: Option<&'a End>,
+    page: Option<&'a Page>,
+}
+
+/// Descriptors, and a mapping, that live as long as any copy of the function in this process.
 struct Held {
     _end: Option<End>,
+    _page: Option<Page>,
     _codes: Vec<Entry>,
 }
 
@@ -235,7 +260,7 @@ fn request(
     settings: &Settings,
     modules: &[Wanted<'_>],
     codes: &[Code],
-    end: Option<&End>,
+    ends: Ends<'_>,
     join: bool,
 ) -> Result<request::Prepare> {
     let limits = config.limits();
@@ -254,7 +279,7 @@ fn request(
             timeout_ms: limits.timeout.map(milliseconds),
             fuel: limits.fuel,
         },
-        hose: config.hose().filter(|_| !join).map(|hose| hose_request(hose, further, end)),
+        hose: config.hose().filter(|_| !join).map(|hose| hose_request(hose, further, ends)),
     })
 }
 
@@ -276,7 +301,7 @@ fn module(wanted: &Wanted<'_>, code: &Code, settings: &Settings) -> Result<reque
     })
 }
 
-fn hose_request(hose: &Hose, modules: Vec<request::Module>, end: Option<&End>) -> request::Hose {
+fn hose_request(hose: &Hose, modules: Vec<request::Module>, ends: Ends<'_>) -> request::Hose {
     let names = |list: &[::hose::Name]| list.iter().map(ToString::to_string).collect();
     let (config, limits) = (hose.config(), hose.config().limits());
     let function = |(asked, module): (&hose::Module, request::Module)| request::Function {
@@ -289,13 +314,21 @@ fn hose_request(hose: &Hose, modules: Vec<request::Module>, end: Option<&End>) -
         name: config.name().to_string(),
         workflow: config.workflow().to_string(),
         targets: names(config.targets()),
-        endpoint: end.map(End::request),
+        endpoint: ends.end.map(End::request),
         network: None,
         functions: hose.modules().iter().zip(modules).map(function).collect(),
         transfer: config.transfer().to_string(),
         connect_timeout_ms: milliseconds(limits.connect_timeout()),
         io_timeout_ms: milliseconds(limits.io_timeout()),
         max_size: limits.max_size(),
+        statistics: ends.page.map(Page::request),
+        max_inflight: hose.service().max_inflight(),
+        lifecycle: match hose.service().lifecycle() {
+            Lifecycle::Oneshot => request::Lifecycle::Oneshot,
+            Lifecycle::Serve => {
+                request::Lifecycle::Serve { drain_timeout_ms: milliseconds(hose.service().drain_timeout()) }
+            }
+        },
     }
 }
 

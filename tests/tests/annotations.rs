@@ -92,7 +92,7 @@ fn a_hose_needs_its_name_and_workflow() {
 #[test]
 fn what_comes_later_is_refused_not_ignored() {
     let case = wasm_case!();
-    for (key, value) in [("max-inflight", "1"), ("lifecycle", "serve"), ("drain-timeout", "1s")] {
+    for (key, value) in [("stdin", "x"), ("stdout", "x")] {
         let key = format!("{HOSE}{key}");
         let bundle = with_hose(&case);
         bundle.annotation(&key, value);

@@ -21,6 +21,7 @@ const EDGES: &[&str] = &[
     "guest-sdk -> guest-abi",
     "rr-runtime -> runtime",
     "runtime -> executor-abi",
+    "runtime -> guest-abi",
     "runtime -> hose",
 ];
 
@@ -35,6 +36,8 @@ const UNSAFE: &[(&str, &str)] = &[
     ("executor/src/parcel.rs", "the memory of one thread's guest is read by another, which is waited for"),
     ("executor/src/process.rs", "signal handlers, timers and the process's own memory map"),
     ("executor/src/resident.rs", "the program's own segments are known to dl_iterate_phdr only"),
+    ("executor/src/statistics.rs", "a mapping of the runtime's is known by its address only"),
+    ("executor/src/stop.rs", "a signal handler, and the end of a process from a thread of its own"),
     ("executor/src/table.rs", "the C boundary, from the executor's side"),
     ("executor/src/vm.rs", "a whole instance may change threads"),
     ("guest/sdk/src/buffer.rs", "an allocation of its own, of which only the written part is shown"),
@@ -56,6 +59,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("runtime/src/mount.rs", "mount_setattr(2)"),
     ("runtime/src/sealed.rs", "variables are removed from the environment"),
     ("runtime/src/signals.rs", "sigaction(2) and the real-time signals"),
+    ("runtime/src/statistics.rs", "mmap(2), for a page that is shared with the container"),
 ];
 
 /// Where code runs on behalf of a guest, which must not be able to end the host's process.
@@ -65,6 +69,8 @@ const CALLED_BY_GUESTS: &[&str] = &[
     "executor/src/host/send.rs",
     "executor/src/memory.rs",
     "executor/src/parcel.rs",
+    "executor/src/serve.rs",
+    "executor/src/statistics.rs",
     "executor/src/workflow.rs",
 ];
 

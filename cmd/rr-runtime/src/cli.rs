@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
+use crate::hose::{Hose, Invoke};
+
 /// An OCI runtime, a drop-in for runc, that runs Wasm functions and moves data between them.
 #[derive(Debug, Parser)]
 #[command(name = "rr-runtime", version = version(), disable_help_subcommand = true, args_override_self = true)]
@@ -129,6 +131,10 @@ pub(crate) enum Verb {
     Compile(Compile),
     /// Look into the cache of compiled code, and clear it
     Cache(Cache),
+    /// Look at the hoses of containers
+    Hose(Hose),
+    /// Call the function of a running container, and print its answer
+    Invoke(Invoke),
     #[command(hide = true)]
     CompilerChild(Job),
     #[command(hide = true)]

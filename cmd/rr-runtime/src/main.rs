@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 mod cli;
+mod hose;
 mod log;
 mod verbs;
 

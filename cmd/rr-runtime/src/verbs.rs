@@ -117,6 +117,8 @@ fn dispatch_to_container(cli: Cli) -> anyhow::Result<u8> {
         Verb::Exec(args) => return exec(&store, &cli.global, *args),
         Verb::Pause(args) => runtime::pause::pause(&store, &named(&args.id)?)?,
         Verb::Resume(args) => runtime::pause::resume(&store, &named(&args.id)?)?,
+        Verb::Hose(args) => crate::hose::run(&store, &args)?,
+        Verb::Invoke(args) => crate::hose::invoke(&store, args)?,
         Verb::Spec(_)
         | Verb::Features
         | Verb::Compile(_)
@@ -208,7 +210,12 @@ fn exit_code(code: i32) -> anyhow::Result<u8> {
     u8::try_from(code).with_context(|| format!("exit code {code}: is none"))
 }
 
-fn print_json(value: &impl serde::Serialize, pretty: bool) -> anyhow::Result<()> {
+pub(crate) fn print(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    out.write_all(bytes).and_then(|()| out.flush()).context("standard output: cannot be written")
+}
+
+pub(crate) fn print_json(value: &impl serde::Serialize, pretty: bool) -> anyhow::Result<()> {
     let mut text = if pretty { serde_json::to_vec_pretty(value)? } else { serde_json::to_vec(value)? };
     if !pretty {
         text.push(b'\n');

@@ -18,11 +18,12 @@
 //! Not here: anything of OCI (the runtime translates it), anything of WasmEdge.
 
 pub mod request;
+pub mod statistics;
 
 use std::ffi::c_void;
 
 /// Version of [`Table`] and of the requests. Changed with every incompatible change of either.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Name of the one exported function, of type [`TableFn`].
 pub const TABLE_SYMBOL: &[u8] = b"rr_executor_table\0";

@@ -132,6 +132,36 @@ pub struct Hose {
     pub io_timeout_ms: u64,
     /// Largest payload in bytes.
     pub max_size: u64,
+    /// How many payloads may wait while one is handled.
+    pub max_inflight: u32,
+    /// How long the function lives.
+    pub lifecycle: Lifecycle,
+    /// Where to count what crosses: [`crate::statistics`].
+    pub statistics: Option<Shared>,
+}
+
+/// Memory of the process that makes the call, mapped shared, zeroed or initialised as its use wants it, and the callee's from then on.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Shared {
+    /// Address of the first byte, a multiple of the page size.
+    pub address: u64,
+    /// Length in bytes.
+    pub len: u64,
+}
+
+/// How long a function lives that is given payloads.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Lifecycle {
+    /// Until the last of those who have sent to it has closed its connection, or it fails.
+    #[default]
+    Oneshot,
+    /// Until it is asked to end. An instance that fails is replaced.
+    Serve {
+        /// How long what runs then may take, in milliseconds.
+        drain_timeout_ms: u64,
+    },
 }
 
 /// Descriptors and secret of a container's published end.

@@ -32,6 +32,7 @@ use crate::engine::{Export, FuncType, Guest, Instance, Memory, Val, ValType};
 use crate::error::Result;
 use crate::link::Contract;
 use crate::memory::{self, Covered, Linear, Refused, Regions};
+use crate::statistics::Statistics;
 use crate::workflow::{Outcome, Workflow};
 
 use mappings::{Mapping, Mappings};
@@ -39,15 +40,16 @@ use mappings::{Mapping, Mappings};
 /// A status in place of a value, or the end of the guest.
 type Answer<T> = Outcome<std::result::Result<T, Status>>;
 
-/// A function's hose.
-#[derive(Debug)]
+/// A function's hose. Its copies reach the same ends.
+#[derive(Clone, Debug)]
 pub(crate) struct Hose {
     /// Its place among the functions of its process.
     pub(crate) local: Option<Local>,
     /// The way to other containers.
-    pub(crate) remote: Option<Remote>,
+    pub(crate) remote: Option<Rc<Remote>>,
     pub(crate) targets: Vec<Name>,
     pub(crate) max_size: u64,
+    pub(crate) statistics: Statistics,
 }
 
 /// A function's place in its process.
@@ -197,8 +199,12 @@ impl Host {
         Linear::new(*guest, self.exports(guest).memory)
     }
 
+    fn statistics(&self) -> Statistics {
+        self.hose.as_ref().map(|hose| hose.statistics).unwrap_or_default()
+    }
+
     fn remote(&self) -> Option<&Remote> {
-        self.hose.as_ref()?.remote.as_ref()
+        self.hose.as_ref()?.remote.as_deref()
     }
 
     fn local(&self) -> Option<&Local> {

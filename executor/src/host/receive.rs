@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use guest_abi::{Received, Region, Status};
+use hose::pages::Crossing;
 use hose::{Held, Incoming, Name, Payload, Receiver, Transfer};
 
 use super::mappings::Mapping;
@@ -14,6 +15,8 @@ use super::{
 use crate::engine::Stop;
 use crate::memory::{self, Refused};
 use crate::parcel::{self, Parcel};
+use crate::statistics;
+use crate::watch::{Keeper, Unkept};
 use crate::workflow::{self, Pulled, Sink};
 
 /// Payloads that a guest may have pulled and not completed: each keeps a connection or a sender, and a region.
@@ -23,7 +26,7 @@ const MAX_HELD: usize = 1024;
 #[derive(Debug)]
 pub(super) enum Item {
     /// A payload of another container's.
-    Remote { held: Held, answer: Option<Region> },
+    Remote { held: Held, answer: Option<Region>, since: Option<Instant> },
     /// A payload of another function's of this process.
     Local { parcel: Arc<Parcel>, answer: Option<Region> },
     /// What a call was answered.
@@ -57,7 +60,8 @@ impl Host {
     pub(crate) fn abandon(&self) {
         for item in std::mem::take(&mut *self.held.borrow_mut()).into_values() {
             match item {
-                Item::Remote { held, .. } => {
+                Item::Remote { held, since, .. } => {
+                    self.statistics().handled(held.sender(), since, true);
                     if let Some(receiver) = self.receiver() {
                         // The function is over: nobody is left whom a failure would interest.
                         let _ = receiver.borrow_mut().handled(held, hose::Status(Status::TRAPPED.0), None);
@@ -82,7 +86,7 @@ impl Host {
         let mut next = receiver.borrow_mut().next(None);
         loop {
             match next {
-                Ok(Some(incoming)) => self.push(guest, receiver, incoming)?,
+                Ok(Some(incoming)) => self.push(guest, receiver, incoming, &Unkept)?,
                 Ok(None) => return Ok(()),
                 Err(error) => {
                     self.remember(&error);
@@ -93,15 +97,38 @@ impl Host {
         }
     }
 
+    /// Waits for a payload of another container's, and gives it to the guest's handler; `false` when waiting was ended from outside. The
+    /// error is the operating system's.
+    pub(crate) fn serve_next(&self, guest: &Guest<'_>, keeper: &impl Keeper) -> hose::Result<Outcome<bool>> {
+        let Some(receiver) = self.receiver() else { return Ok(Ok(false)) };
+        let next = receiver.borrow_mut().next(None)?;
+        Ok(next.map_or(Ok(false), |incoming| self.push(guest, receiver, incoming, keeper).map(|()| true)))
+    }
+
     /// Pushes one payload of another container's into the guest's handler. One that the guest has no memory for, or whose sender
     /// goes away in its midst, is none: the sender knows, and the handler never sees it.
-    fn push(&self, guest: &Guest<'_>, receiver: &RefCell<Receiver>, incoming: Incoming) -> Outcome<()> {
-        let Ok((region, held)) = self.take_in(guest, receiver, incoming)? else { return Ok(()) };
-        let pushed = self.run_handler(guest, region, held.sender().clone());
-        self.tell(guest, receiver, held, pushed.status, pushed.answer.filter(|_| pushed.outcome.is_ok()));
+    fn push(
+        &self,
+        guest: &Guest<'_>,
+        receiver: &RefCell<Receiver>,
+        incoming: Incoming,
+        keeper: &impl Keeper,
+    ) -> Outcome<()> {
+        let since = self.statistics().now();
+        let Ok((region, held)) = self.take_in(guest, receiver, incoming, keeper)? else { return Ok(()) };
+        let sender = since.map(|_| held.sender().clone());
+        self.deadline.set(keeper.deadline());
+        let pushed = keeper.keep(|| self.run_handler(guest, region, held.sender().clone()));
+        self.deadline.set(None);
+        let late = pushed.outcome.is_err() && keeper.was_late();
+        let status = if late { Status::TIMEOUT } else { pushed.status };
+        self.tell(guest, receiver, held, status, pushed.answer.filter(|_| pushed.outcome.is_ok()));
+        if let Some(sender) = sender {
+            self.statistics().handled(&sender, since, pushed.outcome.is_err());
+        }
         pushed.outcome?;
         self.release_answer(pushed.answer);
-        self.release(guest, region.address)
+        keeper.keep(|| self.release(guest, region.address))
     }
 
     /// Tells a sender in another container what its function's handler said, and answered.
@@ -176,6 +203,7 @@ impl Host {
             }
         };
         *left = true;
+        self.count_crossing(crossing);
         let pushed = self.run_handler(guest, region, peer.clone());
         pushed.outcome?;
         if let (Some(sink), Some(answer)) = (sink, pushed.answer) {
@@ -214,6 +242,13 @@ impl Host {
         }
     }
 
+    /// A payload of another function's of this process has come.
+    fn count_crossing(&self, crossing: Crossing) {
+        if let Some(local) = self.local() {
+            statistics::crossed_within(local.workflow.counter(local.index), crossing);
+        }
+    }
+
     fn moves(&self) -> bool {
         self.local().is_some_and(|local| local.workflow.transfer != Transfer::Copy)
     }
@@ -224,8 +259,26 @@ impl Host {
         guest: &Guest<'_>,
         receiver: &RefCell<Receiver>,
         incoming: Incoming,
+        keeper: &impl Keeper,
     ) -> Answer<(Region, Held)> {
-        let region = match self.allocate(guest, incoming.len()) {
+        let since = self.statistics().now();
+        let sender = since.map(|_| incoming.sender().clone());
+        let taken = self.take_in_uncounted(guest, receiver, incoming, keeper);
+        if let Some(sender) = sender.filter(|_| !matches!(taken, Ok(Ok(_)))) {
+            self.statistics().handled(&sender, since, true);
+        }
+        taken
+    }
+
+    fn take_in_uncounted(
+        &self,
+        guest: &Guest<'_>,
+        receiver: &RefCell<Receiver>,
+        incoming: Incoming,
+        keeper: &impl Keeper,
+    ) -> Answer<(Region, Held)> {
+        let before = receiver.borrow().statistics();
+        let region = match keeper.keep(|| self.allocate(guest, incoming.len())) {
             Ok(Ok(region)) => region,
             Ok(Err(status)) => {
                 receiver.borrow_mut().refuse(incoming);
@@ -237,14 +290,17 @@ impl Host {
             }
         };
         let status = match self.bring_in(guest, receiver, incoming, region) {
-            Ok(Ok(held)) => return Ok(Ok((region, held))),
+            Ok(Ok(held)) => {
+                self.statistics().received(held.sender(), [before, receiver.borrow().statistics()]);
+                return Ok(Ok((region, held)));
+            }
             Ok(Err(error)) => {
                 self.remember(&error);
                 Status::LOST
             }
             Err(refused) => status_of(refused),
         };
-        self.release(guest, region.address)?;
+        keeper.keep(|| self.release(guest, region.address))?;
         Ok(Err(status))
     }
 
@@ -334,9 +390,11 @@ impl Host {
         let next = receiver.borrow_mut().next(left);
         match next {
             Ok(Some(incoming)) => {
-                let taken = self.take_in(guest, receiver, incoming)?;
-                Ok(taken.map(|(region, held)| (region, Item::Remote { held, answer: None })))
+                let since = self.statistics().now();
+                let taken = self.take_in(guest, receiver, incoming, &Unkept)?;
+                Ok(taken.map(|(region, held)| (region, Item::Remote { held, answer: None, since })))
             }
+            Ok(None) if receiver.borrow().is_stopped() => Ok(Err(Status::CLOSED)),
             Ok(None) => Ok(Err(Status::TIMEOUT)),
             Err(error) => Ok(Err(self.remember(&error))),
         }
@@ -369,7 +427,10 @@ impl Host {
             memory::lend_range(self.linear(guest), covered, |target| parcel.take(target, self.moves()))
         });
         match taken {
-            Ok(Some(_)) => Ok(Ok((region, Item::Local { parcel, answer: None }))),
+            Ok(Some(crossing)) => {
+                self.count_crossing(crossing);
+                Ok(Ok((region, Item::Local { parcel, answer: None })))
+            }
             Ok(None) => {
                 self.release(guest, region.address)?;
                 Ok(Err(Status::LOST))
@@ -386,8 +447,9 @@ impl Host {
     fn finish(&self, guest: &Guest<'_>, item: Item, status: Status) -> Status {
         match item {
             Item::Answer => Status::OK,
-            Item::Remote { held, answer } => {
+            Item::Remote { held, answer, since } => {
                 let Some(receiver) = self.receiver() else { return Status::INVALID_REGION };
+                self.statistics().handled(held.sender(), since, false);
                 let told = self.tell(guest, receiver, held, status, answer);
                 self.release_answer(answer);
                 told

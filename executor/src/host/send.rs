@@ -9,7 +9,7 @@ use std::time::Instant;
 use guest_abi::{Received, Region, Status};
 use hose::pages::Range;
 use hose::sealed::Frozen;
-use hose::{Delivery, Fate, Name, Outgoing, Transfer};
+use hose::{Delivery, Fate, Name, Outgoing, Sender, Transfer};
 
 use super::receive::Item;
 use super::{Answer, Guest, Hose, Host, Local, Outcome, Val, answer, give_text, signed, status_of, unsigned};
@@ -358,7 +358,7 @@ impl Host {
         let sent = self.with_region(guest, region, |host| {
             let covered = host.covered(region)?;
             memory::read_memory_host(host.linear(guest), covered, |bytes| {
-                remote.sender.borrow_mut().send(name, bytes)
+                hose.send_one(&mut remote.sender.borrow_mut(), name, bytes.into())
             })
         })?;
         let delivery = match sent {
@@ -430,10 +430,25 @@ impl Hose {
     fn send_out(&self, names: &[Name], outgoing: Outgoing<'_>) -> Sent {
         let Some(remote) = &self.remote else { return Ok(Vec::new()) };
         let mut sender = remote.sender.borrow_mut();
-        Ok(match names {
-            [one] => vec![sender.send(one, outgoing)],
-            _ => sender.send_to_all(outgoing).into_iter().map(|(_, result)| result).collect(),
-        })
+        if let [one] = names {
+            return Ok(vec![self.send_one(&mut sender, one, outgoing)]);
+        }
+        let since = self.statistics.now();
+        let before: Vec<_> =
+            since.iter().flat_map(|_| names.iter().map(|name| sender.statistics(name))).collect();
+        let results = sender.send_to_all(outgoing);
+        for ((name, result), before) in results.iter().zip(before) {
+            self.statistics.sent(name, [before, sender.statistics(name)], since, result);
+        }
+        Ok(results.into_iter().map(|(_, result)| result).collect())
+    }
+
+    fn send_one(&self, sender: &mut Sender, name: &Name, outgoing: Outgoing<'_>) -> hose::Result<Delivery> {
+        let since = self.statistics.now();
+        let before = sender.statistics(name);
+        let result = sender.send(name, outgoing);
+        self.statistics.sent(name, [before, sender.statistics(name)], since, &result);
+        result
     }
 
     /// Whether all that is given away goes to other containers, which take it as sealed memory.

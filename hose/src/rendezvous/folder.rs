@@ -123,6 +123,25 @@ impl Folder {
         Ok(own)
     }
 
+    /// Takes back whatever dead owners have left whose names begin with `owners`: for those that nobody would withdraw later.
+    pub fn sweep(&self, owners: &str) -> Result<()> {
+        let Some(base) = self.base()? else { return Ok(()) };
+        let _lock = lock(base.as_fd())?;
+        let Some(folder) = directory(base.as_fd(), Path::new(self.tenant.as_str()))? else {
+            return Ok(());
+        };
+        for file in records(folder.as_fd())? {
+            let Some(record) = Record::open(&folder, &file, &file)? else { continue };
+            let ours = record.owner.starts_with(owners) && file == file_name(&record.workflow, &record.name);
+            if ours && !is_live(folder.as_fd(), &record.socket)? {
+                remove(folder.as_fd(), &file)?;
+                remove_sockets(folder.as_fd(), &stem(&record.workflow, &record.name))?;
+            }
+        }
+        remove_if_empty(base.as_fd(), &self.tenant);
+        Ok(())
+    }
+
     /// The base as it is: `None` when there is none.
     fn base(&self) -> Result<Option<OwnedFd>> {
         directory(CWD, &self.base)
@@ -267,6 +286,21 @@ fn remove(folder: BorrowedFd<'_>, name: &str) -> Result<()> {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(e) => Err(Error::system(format!("unlink {name} in the rendezvous folder"), e)),
     }
+}
+
+/// The files that are records.
+fn records(folder: BorrowedFd<'_>) -> Result<Vec<String>> {
+    let failed = |e| Error::system("read the rendezvous folder", e);
+    let mut files = Vec::new();
+    for entry in Dir::read_from(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if let Ok(name) = entry.file_name().to_str()
+            && name.ends_with(".record")
+        {
+            files.push(name.to_owned());
+        }
+    }
+    Ok(files)
 }
 
 /// Removes all sockets of one end, and the record that was being written.
@@ -465,6 +499,21 @@ mod tests {
         std::os::unix::fs::chown(&base, Some(1234), None).unwrap();
         let error = scene.publish("b", "c").unwrap_err();
         assert!(error.to_string().ends_with("belongs to uid 1234, not to 0"), "{error}");
+    }
+
+    #[test]
+    fn a_sweep_takes_what_the_dead_of_one_kind_have_left_and_nothing_else() {
+        let scene = scene();
+        let alive = scene.publish("a", "host:1").unwrap();
+        drop(scene.publish("b", "host:2").unwrap());
+        drop(scene.publish("c", "container").unwrap());
+        fs::write(scene.base.path().join("hose/t/torn.record"), "rr-hose-record 1\n").unwrap();
+        assert_eq!(scene.files().len(), 7);
+        scene.folder.sweep("host:").unwrap();
+        assert_eq!(scene.files().len(), 5);
+        assert!(scene.withdraw("a", "host:1") && scene.withdraw("c", "container"));
+        drop(alive);
+        scene.folder.sweep("host:").unwrap();
     }
 
     #[test]

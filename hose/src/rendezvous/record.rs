@@ -99,16 +99,21 @@ impl Record {
 
     /// Reads the record of an end in `folder`: `None` when there is none, or none that is whole.
     pub(crate) fn read(folder: impl AsFd, workflow: &Workflow, name: &Name) -> Result<Option<Self>> {
+        let record = Self::open(folder, &file_name(workflow, name), name.as_str())?;
+        Ok(record.filter(|r| r.workflow == *workflow && r.name == *name))
+    }
+
+    /// Reads the record in a file, of whichever end it is; `whose` is for messages.
+    pub(super) fn open(folder: impl AsFd, file: &str, whose: &str) -> Result<Option<Self>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match openat(folder, file_name(workflow, name), flags, Mode::empty()) {
+        let file = match openat(folder, file, flags, Mode::empty()) {
             Ok(file) => file,
             Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
-            Err(e) => return Err(Error::system(format!("open the rendezvous record of {name}"), e)),
+            Err(e) => return Err(Error::system(format!("open the rendezvous record of {whose}"), e)),
         };
-        let text =
-            contents(&file).map_err(|e| Error::system(format!("read the rendezvous record of {name}"), e))?;
-        let record = text.as_deref().and_then(Self::decode);
-        Ok(record.filter(|r| r.workflow == *workflow && r.name == *name))
+        let text = contents(&file)
+            .map_err(|e| Error::system(format!("read the rendezvous record of {whose}"), e))?;
+        Ok(text.as_deref().and_then(Self::decode))
     }
 }
 

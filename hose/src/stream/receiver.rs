@@ -6,10 +6,15 @@
 //! ```
 //!
 //! A connection that fails in any state is dropped. While it is Busy it is not looked at.
+//!
+//! A frame that has begun stays in its socket until it is its turn, and there are as many as there are connections; with
+//! [`Receiver::refuse_beyond`] they stand in a line of a length of the owner's choosing.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::{Rc, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
@@ -36,8 +41,8 @@ use crate::{Error, ErrorKind, Name, Result, Status, TraceContext};
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Connections that have not proved anything yet. The oldest makes room for a newcomer.
 const MAX_UNPROVED: usize = 32;
-/// Connections that have.
-const MAX_PROVED: usize = 256;
+/// Connections of peers that have proved themselves: so many payloads can wait for one receiver at most.
+pub const MAX_CONNECTIONS: usize = 256;
 /// Of these, with one name: functions that a container runs beside each other share its name.
 const MAX_PER_NAME: usize = 4;
 /// How long to leave the listener alone when there are no descriptors left to accept with.
@@ -59,6 +64,17 @@ pub struct Receiver {
     kept: Rc<RefCell<Memory>>,
     pool: RefCell<Pool>,
     statistics: Statistics,
+    /// Frames that wait for their turn, and how many may: only where that is bounded.
+    line: VecDeque<Incoming>,
+    max_line: Option<usize>,
+    stop: Option<Stop>,
+}
+
+/// What ends all waiting.
+#[derive(Debug)]
+struct Stop {
+    stopped: &'static AtomicBool,
+    wake: OwnedFd,
 }
 
 #[derive(Debug)]
@@ -200,6 +216,9 @@ impl Receiver {
             kept: Rc::default(),
             pool: RefCell::new(Pool::new(POOL)),
             statistics: Statistics::default(),
+            line: VecDeque::new(),
+            max_line: None,
+            stop: None,
         })
     }
 
@@ -211,6 +230,32 @@ impl Receiver {
         Ok(())
     }
 
+    /// Lets at most `max` frames wait for their turn; what is there beyond them when one is taken is refused as busy, and its sender
+    /// knows that it was not handled. Without it as many may wait as there are connections.
+    pub fn refuse_beyond(&mut self, max: usize) {
+        self.max_line = Some(max);
+    }
+
+    /// Lets waiting be ended from outside, such as by the handler of a signal: once `stopped` is true, which whoever has set it tells
+    /// by making `wake` readable for good, [`Receiver::next`] and [`Receiver::next_while_connected`] answer `None` at once.
+    pub fn stop_when(&mut self, stopped: &'static AtomicBool, wake: OwnedFd) {
+        self.stop = Some(Stop { stopped, wake });
+    }
+
+    /// Whether waiting was ended from outside.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.as_ref().is_some_and(|stop| stop.stopped.load(Ordering::Relaxed))
+    }
+
+    /// Ends every connection, having told its peer that what it has sent and was not handed over will not be handled: to send it
+    /// again, elsewhere or later, delivers it once.
+    pub fn close(&mut self) {
+        self.line.clear();
+        for id in self.connections.keys().copied().collect::<Vec<_>>() {
+            self.drop_with(id, Refusal::Busy);
+        }
+    }
+
     /// Waits for the next frame of any peer, serving new connections meanwhile: `None` when `timeout` passed first;
     /// for ever without one; a timeout of zero only looks. Peers take turns.
     ///
@@ -220,6 +265,9 @@ impl Receiver {
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut looked = false;
         loop {
+            if self.is_stopped() {
+                return Ok(None);
+            }
             if let Some(incoming) = self.serve() {
                 return Ok(Some(incoming));
             }
@@ -235,6 +283,9 @@ impl Receiver {
     /// closed.
     pub fn next_while_connected(&mut self) -> Result<Option<Incoming>> {
         loop {
+            if self.is_stopped() {
+                return Ok(None);
+            }
             if let Some(incoming) = self.serve() {
                 return Ok(Some(incoming));
             }
@@ -468,9 +519,24 @@ impl Receiver {
         self.next_id += 1;
     }
 
-    /// Takes every connection that is ready as far as it goes without waiting, beginning after the one that was served last.
+    /// The next frame that is there: the first in the line, where there is one.
     fn serve(&mut self) -> Option<Incoming> {
         self.tell_releases();
+        let Some(max) = self.max_line else { return self.serve_next() };
+        while let Some(incoming) = self.serve_next() {
+            self.line.push_back(incoming);
+        }
+        let next = self.line.pop_front();
+        for beyond in self.line.split_off(self.line.len().min(max)) {
+            self.drop_with(beyond.connection, Refusal::Busy);
+        }
+        // From now on its sender is waited for.
+        let by = Instant::now() + self.local.config().limits().io_timeout();
+        next.map(|incoming| Incoming { by, ..incoming })
+    }
+
+    /// Takes every connection that is ready as far as it goes without waiting, beginning after the one that was served last.
+    fn serve_next(&mut self) -> Option<Incoming> {
         let after = self.connections.range(self.last_served + 1..);
         let before = self.connections.range(..=self.last_served);
         let due =
@@ -556,7 +622,7 @@ impl Receiver {
         });
         let (all, same) =
             names.fold((0, 0), |(all, same), n| (all + 1, same + usize::from(*n == newcomer.name)));
-        if all >= MAX_PROVED || same >= MAX_PER_NAME {
+        if all >= MAX_CONNECTIONS || same >= MAX_PER_NAME {
             return self.refused(id, Some(Refusal::Busy));
         }
         let Some(connection) = self.connections.get_mut(&id) else { return Served::Nothing };
@@ -633,9 +699,11 @@ impl Receiver {
         if listens {
             sockets.extend(self.listeners.iter().map(|listener| (listener.as_fd(), PollFlags::IN)));
         }
+        let accepting = sockets.len();
+        sockets.extend(self.stop.iter().map(|stop| (stop.wake.as_fd(), PollFlags::IN)));
         let ready = wait(&sockets, until).map_err(|e| Error::system("poll", e))?;
         self.ready = watched.zip(&ready).filter(|(_, ready)| **ready).map(|((id, _), _)| *id).collect();
-        if ready[connected..].contains(&true) { self.accept() } else { Ok(()) }
+        if ready[connected..accepting].contains(&true) { self.accept() } else { Ok(()) }
     }
 }
 

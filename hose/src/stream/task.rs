@@ -614,7 +614,7 @@ impl<'a> Task<'a> {
 
     fn refused(&self, answer: &Message) -> Error {
         let (kind, why) = match Refusal::from_code(answer.header.code) {
-            Some(Refusal::Busy) => (ErrorKind::Refused, "it has too many connections"),
+            Some(Refusal::Busy) => (ErrorKind::Refused, "it is busy, or about to end"),
             Some(Refusal::Unproved) => (ErrorKind::Auth, "it does not believe who this function is"),
             Some(Refusal::WrongPeer) => (ErrorKind::Protocol, "it is another function"),
             Some(Refusal::TooLarge) => (ErrorKind::TooLarge, "the payload is too large for it"),

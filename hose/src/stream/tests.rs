@@ -8,6 +8,7 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -308,6 +309,72 @@ fn peers_take_turns() {
             turns += 1;
             assert!(turns < 100_000, "a1 is starved");
         }
+    });
+}
+
+#[test]
+fn what_waits_beyond_the_bound_is_refused_as_busy_and_the_rest_is_served() {
+    let scene = Scene::new();
+    let b = scene.end("b", &[], LONG, LONG);
+    let ends: Vec<End> = (0..4).map(|i| scene.end(&format!("a{i}"), &["b"], LONG, LONG)).collect();
+    thread::scope(|s| {
+        let mut receiver = b.receiver();
+        let senders: Vec<_> = (0..)
+            .zip(ends)
+            .map(|(i, end)| {
+                s.spawn(move || {
+                    let mut sender = end.sender();
+                    sender.send(&name("b"), b"to be connected").unwrap();
+                    thread::sleep(SHORT * (i + 1));
+                    sender.send(&name("b"), &pattern(1000)).map(|delivery| delivery.status)
+                })
+            })
+            .collect();
+        take(&mut receiver, 4);
+        receiver.refuse_beyond(1);
+        let mut region = [0; 1000];
+        let first = receiver.next(Some(LONG)).unwrap().unwrap();
+        let held = receiver.read_into(first, &mut region).unwrap();
+        thread::sleep(SHORT * 5);
+        receiver.handled(held, Status::OK, None).unwrap();
+        take(&mut receiver, 2);
+        let results: Vec<_> = senders.into_iter().map(|sender| sender.join().unwrap()).collect();
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 3, "{results:?}");
+        let error = results.into_iter().find_map(Result::err).unwrap();
+        assert_eq!((error.kind(), error.fate()), (ErrorKind::Refused, Fate::NotHandled));
+        assert_eq!(error.to_string(), "function b refused: it is busy, or about to end");
+    });
+}
+
+#[test]
+fn a_receiver_that_is_stopped_answers_at_once_and_refuses_what_waits() {
+    static STOPPED: AtomicBool = AtomicBool::new(false);
+    let scene = Scene::new();
+    let (a, b) = (scene.end("a", &["b"], LONG, LONG), scene.end("b", &[], LONG, LONG));
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    thread::scope(|s| {
+        let sender = s.spawn(|| {
+            let mut sender = a.sender();
+            sender.send(&name("b"), b"first").unwrap();
+            thread::sleep(SHORT * 3);
+            sender.send(&name("b"), b"too late").map(|delivery| delivery.status)
+        });
+        let mut receiver = b.receiver();
+        receiver.stop_when(&STOPPED, reader);
+        take(&mut receiver, 1);
+        s.spawn(|| {
+            thread::sleep(SHORT);
+            STOPPED.store(true, Ordering::Relaxed);
+            rustix::io::write(&writer, b"x").unwrap();
+        });
+        let started = Instant::now();
+        assert!(receiver.next(None).unwrap().is_none() && receiver.is_stopped());
+        assert!(receiver.next_while_connected().unwrap().is_none());
+        assert!(started.elapsed() < SHORT * 2);
+        thread::sleep(SHORT * 4);
+        receiver.close();
+        let error = sender.join().unwrap().unwrap_err();
+        assert_eq!((error.kind(), error.fate()), (ErrorKind::Refused, Fate::NotHandled), "{error}");
     });
 }
 

@@ -146,7 +146,7 @@ pub(crate) enum Refusal {
     WrongPeer = 1,
     /// You are nobody I can find, or your proof is none.
     Unproved = 2,
-    /// Too many connections.
+    /// Too many connections; after a frame: too many of them wait, or this end stops.
     Busy = 3,
     /// The payload is larger than I accept.
     TooLarge = 4,

@@ -7,8 +7,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use executor_abi::statistics::{VISITOR, VISITORS};
 use hose::{Name, Transfer, Workflow};
 
+use super::lifecycle::{self, Service};
 use super::network::{self, Network};
 use super::{HOSE, Keys, Value};
 use crate::error::{Error, ErrorKind, Result};
@@ -20,6 +22,7 @@ pub struct Hose {
     containers: bool,
     network: Option<Network>,
     modules: Vec<Module>,
+    service: Service,
 }
 
 /// A further function of the container's process.
@@ -49,6 +52,12 @@ impl Hose {
     #[must_use]
     pub fn network(&self) -> Option<&Network> {
         self.network.as_ref()
+    }
+
+    /// How long the container's own function lives, and what may wait for it.
+    #[must_use]
+    pub fn service(&self) -> Service {
+        self.service
     }
 
     /// The further functions, in the order given.
@@ -104,6 +113,11 @@ struct Modes {
 pub(super) fn parse(keys: &Keys<'_>) -> Result<Option<Hose>> {
     let modules = modules(keys)?;
     let name = parsed::<Name>(keys, "name")?;
+    if let (Some(name), Some(value)) = (&name, keys.get(HOSE, "name"))
+        && (name.as_str() == VISITORS || name.as_str().starts_with(VISITOR))
+    {
+        return Err(value.invalid("is the host's own, for rr-runtime invoke"));
+    }
     let workflow = parsed::<Workflow>(keys, "workflow")?;
     let targets = targets(keys)?;
     let network = network::parse(keys, &targets)?;
@@ -111,6 +125,7 @@ pub(super) fn parse(keys: &Keys<'_>) -> Result<Option<Hose>> {
     let limits = limits(keys)?;
     let transfer = transfer(keys)?;
     let routes = routes(keys)?;
+    let service = lifecycle::parse(keys)?;
     let Some(modes) = modes else { return Ok(None) };
     let missing =
         |key| Error::new(ErrorKind::Annotation, format!("annotation {HOSE}{key}: is required by {HOSE}mode"));
@@ -118,13 +133,14 @@ pub(super) fn parse(keys: &Keys<'_>) -> Result<Option<Hose>> {
     let workflow = workflow.ok_or_else(|| missing("workflow"))?;
     let modules = connect(keys, &name, modules, routes)?;
     check_reach(keys, modes, &targets, &modules, &network)?;
+    service.check(keys, modes.kernel || modes.network)?;
     let config = hose::Config::new(name, workflow, targets, limits).map_err(|why| {
         let key = keys.get(HOSE, "target").map_or("", |value| value.key);
         Error::with_source(ErrorKind::Annotation, format!("annotation {key}"), why)
     })?;
     let config = config.with_transfer(transfer);
     let network = modes.network.then(|| network.preferring(modes.network_first));
-    Ok(Some(Hose { config, containers: modes.kernel, network, modules }))
+    Ok(Some(Hose { config, containers: modes.kernel, network, modules, service }))
 }
 
 /// The transports; nothing for a container without a hose. `auto` is what the placement allows.

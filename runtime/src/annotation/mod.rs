@@ -8,11 +8,13 @@
 //! release will know is an error too, because ignoring it would promise something; an unknown key under our prefixes
 //! is a warning. Nothing here is trusted: the tenant, for one, is no annotation of ours (see [`crate::config`]).
 //!
-//! [`hose`](mod@hose) reads the keys of the hose, and [`network`] those of it across hosts.
+//! [`hose`](mod@hose) reads the keys of the hose, [`network`] those of it across hosts, [`lifecycle`] those of how long a function
+//! lives.
 //!
 //! Not here: deciding whether a workload is Wasm (see [`crate::workload`]).
 
 pub mod hose;
+pub mod lifecycle;
 pub mod network;
 
 use std::collections::{BTreeMap, HashMap};
@@ -43,10 +45,13 @@ const HOSE_KEYS: &[&str] = &[
     "connect-timeout",
     "io-timeout",
     "max-size",
+    "max-inflight",
+    "lifecycle",
+    "drain-timeout",
 ];
 /// Keys of the architecture's table whose time has not come.
 const LATER_WASM_KEYS: &[&str] = &["stdin", "stdout"];
-const LATER_HOSE_KEYS: &[&str] = &["max-inflight", "lifecycle", "drain-timeout", "stdin", "stdout"];
+const LATER_HOSE_KEYS: &[&str] = &["stdin", "stdout"];
 
 /// Everything that a container's annotations ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -358,6 +363,34 @@ mod tests {
         assert_eq!(*hose.limits(), limits);
     }
 
+    #[test]
+    fn a_function_that_serves_says_so_and_how_it_ends() {
+        let plain = with_hose(&[]).unwrap();
+        let service = plain.hose().unwrap().service();
+        assert_eq!((service.lifecycle(), service.max_inflight()), (lifecycle::Lifecycle::Oneshot, 256));
+        assert_eq!(service.drain_timeout(), Duration::from_secs(10));
+        let read = with_hose(&[
+            ("io.roadrunner.hose/lifecycle", "serve"),
+            ("io.roadrunner.hose/drain-timeout", "1500ms"),
+            ("io.roadrunner.hose/max-inflight", "7"),
+        ])
+        .unwrap();
+        let service = read.hose().unwrap().service();
+        assert_eq!((service.lifecycle(), service.max_inflight()), (lifecycle::Lifecycle::Serve, 7));
+        assert_eq!(service.drain_timeout(), Duration::from_millis(1500));
+        let modules = format!("b=/b.wasm@sha256:{DIGEST}");
+        let error = parse(&[
+            ("io.roadrunner.hose/mode", "user"),
+            ("io.roadrunner.hose/name", "a"),
+            ("io.roadrunner.hose/workflow", "w"),
+            ("io.roadrunner.hose/modules", &modules),
+            ("io.roadrunner.hose/lifecycle", "serve"),
+        ])
+        .unwrap_err()
+        .to_string();
+        assert!(error.contains("io.roadrunner.hose/lifecycle") && error.contains("needs kernel"), "{error}");
+    }
+
     const DIGEST: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
     #[test]
@@ -404,13 +437,16 @@ mod tests {
                 "io.roadrunner.hose/mode",
                 &["", "Kernel", "kernel,", "kernel,kernel", "none,kernel", "auto,kernel"],
             ),
-            ("io.roadrunner.hose/name", &["", "A", "a/b", "..", "a b"]),
+            ("io.roadrunner.hose/name", &["", "A", "a/b", "..", "a b", "invoke", "invoke-1"]),
             ("io.roadrunner.hose/workflow", &["", "W", "a/b"]),
             ("io.roadrunner.hose/target", &["", ",", "b,,c", "B", "b,b", "a"]),
             ("io.roadrunner.hose/connect-timeout", &["", "0s", "-1s", "48h"]),
             ("io.roadrunner.hose/io-timeout", &["", "0s", "x"]),
             ("io.roadrunner.hose/max-size", &["", "0", "-1", "5Gi"]),
             ("io.roadrunner.hose/transfer", &["", "Move", "steal"]),
+            ("io.roadrunner.hose/lifecycle", &["", "Serve", "forever"]),
+            ("io.roadrunner.hose/drain-timeout", &["", "0s", "25h", "1"]),
+            ("io.roadrunner.hose/max-inflight", &["", "0", "-1", "65537", "1k"]),
             (
                 "io.roadrunner.hose/modules",
                 &[
@@ -446,14 +482,7 @@ mod tests {
 
     #[test]
     fn keys_of_later_releases_are_refused() {
-        for key in [
-            "hose/max-inflight",
-            "hose/lifecycle",
-            "hose/drain-timeout",
-            "wasm/stdin",
-            "wasm/stdout",
-            "hose/lifecycle.sidecar",
-        ] {
+        for key in ["hose/stdin", "hose/stdout", "wasm/stdin", "wasm/stdout", "hose/stdin.sidecar"] {
             let key = format!("io.roadrunner.{key}");
             let error = parse(&[(&key, "x")]).unwrap_err();
             assert_eq!(error.to_string(), format!("annotation {key}: not supported yet"));
@@ -517,7 +546,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_value_is_read_with_a_panic(value in ".{0,32}", i in 0_usize..15) {
+        fn no_value_is_read_with_a_panic(value in ".{0,32}", i in 0_usize..18) {
             let key = WASM_KEYS.iter().map(|k| format!("{WASM}{k}"))
                 .chain(HOSE_KEYS.iter().map(|k| format!("{HOSE}{k}"))).nth(i).unwrap();
             if let Err(error) = parse(&[(&key, &value)]) {
