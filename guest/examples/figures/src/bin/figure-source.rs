@@ -100,4 +100,3 @@ fn filled(work: u8, size: usize) -> Buffer {
     }
     buffer
 }
-
