@@ -41,9 +41,9 @@ impl Statistics {
         self.0.map(|page| page.counter(Direction::Send, Mode::Memory, name.as_str()))
     }
 
-    fn remote(&self, direction: Direction, name: &Name) -> Option<Counter<'static>> {
+    fn remote(&self, direction: Direction, mode: Mode, name: &Name) -> Option<Counter<'static>> {
         let name = if name.as_str().starts_with(VISITOR) { VISITORS } else { name.as_str() };
-        self.0.map(|page| page.counter(direction, Mode::Unix, name))
+        self.0.map(|page| page.counter(direction, mode, name))
     }
 
     /// A payload that was sent to another container: what the sender's own counts were before and are now, and what came of it.
@@ -54,7 +54,7 @@ impl Statistics {
         since: Option<Instant>,
         result: &hose::Result<Delivery>,
     ) {
-        let Some(counter) = self.remote(Direction::Send, to) else { return };
+        let Some(counter) = self.remote(Direction::Send, mode_of(counts), to) else { return };
         crossed(counter, counts);
         let took = match result {
             Ok(delivery) => delivery.handled_after,
@@ -65,22 +65,34 @@ impl Statistics {
 
     /// A payload of another container's has come.
     pub(crate) fn received(&self, from: &Name, counts: [hose::Statistics; 2]) {
-        if let Some(counter) = self.remote(Direction::Receive, from) {
+        if let Some(counter) = self.remote(Direction::Receive, mode_of(counts), from) {
             crossed(counter, counts);
         }
     }
 
     /// A payload of another container's has been handled, or failed.
-    pub(crate) fn handled(&self, from: &Name, since: Option<Instant>, failed: bool) {
-        if let Some((counter, since)) = self.remote(Direction::Receive, from).zip(since) {
+    pub(crate) fn handled(&self, from: &Name, unix: bool, since: Option<Instant>, failed: bool) {
+        let mode = if unix { Mode::Unix } else { Mode::Tcp };
+        if let Some((counter, since)) = self.remote(Direction::Receive, mode, from).zip(since) {
             counter.called(since.elapsed(), failed);
         }
     }
 }
 
+/// By which transport a payload went. One that did not get as far counts as Unix's.
+fn mode_of([before, after]: [hose::Statistics; 2]) -> Mode {
+    if after.tcp > before.tcp { Mode::Tcp } else { Mode::Unix }
+}
+
 fn crossed(counter: Counter<'_>, [before, after]: [hose::Statistics; 2]) {
     if after.frames > before.frames {
-        let transfer = if after.sealed > before.sealed { Transfer::Memfd } else { Transfer::Copy };
+        let transfer = if after.sealed > before.sealed {
+            Transfer::Memfd
+        } else if after.spliced > before.spliced {
+            Transfer::Splice
+        } else {
+            Transfer::Copy
+        };
         counter.crossed(after.bytes - before.bytes, after.copied - before.copied, transfer);
     }
 }

@@ -13,7 +13,7 @@ pub struct Endpoint {
     pub name: String,
     /// Its workflow.
     pub workflow: String,
-    /// The transports: `user`, `kernel`.
+    /// The transports: `user`, `kernel`, `network`.
     pub modes: Vec<String>,
     /// `oneshot` or `serve`.
     pub lifecycle: String,
@@ -30,7 +30,11 @@ impl Endpoint {
     pub(crate) fn of(hose: &Hose) -> Self {
         let config = hose.config();
         let names = |list: &[::hose::Name]| list.iter().map(ToString::to_string).collect();
-        let modes = [("user", !hose.modules().is_empty()), ("kernel", hose.reaches_containers())];
+        let modes = [
+            ("user", !hose.modules().is_empty()),
+            ("kernel", hose.reaches_containers()),
+            ("network", hose.network().is_some()),
+        ];
         Self {
             name: config.name().to_string(),
             workflow: config.workflow().to_string(),

@@ -171,3 +171,21 @@ fn a_port_that_is_taken_fails_create() {
     let _taken = TcpListener::bind(("127.0.0.1", pair.port)).expect("bind");
     pair.refused(None, &pair.sink, &format!("listen on 127.0.0.1:{}", pair.port));
 }
+
+#[test]
+fn what_crosses_is_counted_under_its_transport() {
+    let case = wasm_case!();
+    let Some(pair) = Pair::new(&case) else { return };
+    let id = case.id();
+    case.start(&pair.sink, &id);
+    let _ = pair.run(None, &pair.source).output().success();
+    case.await_stopped(&id);
+    let text = case.cmd(["hose", "stats", "--format", "json", &id]).ok();
+    let stats: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let [peer] = &stats[0]["peers"].as_array().expect("peers")[..] else { panic!("one peer: {stats}") };
+    assert_eq!((peer["mode"].as_str(), peer["calls"].as_u64()), (Some("tcp"), Some(1)), "{stats}");
+    let listed = case.cmd(["hose", "ls", "--format", "json"]).ok();
+    let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+    assert_eq!(listed[0]["mode"], serde_json::json!(["network"]), "{listed}");
+    case.delete(&id);
+}

@@ -61,7 +61,7 @@ impl Host {
         for item in std::mem::take(&mut *self.held.borrow_mut()).into_values() {
             match item {
                 Item::Remote { held, since, .. } => {
-                    self.statistics().handled(held.sender(), since, true);
+                    self.statistics().handled(held.sender(), held.is_unix(), since, true);
                     if let Some(receiver) = self.receiver() {
                         // The function is over: nobody is left whom a failure would interest.
                         let _ = receiver.borrow_mut().handled(held, hose::Status(Status::TRAPPED.0), None);
@@ -116,15 +116,15 @@ impl Host {
     ) -> Outcome<()> {
         let since = self.statistics().now();
         let Ok((region, held)) = self.take_in(guest, receiver, incoming, keeper)? else { return Ok(()) };
-        let sender = since.map(|_| held.sender().clone());
+        let sender = since.map(|_| (held.sender().clone(), held.is_unix()));
         self.deadline.set(keeper.deadline());
         let pushed = keeper.keep(|| self.run_handler(guest, region, held.sender().clone()));
         self.deadline.set(None);
         let late = pushed.outcome.is_err() && keeper.was_late();
         let status = if late { Status::TIMEOUT } else { pushed.status };
         self.tell(guest, receiver, held, status, pushed.answer.filter(|_| pushed.outcome.is_ok()));
-        if let Some(sender) = sender {
-            self.statistics().handled(&sender, since, pushed.outcome.is_err());
+        if let Some((sender, unix)) = sender {
+            self.statistics().handled(&sender, unix, since, pushed.outcome.is_err());
         }
         pushed.outcome?;
         self.release_answer(pushed.answer);
@@ -262,10 +262,10 @@ impl Host {
         keeper: &impl Keeper,
     ) -> Answer<(Region, Held)> {
         let since = self.statistics().now();
-        let sender = since.map(|_| incoming.sender().clone());
+        let sender = since.map(|_| (incoming.sender().clone(), incoming.is_unix()));
         let taken = self.take_in_uncounted(guest, receiver, incoming, keeper);
-        if let Some(sender) = sender.filter(|_| !matches!(taken, Ok(Ok(_)))) {
-            self.statistics().handled(&sender, since, true);
+        if let Some((sender, unix)) = sender.filter(|_| !matches!(taken, Ok(Ok(_)))) {
+            self.statistics().handled(&sender, unix, since, true);
         }
         taken
     }
@@ -449,7 +449,7 @@ impl Host {
             Item::Answer => Status::OK,
             Item::Remote { held, answer, since } => {
                 let Some(receiver) = self.receiver() else { return Status::INVALID_REGION };
-                self.statistics().handled(held.sender(), since, false);
+                self.statistics().handled(held.sender(), held.is_unix(), since, false);
                 let told = self.tell(guest, receiver, held, status, answer);
                 self.release_answer(answer);
                 told

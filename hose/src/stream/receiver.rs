@@ -135,6 +135,11 @@ pub struct Incoming {
 }
 
 impl Incoming {
+    /// Whether it comes over a Unix socket, not over TCP.
+    pub fn is_unix(&self) -> bool {
+        self.unix
+    }
+
     /// Who sends it; proved.
     pub fn sender(&self) -> &Name {
         &self.peer.name
@@ -177,10 +182,16 @@ pub struct Held {
     connection: u64,
     peer: Peer,
     lease: Option<Rc<Lease>>,
+    unix: bool,
     _token: Rc<()>,
 }
 
 impl Held {
+    /// Whether it came over a Unix socket, not over TCP.
+    pub fn is_unix(&self) -> bool {
+        self.unix
+    }
+
     /// Who sent it; proved.
     pub fn sender(&self) -> &Name {
         &self.peer.name
@@ -374,8 +385,8 @@ impl Receiver {
     /// The payload is whole: it is handed over even when its sender is no longer there to be told. Of a short one it is told when it is
     /// handled, which spares it a waking. One that was lent is handed over only when its sender has confirmed it.
     fn received(&mut self, incoming: Incoming, lease: Option<Rc<Lease>>) -> Result<Held> {
-        let Incoming { connection: id, peer, token, len, lent, by, .. } = incoming;
-        let held = |peer| Held { connection: id, peer, lease, _token: token };
+        let Incoming { connection: id, peer, token, len, lent, by, unix, .. } = incoming;
+        let held = |peer| Held { connection: id, peer, lease, unix, _token: token };
         if len < TOLD_MIN && !lent {
             return Ok(held(peer));
         }
@@ -429,7 +440,7 @@ impl Receiver {
     /// sender knows.
     pub fn handled(&mut self, held: Held, status: Status, answer: Option<Payload<'_>>) -> Result<()> {
         self.tell_releases();
-        let Held { connection: id, peer, lease, _token } = held;
+        let Held { connection: id, peer, lease, _token, .. } = held;
         let io_timeout = self.local.config().limits().io_timeout();
         let Some(connection) = self.connections.get_mut(&id) else { return Err(gone(&peer.name)) };
         let fits = answer.is_none_or(|answer| answer.len() as u64 <= peer.max_answer);
