@@ -71,12 +71,13 @@ struct Bare {
 
 /// Medians of the baseline by size.
 fn bare() -> BTreeMap<u64, Bare> {
-    let output = Command::new(example("transfer")).arg(LARGE.to_string()).output().expect("transfer runs");
+    let output =
+        Command::new(example("transfer")).args(["unix", &LARGE.to_string()]).output().expect("transfer runs");
     let text = String::from_utf8(output.stdout).expect("UTF-8");
-    // Of its table: bytes first, microseconds of bare after it, and of bare with every byte read in the eighth place.
+    // Of its table: bytes first, microseconds of bare after it, and of bare with every byte read in the ninth place.
     let rows = text.lines().filter_map(|line| {
         let fields: Vec<f64> = line.split_whitespace().map_while(|field| field.parse().ok()).collect();
-        let [size, touched, _, _, _, _, _, read, ..] = fields.as_slice() else { return None };
+        let [size, touched, _, _, _, _, _, _, read, ..] = fields.as_slice() else { return None };
         Some((*size as u64, Bare { touched: touched * 1e3, read: read * 1e3 }))
     });
     rows.collect()
