@@ -11,6 +11,8 @@ use std::fs;
 use std::hash::{BuildHasher, Hasher};
 use std::panic::catch_unwind;
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use hose::fuzz::{Target, targets};
@@ -93,30 +95,43 @@ fn run(name: &str, target: Target, input: &[u8]) -> bool {
 #[test]
 fn no_bytes_make_a_parser_panic() {
     let seconds = std::env::var("HOSE_FUZZ_SECONDS").ok().map_or(0.25, |text| text.parse().unwrap());
-    for (name, target, mut pool) in targets() {
-        for seed in &pool {
-            assert!(run(name, target, seed), "{name} refuses its own seed {seed:02x?}");
-        }
-        for entry in fs::read_dir(corpus(name)).into_iter().flatten() {
-            let input = fs::read(entry.unwrap().path()).unwrap();
-            run(name, target, &input);
-            pool.push(input);
-        }
-        let mut random = Random(RandomState::new().build_hasher().finish() | 1);
-        let (mut runs, mut accepted, end) = (0_u64, 0_u64, Instant::now() + Duration::from_secs_f64(seconds));
-        while Instant::now() < end {
-            let input = mutate(&mut random, &pool);
-            runs += 1;
-            if run(name, target, &input) {
-                accepted += 1;
-                let kept = if pool.len() < MAX_KEPT { pool.len() } else { random.below(MAX_KEPT) };
-                if kept == pool.len() {
-                    pool.push(input);
-                } else {
-                    pool[kept] = input;
+    let queue = Mutex::new(targets().into_iter());
+    let next = || queue.lock().unwrap().next();
+    // As many at a time as there are processors.
+    thread::scope(|s| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            s.spawn(|| {
+                while let Some((name, target, pool)) = next() {
+                    feed(name, target, pool, Duration::from_secs_f64(seconds));
                 }
+            });
+        }
+    });
+}
+
+fn feed(name: &str, target: Target, mut pool: Vec<Vec<u8>>, time: Duration) {
+    for seed in &pool {
+        assert!(run(name, target, seed), "{name} refuses its own seed {seed:02x?}");
+    }
+    for entry in fs::read_dir(corpus(name)).into_iter().flatten() {
+        let input = fs::read(entry.unwrap().path()).unwrap();
+        run(name, target, &input);
+        pool.push(input);
+    }
+    let mut random = Random(RandomState::new().build_hasher().finish() | 1);
+    let (mut runs, mut accepted, end) = (0_u64, 0_u64, Instant::now() + time);
+    while Instant::now() < end {
+        let input = mutate(&mut random, &pool);
+        runs += 1;
+        if run(name, target, &input) {
+            accepted += 1;
+            let kept = if pool.len() < MAX_KEPT { pool.len() } else { random.below(MAX_KEPT) };
+            if kept == pool.len() {
+                pool.push(input);
+            } else {
+                pool[kept] = input;
             }
         }
-        println!("{name}: {runs} inputs, {accepted} accepted");
     }
+    println!("{name}: {runs} inputs, {accepted} accepted");
 }
