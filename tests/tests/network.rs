@@ -11,6 +11,13 @@ use tests::{Bundle, Case, Invocation, guest, wasm_case};
 
 const SOURCE: &str = "wasm32-wasip1/release/pattern-source.wasm";
 const SINK: &str = "wasm32-wasip1/release/pattern-sink.wasm";
+/// Takes whatever comes.
+const HANDLER: &str = r#"(module
+  (memory (export "memory") 4)
+  (func (export "allocate_memory") (param i32) (result i32) (i32.const 4096))
+  (func (export "deallocate_memory") (param i32))
+  (func (export "read_memory_wasm") (param i32 i32)))"#;
+
 const HOSE: &str = "io.roadrunner.hose/";
 
 /// A source and a sink that meet at a port of loopback's.
@@ -187,5 +194,24 @@ fn what_crosses_is_counted_under_its_transport() {
     let listed = case.cmd(["hose", "ls", "--format", "json"]).ok();
     let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
     assert_eq!(listed[0]["mode"], serde_json::json!(["network"]), "{listed}");
+    case.delete(&id);
+}
+
+#[test]
+fn a_function_that_serves_is_reached_across_hosts_and_drains() {
+    let case = wasm_case!();
+    let Some(pair) = Pair::new(&case) else { return };
+    let handler = wat::parse_str(HANDLER).expect("the test's own module");
+    fs::write(pair.sink.rootfs().join("module.wasm"), handler).expect("write");
+    pair.sink.annotation(&format!("{HOSE}lifecycle"), "serve");
+    let id = case.id();
+    let pid = case.start(&pair.sink, &id);
+    for _ in 0..3 {
+        let _ = pair.run(None, &pair.source).output().success();
+    }
+    assert_eq!(case.status(&id), "running");
+    case.cmd(["kill", &id, "TERM"]).ok();
+    assert_eq!(case.exit_status(pid), 0);
+    case.await_stopped(&id);
     case.delete(&id);
 }
