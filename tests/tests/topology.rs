@@ -98,7 +98,7 @@ impl<'a> Containers<'a> {
     }
 
     fn is_kernel(&self, index: usize) -> bool {
-        self.way == Way::Kernel || (self.way == Way::Both && index % 2 == 0)
+        self.way == Way::Kernel || (self.way == Way::Both && index.is_multiple_of(2))
     }
 
     /// The function `f{index}`, which listens at `port` if it is reached by TCP, and sends to others at theirs.
