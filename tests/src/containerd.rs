@@ -97,7 +97,8 @@ address = "{0}/ttrpc.sock"
     }
 
     /// The runtime's folder of states; the shim gives it one a namespace below.
-    fn runc_root(&self) -> PathBuf {
+    #[must_use]
+    pub fn runc_root(&self) -> PathBuf {
         self.dir.join("runc")
     }
 

@@ -21,6 +21,7 @@ pub mod guest;
 pub mod hoses;
 pub mod leftovers;
 pub mod native;
+pub mod placement;
 pub mod podman;
 pub mod proc;
 pub mod runtime;

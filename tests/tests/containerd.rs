@@ -2,13 +2,15 @@
 //! under ours, and with a Wasm image under ours. All three have to look the same.
 
 use std::fs;
+use std::path::PathBuf;
 
 use serde_json::Value;
 use tests::command::eventually;
 use tests::console::Terminal;
 use tests::containerd::Containerd;
+use tests::placement::{self, FUNCTIONS, Manager};
 use tests::workload::{Form, Steps};
-use tests::{Case, Output, agree, proc};
+use tests::{Case, Invocation, Output, agree, proc};
 
 fn text(out: &Output) -> String {
     format!("{} {:?} {:?}", out.code, out.stdout, out.stderr)
@@ -167,4 +169,55 @@ fn annotations_reach_the_runtime() {
     let flags = ["--rm", "--annotation", "io.roadrunner.wasm/fuel=-1"];
     let out = containerd.run(&case.id(), &flags, &["/tool", "loop"]).output();
     assert!(out.code != 0 && out.stderr.contains("io.roadrunner.wasm/fuel"), "{}", out.stderr);
+}
+
+/// containerd, with a folder of modules.
+struct Functions<'a> {
+    case: &'a Case,
+    containerd: &'a Containerd<'a>,
+    folder: PathBuf,
+}
+
+impl Functions<'_> {
+    fn start(&self, id: &str, more: &str, module: &str, annotations: &[String]) -> Invocation {
+        let mount = format!("type=bind,src={},dst={FUNCTIONS},options=rbind:ro", self.folder.display());
+        let mut flags = vec![more, "--net-host", "--mount", &mount];
+        flags.extend(annotations.iter().flat_map(|annotation| ["--annotation", annotation]));
+        self.containerd.run(id, &flags, &[&format!("{FUNCTIONS}/{module}")])
+    }
+}
+
+impl Manager for Functions<'_> {
+    fn run(&self, module: &str, annotations: &[String]) -> Output {
+        self.start(&self.case.id(), "--rm", module, annotations).output()
+    }
+
+    fn detach(&self, module: &str, annotations: &[String]) -> String {
+        let id = self.case.id();
+        self.start(&id, "--detach", module, annotations).ok();
+        id
+    }
+
+    fn statistics(&self, id: &str) -> String {
+        let root = self.containerd.runc_root().join(self.containerd.namespace());
+        let cmd = self.case.runtime().command().arg("--root").arg(root);
+        cmd.args(["hose", "stats", "--format", "json", id]).ok()
+    }
+
+    fn stop(&self, id: &str) {
+        self.containerd.ctr(["task", "kill", "--signal", "SIGTERM", id]).ok();
+        eventually("the task has ended", || {
+            self.containerd.task(id).is_some_and(|(_, status)| status == "STOPPED")
+        });
+        self.containerd.ctr(["task", "delete", id]).ok();
+        self.containerd.ctr(["container", "delete", id]).ok();
+    }
+}
+
+#[test]
+fn auto_takes_another_way_as_the_placement_changes() {
+    let Some(case) = Case::wasm_runtime() else { return };
+    let Some(containerd) = Containerd::with_image(&case, Form::Wasm) else { return };
+    let functions = Functions { case: &case, containerd: &containerd, folder: case.folder() };
+    placement::auto_takes_another_way(&case, &functions.folder, &functions);
 }

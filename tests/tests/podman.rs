@@ -2,10 +2,12 @@
 //! Wasm image under ours. All three have to look the same.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
 use tests::command::eventually;
+use tests::placement::{self, FUNCTIONS, Manager};
 use tests::podman::{IMAGE, Podman};
 use tests::workload::{Form, Steps};
 use tests::{Case, Output, proc};
@@ -203,69 +205,51 @@ fn annotations_reach_the_runtime() {
     assert_eq!(out.code, 5, "{}", out.stderr);
 }
 
-/// Sends a byte, and exits with what it is told.
-const SOURCE: &str = r#"(module
-  (import "roadrunner" "send_to_host" (func $send (param i32 i32) (result i32)))
-  (import "roadrunner" "register_memory" (func $register (param i32 i32) (result i32)))
-  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
-  (memory (export "memory") 1)
-  (func (export "_start")
-    (drop (call $register (i32.const 1024) (i32.const 1)))
-    (call $exit (i32.and (call $send (i32.const 1024) (i32.const 1)) (i32.const 255)))))"#;
+/// podman, with a folder of modules.
+struct Functions<'a> {
+    case: &'a Case,
+    podman: &'a Podman<'a>,
+    folder: PathBuf,
+}
 
-/// Says 42.
-const SINK: &str = r#"(module
-  (import "roadrunner" "set_status" (func $set_status (param i32) (result i32)))
-  (memory (export "memory") 1)
-  (func (export "allocate_memory") (param i32) (result i32) (i32.const 4096))
-  (func (export "deallocate_memory") (param i32))
-  (func (export "read_memory_wasm") (param i32 i32) (drop (call $set_status (i32.const 42)))))"#;
+impl Functions<'_> {
+    fn flags(&self, module: &str, annotations: &[String]) -> Vec<String> {
+        let volume = format!("{}:{FUNCTIONS}:ro", self.folder.display());
+        let entrypoint = format!("{FUNCTIONS}/{module}");
+        let fixed =
+            ["--network", "host", "--volume", &volume, "--entrypoint", &entrypoint].map(str::to_owned);
+        let annotations =
+            annotations.iter().flat_map(|annotation| ["--annotation".to_owned(), annotation.clone()]);
+        fixed.into_iter().chain(annotations).collect()
+    }
+}
 
-/// A source that says `auto` and nothing else, and its target in its own container, in another one, and at an address.
+impl Manager for Functions<'_> {
+    fn run(&self, module: &str, annotations: &[String]) -> Output {
+        let flags = self.flags(module, annotations);
+        let flags: Vec<&str> = std::iter::once("--rm").chain(flags.iter().map(String::as_str)).collect();
+        self.podman.run(&flags, &[]).output()
+    }
+
+    fn detach(&self, module: &str, annotations: &[String]) -> String {
+        let flags = self.flags(module, annotations);
+        self.podman.detach("sink", &flags.iter().map(String::as_str).collect::<Vec<_>>(), &[])
+    }
+
+    fn statistics(&self, id: &str) -> String {
+        self.case.runtime().command().args(["hose", "stats", "--format", "json", id]).ok()
+    }
+
+    fn stop(&self, id: &str) {
+        self.podman.cmd(["stop", id]).ok();
+        self.podman.cmd(["rm", id]).ok();
+    }
+}
+
 #[test]
 fn auto_takes_another_way_as_the_placement_changes() {
     let Some(case) = Case::wasm_runtime() else { return };
     let Some(podman) = Podman::with_image(&case, Form::Wasm) else { return };
-    let folder = case.folder();
-    let module = |name: &str, text: &str| {
-        let bytes = wat::parse_str(text).expect("the test's own module");
-        fs::write(folder.join(name), &bytes).expect("write");
-        bytes
-    };
-    module("source.wasm", SOURCE);
-    let sink = module("sink.wasm", SINK);
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-    let at = format!("tcp://{}", free.expect("a port"));
-    let volume = format!("{}:/functions:ro", folder.display());
-    let flags = |entrypoint: &str, more: &[(&str, &str)]| -> Vec<String> {
-        let common = [("workflow", case.name().trim_end_matches('-')), ("connect-timeout", "10s")];
-        let annotations = common.iter().chain(more).flat_map(|(key, value)| {
-            ["--annotation".to_owned(), format!("io.roadrunner.hose/{key}={value}")]
-        });
-        let fixed = ["--network", "host", "--volume", &volume, "--entrypoint", entrypoint].map(str::to_owned);
-        fixed.into_iter().chain(annotations).collect()
-    };
-    let run = |more: &[(&str, &str)]| {
-        let source = [("mode", "auto"), ("name", "source"), ("target", "sink")];
-        let flags = flags("/functions/source.wasm", &[&source, more].concat());
-        let flags: Vec<&str> = std::iter::once("--rm").chain(flags.iter().map(String::as_str)).collect();
-        let _ = podman.run(&flags, &[]).output().exits(42);
-    };
-    run(&[("modules", &tests::flow::pin("sink", "/functions/sink.wasm", &sink))]);
-    let address = format!("sink={at}");
-    for (mode, more, transport) in
-        [("kernel", None, "unix"), ("network", Some(("listen", at.as_str())), "tcp")]
-    {
-        let sink = [("mode", mode), ("name", "sink"), ("lifecycle", "serve")];
-        let sink: Vec<_> = sink.into_iter().chain(more).collect();
-        let flags = flags("/functions/sink.wasm", &sink);
-        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-        let id = podman.detach(mode, &flags, &[]);
-        run(&[("address", &address)]);
-        let stats = case.runtime().command().args(["hose", "stats", "--format", "json", &id]).ok();
-        let stats: Value = serde_json::from_str(&stats).expect("JSON");
-        let [peer] = &stats[0]["peers"].as_array().expect("peers")[..] else { panic!("one peer: {stats}") };
-        assert_eq!((peer["mode"].as_str(), peer["calls"].as_u64()), (Some(transport), Some(1)), "{stats}");
-        podman.cmd(["stop", mode]).ok();
-    }
+    let functions = Functions { case: &case, podman: &podman, folder: case.folder() };
+    placement::auto_takes_another_way(&case, &functions.folder, &functions);
 }
