@@ -24,7 +24,7 @@ guests: ## the demo's and the tests' functions, as Wasm
 	@scripts/setup build guests
 	@scripts/build-guests
 
-demo: ## two functions in two containers hand a photograph to each other; pictures in demo-output/
+demo: ## two functions hand a photograph to each other, over each transport; pictures in demo-output/
 	@scripts/setup build guests demo
 	@scripts/build
 	@scripts/build-guests
