@@ -115,6 +115,8 @@ fn a_reused_pid_is_neither_alive_nor_signalled() {
     let path = container.runtime.root().join(&container.id).join("state.json");
     let mut state: Value = serde_json::from_slice(&fs::read(&path).expect("state")).expect("JSON");
     let before = state.clone();
+    // Start times are told in hundredths of a second: a stranger of the same one could not be told apart, nor have the pid by then.
+    thread::sleep(Duration::from_millis(50));
     let mut other = std::process::Command::new("sleep").arg("100").spawn().expect("sleep");
     state["init"]["pid"] = json!(other.id());
     fs::write(&path, state.to_string()).expect("state");
