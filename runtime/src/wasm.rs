@@ -103,28 +103,25 @@ pub fn launch(config: &WasmConfig, around: &Surroundings<'_>, join: bool) -> Res
         check_size(wanted.path, wanted.identity.size, settings)?;
         codes.push(compile::code(*wanted, around.binary, &folders, engine, settings)?);
     }
-    let end = match config.hose() {
-        Some(hose) if !join && hose.reaches_containers() => {
-            Some(End::publish(hose.config(), settings, around.annotations, around.id)?)
-        }
-        _ => None,
-    };
     let own = config.hose().filter(|_| !join);
+    // What can be refused first: what is published is withdrawn by a launch only.
+    let network = own.and_then(|hose| Some((hose, hose.network()?)));
+    let network = network.map(|(hose, network)| {
+        let tenant = settings.tenant(around.annotations)?;
+        network::request(network, hose.config(), settings, &tenant, around.spec)
+    });
+    let network = network.transpose()?;
     let page = own.map(|_| Page::create(around.folder)).transpose()?;
+    let end = own.filter(|hose| hose.reaches_containers());
+    let end = end.map(|hose| End::publish(hose.config(), settings, around.annotations, around.id));
+    let end = end.transpose()?;
     let state = State {
         module: config.path().to_owned(),
         hose: end.as_ref().map(|end| end.claim().clone()),
         endpoint: own.map(Endpoint::of),
     };
-    let ends = Ends { end: end.as_ref(), page: page.as_ref() };
-    let mut request = request(config, settings, &modules, &codes, ends, join)?;
-    if let Some((hose, asked)) = request.hose.as_mut().zip(config.hose())
-        && let Some(network) = asked.network()
-    {
-        let tenant = settings.tenant(around.annotations)?;
-        let network = network::request(network, asked.config(), settings, &tenant, around.spec)?;
-        hose.network = Some(network);
-    }
+    let ends = Ends { end: end.as_ref(), network, page: page.as_ref() };
+    let request = request(config, settings, &modules, &codes, ends, join)?;
     let pending = codes.iter_mut().filter_map(|code| code.pending.take()).collect();
     let held =
         Held { _end: end, _page: page, _codes: codes.into_iter().filter_map(|code| code.entry).collect() };
@@ -207,9 +204,9 @@ impl Drop for Launch {
 }
 
 /// What of a function's hose init is given.
-#[derive(Clone, Copy)]
 struct Ends<'a> {
     end: Option<&'a End>,
+    network: Option<request::Network>,
     page: Option<&'a Page>,
 }
 
@@ -315,7 +312,7 @@ fn hose_request(hose: &Hose, modules: Vec<request::Module>, ends: Ends<'_>) -> r
         workflow: config.workflow().to_string(),
         targets: names(config.targets()),
         endpoint: ends.end.map(End::request),
-        network: None,
+        network: ends.network,
         functions: hose.modules().iter().zip(modules).map(function).collect(),
         transfer: config.transfer().to_string(),
         connect_timeout_ms: milliseconds(limits.connect_timeout()),

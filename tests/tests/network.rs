@@ -155,6 +155,14 @@ fn keys_that_are_no_secret_are_not_used() {
     let bad = pair.keys("bad", &[]);
     fs::write(&bad, "source 00\n").expect("write");
     pair.refused(Some(&pair.config("bad")), &pair.source, "line 1");
+    // Nor is anything left of an end that the host's own containers would have found.
+    pair.source.annotation(&format!("{HOSE}mode"), "kernel,network");
+    let config = pair.config("bad");
+    let hoses = case.dir().join("hose");
+    let text = fs::read_to_string(&config).expect("readable");
+    fs::write(&config, format!("{text}directory = \"{}\"\n", hoses.display())).expect("write");
+    pair.refused(Some(&config), &pair.source, "line 1");
+    assert!(!hoses.exists(), "an end was published");
 }
 
 #[test]
