@@ -19,6 +19,7 @@
 //! | `host` | the imports of module `roadrunner`, payloads for a handler |
 //! | `vm` | an instance of a module, with all that it needs |
 //! | `workflow` | the functions of one process, and the memory transport between them |
+//! | `control` | functions that are added to a running workflow |
 //! | `parcel` | a payload that waits to be pulled by another thread |
 //! | `watch` | deadlines of calls |
 //! | `memory` | the only two ways into linear memory |
@@ -29,6 +30,7 @@
 
 mod bytes;
 mod compile;
+mod control;
 mod engine;
 mod error;
 mod host;

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
 
-use executor_abi::request::{self, Aot, Function, Hose, Lifecycle, Limits, Module, Prepare};
+use executor_abi::request::{self, Aot, Function, Hose, Lifecycle, Limits, Module, Preopen, Prepare};
 use hose::{Name, Transfer, tcp};
 use sha2::{Digest, Sha256};
 use wasmedge_sys::Config;
@@ -20,6 +20,7 @@ use crate::link;
 use crate::module::{self, Outline, Source};
 use crate::statistics::Statistics;
 use crate::vm::Loaded;
+use crate::workflow::Further;
 use crate::{compile, process, wasi};
 
 /// Pages of a 32-bit linear memory.
@@ -46,8 +47,57 @@ pub(crate) struct Ready {
     pub(crate) max_inflight: usize,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) statistics: Statistics,
-    /// The other functions: their names, their targets, themselves.
-    pub(crate) functions: Vec<(Name, Vec<Name>, Loaded)>,
+    /// The other functions of its process, if it has any or may get some.
+    pub(crate) within: Option<Within>,
+}
+
+/// The user space of a hose: the other functions, and how further ones come.
+#[derive(Debug)]
+pub(crate) struct Within {
+    pub(crate) functions: Vec<Further>,
+    /// Where further functions are announced.
+    pub(crate) control: Option<OwnedFd>,
+    pub(crate) loader: Loader,
+}
+
+/// What the functions of a process have in common, and a further one needs to be loaded.
+#[derive(Clone, Debug)]
+pub(crate) struct Loader {
+    limits: Limits,
+    env: Vec<String>,
+    preopens: Vec<Preopen>,
+}
+
+impl Loader {
+    fn of(request: &Prepare) -> Self {
+        let (limits, env, preopens) = (request.limits.clone(), request.env.clone(), request.preopens.clone());
+        Self { limits, env, preopens }
+    }
+
+    /// Loads a function, whose compiled code is in the file `code`, if there is any.
+    pub(crate) fn load(&self, function: &Function, code: Option<OwnedFd>) -> Result<Further> {
+        let asked = Asked { module: &function.module, code, digest: Some(&function.digest) };
+        self.load_asked(function, asked, &wasi::instance()?)
+    }
+
+    fn load_asked(&self, function: &Function, asked: Asked<'_>, wasi: &Instance) -> Result<Further> {
+        let args = [function.name.clone()];
+        let mut loaded = load(asked, &self.limits, wasi, self.start(&args)?, true)?;
+        let entry = function.module.function.as_deref();
+        loaded.entry = link::entry(loaded.source.path(), &loaded.ast, entry, &args, true)?;
+        Ok(Further { name: name(&function.name)?, targets: names(&function.targets)?, loaded })
+    }
+
+    fn start(&self, args: &[String]) -> Result<wasi::Start> {
+        let cwd = rustix::process::getcwd(Vec::new())
+            .map_err(|error| Error::with(ErrorKind::System, "getcwd", std::io::Error::from(error)))?;
+        let cwd =
+            cwd.to_str().map_err(|error| Error::with(ErrorKind::Request, "working directory", error))?;
+        let cwd = Path::new(cwd);
+        wasi::check_cwd(cwd)?;
+        let preopens = wasi::preopens(&self.preopens, cwd)?;
+        wasi::Start::new(args, &wasi::environment(&self.env, cwd), &preopens)
+    }
 }
 
 /// A container's published end.
@@ -77,6 +127,7 @@ impl Ready {
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {
         let mut all = self.endpoint.as_ref().map(Endpoint::descriptors).unwrap_or_default();
         all.extend(self.network.iter().flat_map(|network| &network.listener).map(AsRawFd::as_raw_fd));
+        all.extend(self.within.iter().flat_map(|within| &within.control).map(AsRawFd::as_raw_fd));
         all
     }
 }
@@ -112,13 +163,14 @@ pub fn prepare(request: Prepare) -> Result<Prepared> {
     let further: Vec<&Function> = request.hose.iter().flat_map(|hose| &hose.functions).collect();
     let asked: Vec<Asked<'_>> =
         further.iter().map(|function| Asked::new(&function.module, Some(&function.digest))).collect();
+    let control = request.hose.as_ref().and_then(|hose| hose.control_fd).and_then(process::own);
     let endpoint = request.hose.as_ref().map(endpoint).transpose()?.flatten();
+    let loader = Loader::of(&request);
     let mut hose = request.hose.as_ref().map(|hose| ready(hose, endpoint)).transpose()?;
     engine::capture_log();
     let wasi = wasi::instance()?;
     let receives = hose.as_ref().is_some_and(Ready::receives);
-    let interruptible = !further.is_empty();
-    let start = start(&request, &request.args)?;
+    let start = loader.start(&request.args)?;
     let identity = start.clone();
     let serves = request.hose.as_ref().is_some_and(|hose| hose.lifecycle != Lifecycle::Oneshot);
     let mut main = load(main, &request.limits, &wasi, start, serves)?;
@@ -133,14 +185,11 @@ pub fn prepare(request: Prepare) -> Result<Prepared> {
         let message = format!("module {}: cannot serve, it exports no allocate_memory", main.source.path());
         return Err(Error::new(ErrorKind::Link, message));
     }
-    for (function, asked) in further.iter().zip(asked) {
-        let args = [function.name.clone()];
-        let mut loaded = load(asked, &request.limits, &wasi, self::start(&request, &args)?, interruptible)?;
-        let entry = function.module.function.as_deref();
-        loaded.entry = link::entry(loaded.source.path(), &loaded.ast, entry, &args, true)?;
-        if let Some(hose) = &mut hose {
-            hose.functions.push((name(&function.name)?, names(&function.targets)?, loaded));
-        }
+    let functions =
+        further.iter().zip(asked).map(|(function, asked)| loader.load_asked(function, asked, &wasi));
+    let functions = functions.collect::<Result<Vec<_>>>()?;
+    if let Some(hose) = hose.as_mut().filter(|_| control.is_some() || !functions.is_empty()) {
+        hose.within = Some(Within { functions, control, loader });
     }
     process::take_identity(file_name(main.source.path()), identity.args(), identity.env());
     Ok(Prepared { main, limits: request.limits, hose })
@@ -280,17 +329,6 @@ fn check_memory(path: &str, outline: &Outline, max_pages: u32) -> Result<()> {
     Err(Error::new(ErrorKind::Limit, message))
 }
 
-fn start(request: &Prepare, args: &[String]) -> Result<wasi::Start> {
-    let cwd = rustix::process::getcwd(Vec::new())
-        .map_err(|error| Error::with(ErrorKind::System, "getcwd", std::io::Error::from(error)))?;
-    let cwd = cwd.to_str().map_err(|error| Error::with(ErrorKind::Request, "working directory", error))?;
-    let cwd = Path::new(cwd);
-    wasi::check_cwd(cwd)?;
-    let preopens = wasi::preopens(&request.preopens, cwd)?;
-    let env = wasi::environment(&request.env, cwd);
-    wasi::Start::new(args, &env, &preopens)
-}
-
 fn refused(error: hose::Error) -> Error {
     Error::with(ErrorKind::Request, "hose", error)
 }
@@ -330,7 +368,7 @@ fn ready(hose: &Hose, endpoint: Option<Endpoint>) -> Result<Ready> {
         max_inflight: usize::try_from(hose.max_inflight).unwrap_or(usize::MAX),
         lifecycle: hose.lifecycle,
         statistics: Statistics::of(hose.statistics),
-        functions: Vec::new(),
+        within: None,
     })
 }
 

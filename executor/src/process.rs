@@ -21,7 +21,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -312,24 +312,74 @@ pub(crate) fn bound_memory(linear: u64, text: String) -> Result<()> {
             unsafe { std::mem::transmute(set_terminate) };
         set_terminate(on_terminate);
     }
-    // SAFETY: takes nothing, returns numbers.
-    let heap = unsafe { libc::mallinfo2() };
-    let held = u64::try_from(heap.arena.saturating_add(heap.hblkhd)).unwrap_or(u64::MAX);
-    let data = linear.saturating_add(held.saturating_mul(3)).saturating_add(BESIDE);
-    lower_limit(libc::RLIMIT_DATA, "RLIMIT_DATA", data)?;
-    lower_limit(libc::RLIMIT_STACK, "RLIMIT_STACK", STACK)
+    let data = linear.saturating_add(heap().saturating_mul(3)).saturating_add(BESIDE);
+    let given = lower_limit(libc::RLIMIT_DATA, "RLIMIT_DATA", data)?;
+    DATA_GIVEN.store(given, Ordering::Relaxed);
+    lower_limit(libc::RLIMIT_STACK, "RLIMIT_STACK", STACK).map(drop)
 }
 
-fn lower_limit(resource: libc::__rlimit_resource_t, name: &str, most: u64) -> Result<()> {
+/// `RLIMIT_DATA` as the process was given it, in bytes.
+static DATA_GIVEN: AtomicU64 = AtomicU64::new(0);
+
+/// [`bound_memory`]'s bound, lifted until this is dropped or settled.
+#[derive(Debug)]
+pub(crate) struct Lifted {
+    bound: libc::rlimit,
+    held: u64,
+}
+
+/// Lifts the bound to what the process was given, for a module that is loaded while others run.
+pub(crate) fn lift_memory_bound() -> Result<Lifted> {
+    let bound = current_limit(libc::RLIMIT_DATA, "RLIMIT_DATA")?;
+    let given = DATA_GIVEN.load(Ordering::Relaxed).max(bound.rlim_cur);
+    set_limit(libc::RLIMIT_DATA, "RLIMIT_DATA", libc::rlimit { rlim_cur: given, ..bound })?;
+    Ok(Lifted { bound, held: heap() })
+}
+
+impl Lifted {
+    /// Sets the bound as [`bound_memory`] would have, had the module been there from the beginning: `linear` bytes more, and what it was
+    /// parsed into three times.
+    pub(crate) fn settle(mut self, linear: u64) -> Result<()> {
+        let parsed = heap().saturating_sub(self.held);
+        let most = self.bound.rlim_cur.saturating_add(linear).saturating_add(parsed.saturating_mul(3));
+        self.bound.rlim_cur = most.min(DATA_GIVEN.load(Ordering::Relaxed).max(self.bound.rlim_cur));
+        set_limit(libc::RLIMIT_DATA, "RLIMIT_DATA", self.bound)
+    }
+}
+
+impl Drop for Lifted {
+    fn drop(&mut self) {
+        // It was in force a moment ago.
+        let _ = set_limit(libc::RLIMIT_DATA, "RLIMIT_DATA", self.bound);
+    }
+}
+
+/// Bytes that the allocator holds.
+fn heap() -> u64 {
+    // SAFETY: takes nothing, returns numbers.
+    let heap = unsafe { libc::mallinfo2() };
+    u64::try_from(heap.arena.saturating_add(heap.hblkhd)).unwrap_or(u64::MAX)
+}
+
+/// Gives the soft limit as it was.
+fn lower_limit(resource: libc::__rlimit_resource_t, name: &str, most: u64) -> Result<u64> {
+    let limit = current_limit(resource, name)?;
+    if limit.rlim_cur > most {
+        set_limit(resource, name, libc::rlimit { rlim_cur: most, ..limit })?;
+    }
+    Ok(limit.rlim_cur)
+}
+
+fn current_limit(resource: libc::__rlimit_resource_t, name: &str) -> Result<libc::rlimit> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a place for the answer.
     if unsafe { libc::getrlimit(resource, &raw mut limit) } != 0 {
         return Err(failed(&format!("getrlimit {name}")));
     }
-    if limit.rlim_cur <= most {
-        return Ok(());
-    }
-    limit.rlim_cur = most;
+    Ok(limit)
+}
+
+fn set_limit(resource: libc::__rlimit_resource_t, name: &str, limit: libc::rlimit) -> Result<()> {
     // SAFETY: reads `limit` during the call.
     if unsafe { libc::setrlimit(resource, &raw const limit) } != 0 {
         return Err(failed(&format!("setrlimit {name}")));

@@ -20,6 +20,7 @@ use executor_abi::request::Lifecycle;
 use hose::{Listener, Local as Own, Name, Receiver, Sender, Way, unix};
 
 use crate::bytes;
+use crate::control;
 use crate::engine::{Stop, Val};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Hose, Host, Local, Remote};
@@ -31,7 +32,7 @@ use crate::serve::{self, Serving};
 use crate::stop;
 use crate::vm::{Loaded, Vm};
 use crate::watch::Watchdog;
-use crate::workflow::{self, Function, Workflow};
+use crate::workflow::{self, Targets, Workflow};
 
 /// Exit code when the host could not do its part.
 const EXIT_HOST: i32 = 1;
@@ -75,10 +76,6 @@ impl Prepared {
             Some(ready) => connect(ready, wake.as_ref())?,
             None => (None, None),
         };
-        if let Some(workflow) = &workflow {
-            process::allow_interrupts()?;
-            workflow.start()?;
-        }
         let code = match (serves, wake, &hose) {
             (Some((name, io_timeout, drain)), Some(wake), Some(hose)) => {
                 stop::drain_within(wake, drain, self.main.source.path())?;
@@ -105,10 +102,8 @@ impl Prepared {
         let text = format!("rr-runtime: {path} trapped: call stack exhausted, or tables too large\n");
         // Standard input is held beside linear memory, in a buffer that doubles.
         let buffers = if matches!(self.main.entry.call, Call::Bytes { .. }) { 3 } else { 1 };
-        let further = self.hose.iter().flat_map(|hose| &hose.functions);
-        let others = further
-            .map(|(_, _, loaded)| loaded.max_linear().saturating_add(workflow::STACK as u64))
-            .fold(0, u64::saturating_add);
+        let further = self.hose.iter().flat_map(|hose| &hose.within).flat_map(|within| &within.functions);
+        let others = further.map(|function| workflow::room(&function.loaded)).fold(0, u64::saturating_add);
         process::bound_memory(self.main.max_linear().saturating_mul(buffers).saturating_add(others), text)
     }
 }
@@ -134,7 +129,7 @@ fn serving(name: Name, io_timeout: Duration, workflow: Option<&Workflow>) -> Res
         Some(workflow) => workflow.dog().cloned(),
         None => {
             process::allow_interrupts()?;
-            Some(Watchdog::start(1)?)
+            Some(Watchdog::start()?)
         }
     };
     Ok(Serving { name, io_timeout, dog })
@@ -165,13 +160,16 @@ fn connect(ready: Ready, wake: Option<&OwnedFd>) -> Result<(Option<Arc<Workflow>
         transfer,
         endpoint,
         network,
-        functions,
+        within,
         max_inflight,
         statistics,
         ..
     } = ready;
-    let within: Vec<_> = functions.iter().map(|(name, _, _)| name.clone()).collect();
-    let outside = targets.iter().filter(|target| !within.contains(target)).cloned().collect();
+    let inside = |target: &Name| {
+        within.iter().flat_map(|within| &within.functions).any(|function| function.name == *target)
+    };
+    let outside = targets.iter().filter(|target| !inside(target)).cloned().collect();
+    let targets: Arc<Targets> = Arc::new(targets.iter().cloned().collect());
     let config = hose::Config::new(name.clone(), workflow, outside, limits)
         .map_err(|error| Error::with(ErrorKind::Request, "hose", error))?
         .with_transfer(transfer);
@@ -179,12 +177,17 @@ fn connect(ready: Ready, wake: Option<&OwnedFd>) -> Result<(Option<Arc<Workflow>
     let outside = reaches.then(|| connect_outside(config, endpoint, network, max_inflight, wake));
     let remote = outside.transpose()?.map(Rc::new);
     let max_size = limits.max_size();
-    if functions.is_empty() {
+    let Some(within) = within else {
         return Ok((None, Some(Hose { local: None, remote, targets, max_size, statistics })));
+    };
+    let workflow =
+        Workflow::new(name, Arc::clone(&targets), transfer, max_size, limits.io_timeout(), statistics);
+    within.functions.into_iter().for_each(|function| workflow.join(function));
+    process::allow_interrupts()?;
+    workflow.start()?;
+    if let Some(socket) = within.control {
+        control::listen(socket, within.loader, Arc::clone(&workflow));
     }
-    let mut all = vec![Function::without_unit(name, targets.clone())];
-    all.extend(functions.into_iter().map(|(name, targets, loaded)| Function::new(name, targets, loaded)));
-    let workflow = Workflow::new(all, transfer, max_size, limits.io_timeout(), statistics);
     let local = Some(Local { workflow: Arc::clone(&workflow), index: 0 });
     Ok((Some(workflow), Some(Hose { local, remote, targets, max_size, statistics })))
 }

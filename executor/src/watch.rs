@@ -68,7 +68,8 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     beginning: Instant,
-    watches: Vec<Arc<Watch>>,
+    /// By the functions' numbers; as many as were asked for yet.
+    watches: boxcar::Vec<Watch>,
     /// When the thread will look next, in nanoseconds; `NEVER` while it looks, too: whoever arms then has to wake it.
     planned: AtomicU64,
     gate: Mutex<()>,
@@ -80,13 +81,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Watchdog {
-    /// For this many functions; starts the thread.
-    pub(crate) fn start(functions: usize) -> Result<Arc<Self>> {
-        let watch =
-            || Arc::new(Watch { deadline: AtomicU64::new(NEVER), state: Mutex::new(State::default()) });
+    /// Starts the thread.
+    pub(crate) fn start() -> Result<Arc<Self>> {
         let dog = Arc::new(Self {
             beginning: Instant::now(),
-            watches: (0..functions).map(|_| watch()).collect(),
+            watches: boxcar::Vec::new(),
             planned: AtomicU64::new(NEVER),
             gate: Mutex::new(()),
             wake: Condvar::new(),
@@ -102,7 +101,7 @@ impl Watchdog {
 
     /// Sets the deadline of the call that this thread is about to make into function number `function`.
     pub(crate) fn arm(&self, function: usize, canceller: &Arc<Canceller>, deadline: Instant) {
-        let Some(watch) = self.watches.get(function) else { return };
+        let watch = self.watch(function);
         let mut state = lock(&watch.state);
         state.armed = Some((Arc::clone(canceller), Thread::this()));
         state.cancelled = false;
@@ -117,11 +116,21 @@ impl Watchdog {
 
     /// The call has returned. Whether it was stopped, or may have been: its executor has to forget that.
     pub(crate) fn disarm(&self, function: usize) -> bool {
-        let Some(watch) = self.watches.get(function) else { return false };
+        let watch = self.watch(function);
         watch.deadline.store(NEVER, Ordering::SeqCst);
         let mut state = lock(&watch.state);
         state.armed = None;
         state.cancelled
+    }
+
+    /// The watch of a function, made where there is none yet. (Two threads may make one too many, which is never armed.)
+    fn watch(&self, function: usize) -> &Watch {
+        loop {
+            match self.watches.get(function) {
+                Some(watch) => return watch,
+                None => self.watches.push(Watch::default()),
+            };
+        }
     }
 
     fn nanoseconds(&self, at: Instant) -> u64 {
@@ -134,7 +143,7 @@ impl Watchdog {
         loop {
             self.planned.store(NEVER, Ordering::SeqCst);
             let now = self.nanoseconds(Instant::now());
-            let next = self.watches.iter().map(|watch| watch.look(now)).min().unwrap_or(NEVER);
+            let next = self.watches.iter().map(|(_, watch)| watch.look(now)).min().unwrap_or(NEVER);
             self.planned.store(next, Ordering::SeqCst);
             // One that was armed between the look and the store has seen `NEVER`, and waits for the gate to wake this thread.
             gate = if next == NEVER {
@@ -144,6 +153,12 @@ impl Watchdog {
                 self.wake.wait_timeout(gate, pause).unwrap_or_else(PoisonError::into_inner).0
             };
         }
+    }
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self { deadline: AtomicU64::new(NEVER), state: Mutex::new(State::default()) }
     }
 }
 

@@ -16,7 +16,8 @@
 //! - an instance that has trapped, exited or been stopped is dropped, and replaced by the next call;
 //! - nothing is sent again.
 //!
-//! The functions hold the workflow, and the workflow the functions: they go with the process.
+//! The functions hold the workflow, and the workflow the functions: they go with the process. Functions, and targets of a function,
+//! are added while it runs ([`Workflow::add`]) and never taken away, so that a number once given stays what it is.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -39,19 +40,17 @@ use crate::vm::{Ended, Loaded, Vm};
 use crate::watch::Watchdog;
 
 /// Bytes of the stack of a function's own thread.
-pub(crate) const STACK: usize = 16 << 20;
+const STACK: usize = 16 << 20;
 
 /// The functions of a process. The first is the container's own.
 #[derive(Debug)]
 pub(crate) struct Workflow {
-    pub(crate) functions: Vec<Function>,
+    functions: boxcar::Vec<Function>,
     pub(crate) transfer: Transfer,
     pub(crate) max_size: u64,
     /// How long one payload may take until it is handled.
     pub(crate) io_timeout: Duration,
     statistics: Statistics,
-    /// Of the functions, in their order, where there are statistics.
-    counters: Vec<Option<Counter<'static>>>,
     dog: OnceLock<Option<Arc<Watchdog>>>,
     quiet: Mutex<Quiet>,
     quieter: Condvar,
@@ -60,10 +59,20 @@ pub(crate) struct Workflow {
 /// One function: who it is, whom it sends to, and its instance.
 #[derive(Debug)]
 pub(crate) struct Function {
-    pub(crate) name: Name,
-    pub(crate) targets: Vec<Name>,
+    name: Name,
+    targets: Arc<Targets>,
+    /// Where there are statistics. The first is called by nobody.
+    counter: Option<Counter<'static>>,
     slot: Mutex<Slot>,
     changed: Condvar,
+}
+
+/// A function beside the container's own, ready to be part of a workflow.
+#[derive(Debug)]
+pub(crate) struct Further {
+    pub(crate) name: Name,
+    pub(crate) targets: Vec<Name>,
+    pub(crate) loaded: Loaded,
 }
 
 /// A module and, once it has been called, its instance.
@@ -130,23 +139,58 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whom a function sends to. What is added comes last.
+#[derive(Debug, Default)]
+pub(crate) struct Targets(boxcar::Vec<Name>);
+
+impl Targets {
+    /// The targets, by their numbers.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Name> {
+        self.0.iter().map(|(_, name)| name)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.count()
+    }
+
+    pub(crate) fn get(&self, number: usize) -> Option<&Name> {
+        self.0.get(number)
+    }
+
+    /// The number of a target.
+    pub(crate) fn find(&self, name: &str) -> Option<usize> {
+        self.iter().position(|target| target.as_str() == name)
+    }
+
+    fn add(&self, name: &Name) {
+        if self.find(name.as_str()).is_none() {
+            self.0.push(name.clone());
+        }
+    }
+}
+
+impl FromIterator<Name> for Targets {
+    fn from_iter<I: IntoIterator<Item = Name>>(names: I) -> Self {
+        Self(names.into_iter().collect())
+    }
+}
+
 impl Function {
-    pub(crate) fn new(name: Name, targets: Vec<Name>, loaded: Loaded) -> Self {
-        let unit = Some(Box::new(Unit { vm: None, loaded }));
-        let slot = Slot { unit, taken_by: None, inbox: None, over: false, waiting: 0 };
-        Self { name, targets, slot: Mutex::new(slot), changed: Condvar::new() }
+    fn new(name: Name, targets: Arc<Targets>, slot: Slot) -> Self {
+        Self { name, targets, counter: None, slot: Mutex::new(slot), changed: Condvar::new() }
     }
 
     /// The container's own function, whose instance stays with the process's first thread.
-    pub(crate) fn without_unit(name: Name, targets: Vec<Name>) -> Self {
-        let slot = Slot {
-            unit: None,
-            taken_by: Some(std::thread::current().id()),
-            inbox: None,
-            over: false,
-            waiting: 0,
-        };
-        Self { name, targets, slot: Mutex::new(slot), changed: Condvar::new() }
+    fn own(name: Name, targets: Arc<Targets>) -> Self {
+        let taken_by = Some(std::thread::current().id());
+        Self::new(name, targets, Slot { unit: None, taken_by, inbox: None, over: false, waiting: 0 })
+    }
+
+    fn further(further: Further, counter: Option<Counter<'static>>) -> Self {
+        let Further { name, targets, loaded } = further;
+        let unit = Some(Box::new(Unit { vm: None, loaded }));
+        let slot = Slot { unit, taken_by: None, inbox: None, over: false, waiting: 0 };
+        Self { counter, ..Self::new(name, Arc::new(targets.into_iter().collect()), slot) }
     }
 
     /// Takes what is known to be idle, for a thread that is about to start.
@@ -185,24 +229,18 @@ enum Found {
 }
 
 impl Workflow {
+    /// A workflow of the container's own function, and no other yet.
     pub(crate) fn new(
-        functions: Vec<Function>,
+        own: Name,
+        targets: Arc<Targets>,
         transfer: Transfer,
         max_size: u64,
         io_timeout: Duration,
         statistics: Statistics,
     ) -> Arc<Self> {
-        let counters = match functions.get(1..) {
-            // The first is called by nobody.
-            Some(further) => std::iter::once(None)
-                .chain(further.iter().map(|function| statistics.local(&function.name)))
-                .collect(),
-            None => Vec::new(),
-        };
         Arc::new(Self {
-            functions,
+            functions: std::iter::once(Function::own(own, targets)).collect(),
             statistics,
-            counters,
             transfer,
             max_size,
             io_timeout,
@@ -214,32 +252,84 @@ impl Workflow {
 
     /// Number of a function.
     pub(crate) fn find(&self, name: &Name) -> Option<usize> {
-        self.functions.iter().position(|function| function.name == *name)
+        self.functions.iter().find(|(_, function)| function.name == *name).map(|(index, _)| index)
+    }
+
+    /// Makes a function part of it, before it is started. Whether its targets are there is not looked at: they may come after it.
+    pub(crate) fn join(&self, further: Further) {
+        let counter = self.statistics.local(&further.name);
+        self.functions.push(Function::further(further, counter));
+    }
+
+    /// Makes a function part of it that runs already, and a target of the functions `senders`. One at a time: names would be given twice.
+    ///
+    /// # Errors
+    /// Names the function that is known already, or is not, or says that the workflow is about to end.
+    pub(crate) fn add(self: &Arc<Self>, further: Further, senders: &[Name]) -> Result<()> {
+        let name = further.name.clone();
+        let refused = |why: String| Err(Error::new(ErrorKind::Request, format!("function {name}: {why}")));
+        if self.find(&name).is_some() {
+            return refused("there is one of that name".to_owned());
+        }
+        if self.functions[0].targets.find(name.as_str()).is_some() {
+            return refused(format!(
+                "{} has a target of that name in another container",
+                self.functions[0].name
+            ));
+        }
+        let own = &self.functions[0].name;
+        if let Some(unknown) = further.targets.iter().find(|to| *to == own || self.find(to).is_none()) {
+            return refused(format!("it sends to {unknown}, which is not among the further functions"));
+        }
+        let mut by = Vec::with_capacity(senders.len());
+        for sender in senders {
+            match self.find(sender) {
+                Some(index) => by.push(index),
+                None => {
+                    return refused(format!(
+                        "{sender}, which is to send to it, is no function of this process"
+                    ));
+                }
+            }
+        }
+        if lock(&self.quiet).closing {
+            return refused("the container's own function has ended".to_owned());
+        }
+        let counter = self.statistics.local(&name);
+        let index = self.functions.push(Function::further(further, counter));
+        self.start_one(index)?;
+        // Not before it is busy with its own `_start`: a payload would find it idle.
+        by.into_iter().for_each(|sender| self.functions[sender].targets.add(&name));
+        Ok(())
     }
 
     /// Runs the functions that have a `_start`, but for the first, each on a thread of its own.
     pub(crate) fn start(self: &Arc<Self>) -> Result<()> {
-        for index in 1..self.functions.len() {
-            let Some(unit) = self.functions[index].take_first() else { continue };
-            if !matches!(unit.loaded.entry.call, Call::Start) {
-                self.functions[index].put(unit);
-                continue;
-            }
-            let mut quiet = lock(&self.quiet);
-            quiet.busy += 1;
-            quiet.threads += 1;
-            drop(quiet);
-            let workflow = Arc::clone(self);
-            let name = &self.functions[index].name;
-            std::thread::Builder::new()
-                .name(name.to_string())
-                .stack_size(STACK)
-                .spawn(move || workflow.run_thread(index, unit))
-                .map_err(|error| {
-                    Error::with(ErrorKind::System, format!("function {name}: start its thread"), error)
-                })?;
+        (1..self.functions.count()).try_for_each(|index| self.start_one(index))
+    }
+
+    fn start_one(self: &Arc<Self>, index: usize) -> Result<()> {
+        let function = &self.functions[index];
+        let Some(unit) = function.take_first() else { return Ok(()) };
+        if !matches!(unit.loaded.entry.call, Call::Start) {
+            function.put(unit);
+            return Ok(());
         }
-        Ok(())
+        let mut quiet = lock(&self.quiet);
+        quiet.busy += 1;
+        quiet.threads += 1;
+        drop(quiet);
+        let workflow = Arc::clone(self);
+        let started = std::thread::Builder::new()
+            .name(function.name.to_string())
+            .stack_size(STACK)
+            .spawn(move || workflow.run_thread(index, unit));
+        started.map(drop).map_err(|error| {
+            function.end();
+            self.thread_ended(0);
+            let what = format!("function {}: start its thread", function.name);
+            Error::with(ErrorKind::System, what, error)
+        })
     }
 
     fn run_thread(self: &Arc<Self>, index: usize, mut unit: Box<Unit>) {
@@ -259,6 +349,10 @@ impl Workflow {
             drop(unit.vm.take());
             function.end();
         }
+        self.thread_ended(code);
+    }
+
+    fn thread_ended(&self, code: i32) {
         let mut quiet = lock(&self.quiet);
         quiet.busy -= 1;
         quiet.threads -= 1;
@@ -306,7 +400,7 @@ impl Workflow {
 
     /// A further function's hose, which reaches the functions of this process.
     fn hose(self: &Arc<Self>, index: usize) -> Hose {
-        let targets = self.functions[index].targets.clone();
+        let targets = Arc::clone(&self.functions[index].targets);
         let local = Local { workflow: Arc::clone(self), index };
         let statistics = self.statistics;
         Hose { local: Some(local), remote: None, targets, max_size: self.max_size, statistics }
@@ -314,7 +408,7 @@ impl Workflow {
 
     /// The watchdog, once a function was called whose deadline it keeps. None where there can be no thread.
     pub(crate) fn dog(&self) -> Option<&Arc<Watchdog>> {
-        self.dog.get_or_init(|| Watchdog::start(self.functions.len()).ok()).as_ref()
+        self.dog.get_or_init(|| Watchdog::start().ok()).as_ref()
     }
 
     /// Takes a payload from one function to another, and waits until it was handled, up to `deadline`. `answer` gets what the
@@ -337,7 +431,7 @@ impl Workflow {
 
     /// What counts the calls of a function.
     pub(crate) fn counter(&self, index: usize) -> Option<Counter<'static>> {
-        self.counters.get(index).copied().flatten()
+        self.functions.get(index)?.counter
     }
 
     fn deliver_uncounted(
@@ -523,7 +617,7 @@ impl Workflow {
     fn tell_who_waits(&self) {
         self.quieter.notify_all();
         if self.nobody_sends() {
-            for function in &self.functions {
+            for (_, function) in &self.functions {
                 // Whoever is about to wait has the lock; then it sees that nobody sends.
                 drop(lock(&function.slot));
                 function.changed.notify_all();
@@ -552,6 +646,11 @@ impl Workflow {
         }
         quiet.code
     }
+}
+
+/// Bytes of memory that a further function may need.
+pub(crate) fn room(loaded: &Loaded) -> u64 {
+    loaded.max_linear().saturating_add(STACK as u64)
 }
 
 /// What waiting for a parcel came to.

@@ -114,6 +114,7 @@ impl Flow {
             endpoint: None,
             network: None,
             functions: others.iter().map(function).collect(),
+            control_fd: None,
             transfer: "auto".to_owned(),
             connect_timeout_ms: 1000,
             io_timeout_ms: 10_000,

@@ -31,7 +31,7 @@ impl Endpoint {
         let config = hose.config();
         let names = |list: &[::hose::Name]| list.iter().map(ToString::to_string).collect();
         let modes = [
-            ("user", !hose.modules().is_empty()),
+            ("user", hose.reaches_within()),
             ("kernel", hose.reaches_containers()),
             ("network", hose.network().is_some()),
         ];

@@ -2,6 +2,7 @@
 //!
 //! Knows OCI; does not know WasmEdge, which stays behind `executor-abi`.
 
+pub mod add;
 pub mod annotation;
 mod builders;
 pub mod bundle;
@@ -9,6 +10,7 @@ pub mod cache;
 mod cgroup;
 pub mod compile;
 pub mod config;
+mod control;
 pub mod create;
 pub mod delete;
 mod detach;

@@ -1,7 +1,7 @@
 //! From a [`WasmConfig`] to an init that is a function: the step between this crate and the executor.
 //!
 //! Before the fork [`launch`] loads the executor, opens what init needs of the host (an entry of compiled code for each module, the
-//! listening socket, the rendezvous mount: three kinds of things, and no others; beside them a page of memory to count in), and publishes the container's end of the hose. Inside the
+//! listening sockets, the rendezvous mount: three kinds of things, and no others; beside them a page of memory to count in), and publishes the container's end of the hose. Inside the
 //! container [`Function`] hands it all to the executor in one request, as the last thing before `create` returns; after
 //! `start` it runs it, and its exit code is the process's.
 //!
@@ -9,7 +9,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -24,6 +24,7 @@ use crate::bundle::Bundle;
 use crate::cache::Entry;
 use crate::compile::{self, Code, Pending, Wanted};
 use crate::config::Settings;
+use crate::control;
 use crate::endpoint::Endpoint;
 use crate::engine::{Engine, Folders, Prepared};
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -100,8 +101,7 @@ pub fn launch(config: &WasmConfig, around: &Surroundings<'_>, join: bool) -> Res
     let modules = modules(config, join);
     let mut codes = Vec::new();
     for wanted in &modules {
-        check_size(wanted.path, wanted.identity.size, settings)?;
-        codes.push(compile::code(*wanted, around.binary, &folders, engine, settings)?);
+        codes.push(code(*wanted, around.binary, &folders, engine, settings)?);
     }
     let own = config.hose().filter(|_| !join);
     // What can be refused first: what is published is withdrawn by a launch only.
@@ -112,6 +112,8 @@ pub fn launch(config: &WasmConfig, around: &Surroundings<'_>, join: bool) -> Res
     });
     let network = network.transpose()?;
     let page = own.map(|_| Page::create(around.folder)).transpose()?;
+    let control = own.filter(|hose| hose.reaches_within());
+    let control = control.map(|_| control::create(around.folder)).transpose()?;
     let end = own.filter(|hose| hose.reaches_containers());
     let end = end.map(|hose| End::publish(hose.config(), settings, around.annotations, around.id));
     let end = end.transpose()?;
@@ -120,11 +122,11 @@ pub fn launch(config: &WasmConfig, around: &Surroundings<'_>, join: bool) -> Res
         hose: end.as_ref().map(|end| end.claim().clone()),
         endpoint: own.map(Endpoint::of),
     };
-    let ends = Ends { end: end.as_ref(), network, page: page.as_ref() };
+    let ends = Ends { end: end.as_ref(), network, page: page.as_ref(), control: control.as_ref() };
     let request = request(config, settings, &modules, &codes, ends, join)?;
     let pending = codes.iter_mut().filter_map(|code| code.pending.take()).collect();
-    let held =
-        Held { _end: end, _page: page, _codes: codes.into_iter().filter_map(|code| code.entry).collect() };
+    let codes = codes.into_iter().filter_map(|code| code.entry).collect();
+    let held = Held { _end: end, _page: page, _control: control, _codes: codes };
     let function =
         Function { engine, request: Rc::new(request), prepared: Rc::default(), _held: Rc::new(held) };
     Ok(Launch { function, state, pending, keep: false })
@@ -151,6 +153,18 @@ fn modules(config: &WasmConfig, join: bool) -> Vec<Wanted<'_>> {
         ..own
     });
     std::iter::once(own).chain(further).collect()
+}
+
+/// The code for a module that is not too large.
+pub(crate) fn code(
+    wanted: Wanted<'_>,
+    binary: &Path,
+    folders: &Folders,
+    engine: Engine,
+    settings: &Settings,
+) -> Result<Code> {
+    check_size(wanted.path, wanted.identity.size, settings)?;
+    compile::code(wanted, binary, folders, engine, settings)
 }
 
 fn check_size(path: &Path, size: u64, settings: &Settings) -> Result<()> {
@@ -208,12 +222,14 @@ struct Ends<'a> {
     end: Option<&'a End>,
     network: Option<request::Network>,
     page: Option<&'a Page>,
+    control: Option<&'a OwnedFd>,
 }
 
 /// Descriptors, and a mapping, that live as long as any copy of the function in this process.
 struct Held {
     _end: Option<End>,
     _page: Option<Page>,
+    _control: Option<OwnedFd>,
     _codes: Vec<Entry>,
 }
 
@@ -280,7 +296,7 @@ fn request(
     })
 }
 
-fn module(wanted: &Wanted<'_>, code: &Code, settings: &Settings) -> Result<request::Module> {
+pub(crate) fn module(wanted: &Wanted<'_>, code: &Code, settings: &Settings) -> Result<request::Module> {
     let path = wanted.path.to_str().ok_or_else(|| {
         Error::new(ErrorKind::Module, format!("module {}: its path is not UTF-8", wanted.path.display()))
     })?;
@@ -298,22 +314,35 @@ fn module(wanted: &Wanted<'_>, code: &Code, settings: &Settings) -> Result<reque
     })
 }
 
-fn hose_request(hose: &Hose, modules: Vec<request::Module>, ends: Ends<'_>) -> request::Hose {
-    let names = |list: &[::hose::Name]| list.iter().map(ToString::to_string).collect();
-    let (config, limits) = (hose.config(), hose.config().limits());
-    let function = |(asked, module): (&hose::Module, request::Module)| request::Function {
+fn names(list: &[::hose::Name]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
+}
+
+/// A further function, of whose module the rest is known.
+pub(crate) fn function(asked: &hose::Module, module: request::Module) -> request::Function {
+    request::Function {
         name: asked.name().to_string(),
         module: request::Module { function: asked.function().map(str::to_owned), ..module },
         digest: asked.digest().to_owned(),
         targets: names(asked.targets()),
-    };
+    }
+}
+
+fn hose_request(hose: &Hose, modules: Vec<request::Module>, ends: Ends<'_>) -> request::Hose {
+    let (config, limits) = (hose.config(), hose.config().limits());
     request::Hose {
         name: config.name().to_string(),
         workflow: config.workflow().to_string(),
         targets: names(config.targets()),
         endpoint: ends.end.map(End::request),
         network: ends.network,
-        functions: hose.modules().iter().zip(modules).map(function).collect(),
+        functions: hose
+            .modules()
+            .iter()
+            .zip(modules)
+            .map(|(asked, module)| function(asked, module))
+            .collect(),
+        control_fd: ends.control.map(AsRawFd::as_raw_fd),
         transfer: config.transfer().to_string(),
         connect_timeout_ms: milliseconds(limits.connect_timeout()),
         io_timeout_ms: milliseconds(limits.io_timeout()),

@@ -163,44 +163,69 @@ fn wasm(
 /// Opens the modules of the further functions.
 fn further(tree: &Tree, annotations: &Annotations) -> Result<Vec<Further>> {
     let modules = annotations.hose().map(Hose::modules).unwrap_or_default();
-    let open = |module: &crate::annotation::hose::Module| {
-        let path = module.path();
-        let at_fault = |why: &str| Error::new(ErrorKind::Module, format!("module {}: {why}", path.display()));
-        let file = tree.open(path).map_err(|missing| at_fault(&missing.to_string()))?;
-        let content = Content::of(&file)
-            .context(ErrorKind::Module, || format!("module {}: cannot be read", path.display()))?;
-        if let Some(why) = content.reason() {
-            return Err(at_fault(why));
-        }
-        let identity = identity(&file)
-            .context(ErrorKind::Module, || format!("module {}: cannot be examined", path.display()))?;
-        Ok(Further { file, identity })
-    };
-    modules.iter().map(open).collect()
+    modules.iter().map(|module| Further::open(tree, module.path())).collect()
 }
 
 /// The annotations' limits, with the cgroup's where it is lower. What several functions may have together is not more than the
 /// cgroup lets them: where none is asked for, each gets its part.
 fn limits(annotations: &Annotations, spec: &Spec) -> Result<Limits> {
+    let functions = 1 + annotations.hose().map_or(0, |hose| hose.modules().len());
+    check_memory(annotations, spec, functions)?;
     let limits = annotations.limits();
-    let memory =
-        spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()).and_then(|r| r.memory().as_ref());
-    // Negative is unlimited.
-    let cgroup = memory.and_then(|memory| memory.limit()).and_then(|limit| u64::try_from(limit).ok());
-    let cgroup = cgroup.filter(|limit| *limit > 0);
-    let functions = 1 + annotations.hose().map_or(0, |hose| hose.modules().len()) as u64;
-    let max_memory = match (limits.max_memory, cgroup) {
-        (Some(each), Some(all)) if functions > 1 && each.saturating_mul(functions) > all => {
-            let message = format!(
-                "annotation io.roadrunner.wasm/max-memory: {functions} functions of {each} bytes each are more than \
-                 the cgroup's limit of {all}"
-            );
-            return Err(Error::new(ErrorKind::Annotation, message));
-        }
+    let max_memory = match (limits.max_memory, cgroup_memory(spec)) {
         (Some(each), all) => Some(all.map_or(each, |all| all.min(each))),
-        (None, all) => all.map(|all| all / functions),
+        (None, all) => all.map(|all| all / functions as u64),
     };
     Ok(Limits { max_memory, ..limits })
+}
+
+/// Bytes that the cgroup lets the container have.
+fn cgroup_memory(spec: &Spec) -> Option<u64> {
+    let resources = spec.linux().as_ref()?.resources().as_ref()?;
+    // Negative is unlimited.
+    let limit = resources.memory().as_ref()?.limit().and_then(|limit| u64::try_from(limit).ok());
+    limit.filter(|limit| *limit > 0)
+}
+
+/// Whether the cgroup lets so many functions have what each of them may.
+///
+/// # Errors
+///
+/// [`ErrorKind::Annotation`].
+pub(crate) fn check_memory(annotations: &Annotations, spec: &Spec, functions: usize) -> Result<()> {
+    let (Some(each), Some(all)) = (annotations.limits().max_memory, cgroup_memory(spec)) else {
+        return Ok(());
+    };
+    if functions == 1 || each.saturating_mul(functions as u64) <= all {
+        return Ok(());
+    }
+    let message = format!(
+        "annotation io.roadrunner.wasm/max-memory: {functions} functions of {each} bytes each are more than \
+         the cgroup's limit of {all}"
+    );
+    Err(Error::new(ErrorKind::Annotation, message))
+}
+
+/// Whether there is room for one function more, each of which may have what the first were given.
+///
+/// # Errors
+///
+/// [`ErrorKind::Annotation`].
+pub(crate) fn check_memory_for_one_more(
+    annotations: &Annotations,
+    spec: &Spec,
+    functions: usize,
+) -> Result<()> {
+    if annotations.limits().max_memory.is_none()
+        && let Some(all) = cgroup_memory(spec)
+    {
+        let message = format!(
+            "annotation io.roadrunner.wasm/max-memory: without it the {functions} functions that there are may have all of \
+             the cgroup's limit of {all} bytes"
+        );
+        return Err(Error::new(ErrorKind::Annotation, message));
+    }
+    check_memory(annotations, spec, functions + 1)
 }
 
 /// Identity of an open file.
@@ -289,6 +314,24 @@ impl WasmConfig {
 }
 
 impl Further {
+    /// Opens a module in a container's tree. `path` is absolute.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Module`].
+    pub(crate) fn open(tree: &Tree, path: &Path) -> Result<Self> {
+        let at_fault = |why: &str| Error::new(ErrorKind::Module, format!("module {}: {why}", path.display()));
+        let file = tree.open(path).map_err(|missing| at_fault(&missing.to_string()))?;
+        let content = Content::of(&file)
+            .context(ErrorKind::Module, || format!("module {}: cannot be read", path.display()))?;
+        if let Some(why) = content.reason() {
+            return Err(at_fault(why));
+        }
+        let identity = identity(&file)
+            .context(ErrorKind::Module, || format!("module {}: cannot be examined", path.display()))?;
+        Ok(Self { file, identity })
+    }
+
     /// The module, open for reading.
     #[must_use]
     pub fn file(&self) -> &File {

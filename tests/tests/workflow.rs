@@ -6,7 +6,7 @@ use std::fs;
 
 use serde_json::json;
 use tests::flow::pin;
-use tests::guest::{self, HELLO};
+use tests::guest;
 use tests::{Bundle, Case, Flow, Hoses, wasm_case};
 
 const SOURCE: &str = "wasm32-wasip1/release/pattern-source.wasm";
@@ -226,9 +226,6 @@ fn what_the_annotations_ask_for_has_to_fit_together() {
     refused(&case, set("routes", "x=b").bundle(), &[&hose("routes"), "x, which is not among"]);
     refused(&case, set("routes", "b=b").bundle(), &[&hose("routes"), "itself"]);
     refused(&case, set("name", "b").bundle(), &[&hose("modules"), "container's own"]);
-    let alone = case.wasm(HELLO);
-    alone.annotation(&hose("mode"), "user").annotation(&hose("name"), "a").annotation(&hose("workflow"), "w");
-    refused(&case, &alone, &[&hose("modules"), "required"]);
 }
 
 #[test]

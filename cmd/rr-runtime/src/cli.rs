@@ -131,7 +131,7 @@ pub(crate) enum Verb {
     Compile(Compile),
     /// Look into the cache of compiled code, and clear it
     Cache(Cache),
-    /// Look at the hoses of containers
+    /// Look at the hoses of containers, and add functions to them
     Hose(Hose),
     /// Call the function of a running container, and print its answer
     Invoke(Invoke),

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
+use runtime::annotation::hose::Module;
+use runtime::config::Settings;
 use runtime::hoses;
 use runtime::id::ContainerId;
 use runtime::quantity;
@@ -32,6 +34,22 @@ pub(crate) enum HoseVerb {
     },
     /// Print what has crossed the hoses of containers
     Stats(Stats),
+    /// Add a function to the process of a running container
+    Add(Add),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Add {
+    /// The container's name
+    pub(crate) id: String,
+    /// The function: NAME=/PATH[#FUNCTION]@sha256:DIGEST, as in hose/modules
+    pub(crate) function: String,
+    /// Functions of the process that it sends to, with commas between
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) to: Vec<String>,
+    /// Functions of the process that send to it, with commas between [default: the container's own]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) from: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -77,12 +95,25 @@ pub(crate) struct Invoke {
     pub(crate) input: Option<String>,
 }
 
-pub(crate) fn run(store: &Store, args: &Hose) -> anyhow::Result<()> {
+pub(crate) fn run(store: &Store, args: &Hose, config: &Path) -> anyhow::Result<()> {
     match &args.verb {
+        HoseVerb::Add(args) => add(store, args, config),
         HoseVerb::Ls { format: Format::Json } => print_json(&hoses::list(store)?, false),
         HoseVerb::Ls { format: Format::Table } => print(hoses::list_table(&hoses::list(store)?).as_bytes()),
         HoseVerb::Stats(args) => stats(store, args),
     }
+}
+
+fn add(store: &Store, args: &Add, config: &Path) -> anyhow::Result<()> {
+    let id = ContainerId::parse(&args.id)?;
+    let named =
+        |list: &[String]| list.iter().map(|name| Ok(name.parse()?)).collect::<anyhow::Result<Vec<_>>>();
+    let function = args.function.parse::<Module>();
+    let function = function.map_err(|why| anyhow::anyhow!("function {:?}: {why}", args.function))?;
+    let function = function.with_targets(named(&args.to).context("--to")?);
+    let senders = named(&args.from).context("--from")?;
+    let binary = std::env::current_exe()?;
+    Ok(runtime::add::add(store, &id, &function, &senders, &binary, &Settings::load(config)?)?)
 }
 
 fn stats(store: &Store, args: &Stats) -> anyhow::Result<()> {

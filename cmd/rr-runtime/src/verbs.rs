@@ -117,7 +117,7 @@ fn dispatch_to_container(cli: Cli) -> anyhow::Result<u8> {
         Verb::Exec(args) => return exec(&store, &cli.global, *args),
         Verb::Pause(args) => runtime::pause::pause(&store, &named(&args.id)?)?,
         Verb::Resume(args) => runtime::pause::resume(&store, &named(&args.id)?)?,
-        Verb::Hose(args) => crate::hose::run(&store, &args)?,
+        Verb::Hose(args) => crate::hose::run(&store, &args, &config(&cli.global)?)?,
         Verb::Invoke(args) => crate::hose::invoke(&store, args)?,
         Verb::Spec(_)
         | Verb::Features

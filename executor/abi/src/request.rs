@@ -124,6 +124,8 @@ pub struct Hose {
     pub network: Option<Network>,
     /// The other functions of this process, which the memory transport reaches.
     pub functions: Vec<Function>,
+    /// Listening Unix socket (`SOCK_SEQPACKET`) over which more of them are added: see [`Add`].
+    pub control_fd: Option<i32>,
     /// How the bytes of a payload cross: `auto`, `copy`, `move`, `memfd` or `splice`.
     pub transfer: String,
     /// How long a sender waits for its peer to appear, in milliseconds.
@@ -215,6 +217,33 @@ pub struct Function {
     /// Whom it sends to.
     pub targets: Vec<String>,
 }
+
+/// What a running workflow is told over its control socket: one packet, with the descriptor of the function's compiled code, if it
+/// has any, beside it (`SCM_RIGHTS`; the number in [`Aot::fd`] means nothing then). It is answered by an [`Added`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Add {
+    /// The function.
+    pub function: Function,
+    /// The functions of this process that get it as their last target.
+    pub senders: Vec<String>,
+}
+
+/// Answer to an [`Add`].
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Added {
+    /// The function is part of the workflow. Whether it runs compiled code.
+    Added {
+        /// See [`Added::Added`].
+        compiled: bool,
+    },
+    /// It is not, for this reason.
+    Refused(String),
+}
+
+/// Bytes of the longest packet of a control socket.
+pub const MAX_PACKET: usize = 64 << 10;
 
 /// Argument of [`crate::Table::compile`].
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -26,14 +26,14 @@ use std::time::Instant;
 
 use guest_abi::{Region, Status, exports, imports};
 use hose::sealed::Buffer;
-use hose::{Fate, Name, Receiver, Sender};
+use hose::{Fate, Receiver, Sender};
 
 use crate::engine::{Export, FuncType, Guest, Instance, Memory, Val, ValType};
 use crate::error::Result;
 use crate::link::Contract;
 use crate::memory::{self, Covered, Linear, Refused, Regions};
 use crate::statistics::Statistics;
-use crate::workflow::{Outcome, Workflow};
+use crate::workflow::{Outcome, Targets, Workflow};
 
 use mappings::{Mapping, Mappings};
 
@@ -47,7 +47,7 @@ pub(crate) struct Hose {
     pub(crate) local: Option<Local>,
     /// The way to other containers.
     pub(crate) remote: Option<Rc<Remote>>,
-    pub(crate) targets: Vec<Name>,
+    pub(crate) targets: Arc<Targets>,
     pub(crate) max_size: u64,
     pub(crate) statistics: Statistics,
 }

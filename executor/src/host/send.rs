@@ -111,12 +111,11 @@ impl Host {
             return Err(Status::BUSY);
         }
         let hose = self.hose.as_ref().ok_or(Status::NO_HOSE)?;
-        if hose.targets.is_empty() {
+        if hose.targets.len() == 0 {
             return Err(Status::NO_TARGET);
         }
         let found = memory::read_argument(self.linear(guest), name, len, MAX_NAME, |name| {
-            std::str::from_utf8(name)
-                .map(|name| hose.targets.iter().position(|target| target.as_str() == name))
+            std::str::from_utf8(name).map(|name| hose.targets.find(name))
         });
         match found {
             Ok(Ok(target)) => target.ok_or(Status::NO_TARGET),
@@ -130,7 +129,7 @@ impl Host {
             return Err(Status::BUSY);
         }
         let hose = self.hose.as_ref().ok_or(Status::NO_HOSE)?;
-        if hose.targets.is_empty() {
+        if hose.targets.len() == 0 {
             return Err(Status::NO_TARGET);
         }
         if u64::from(len) > hose.max_size {
@@ -455,7 +454,7 @@ impl Hose {
     pub(super) fn gives_sealed_memory(&self) -> bool {
         let transfer = self.remote.as_ref().map(|remote| remote.sender.borrow().transfer());
         let seals = matches!(transfer, Some(Transfer::Auto | Transfer::Memfd));
-        seals && !self.targets.is_empty() && self.targets.iter().all(|name| self.local_target(name).is_none())
+        seals && self.targets.len() > 0 && self.targets.iter().all(|name| self.local_target(name).is_none())
     }
 
     fn transfer(&self) -> Transfer {

@@ -50,6 +50,7 @@ pub fn join(
         }),
         network: None,
         functions: Vec::new(),
+        control_fd: None,
         transfer: "auto".to_owned(),
         connect_timeout_ms,
         io_timeout_ms: 20_000,

@@ -118,7 +118,7 @@ pub mod imports {
 
     /// `(i32 payload, i32 address, i32 len) -> i32`: the answer to the payload at `payload` (pulled and not completed, or being
     /// pushed): a registered region, which is the host's from now until the payload is handled. Only a sender that asked by `call`
-    /// is given it. The last one counts.
+    /// is given it. The last one counts. Afterwards the region is the guest's, unregistered, and may read as zeros.
     pub const ANSWER: &str = "answer";
 
     /// `(i32 address, i32 len) -> i32`: says that a registered region will be filled and then given away, so that the host can

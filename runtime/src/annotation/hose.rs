@@ -5,6 +5,7 @@
 //! further functions send to. (What the container's own sends to is `target`.)
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use executor_abi::statistics::{VISITOR, VISITORS};
@@ -19,6 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hose {
     config: hose::Config,
+    within: bool,
     containers: bool,
     network: Option<Network>,
     modules: Vec<Module>,
@@ -40,6 +42,12 @@ impl Hose {
     #[must_use]
     pub fn config(&self) -> &hose::Config {
         &self.config
+    }
+
+    /// Whether there may be further functions in its process.
+    #[must_use]
+    pub fn reaches_within(&self) -> bool {
+        self.within
     }
 
     /// Whether it reaches functions of other containers of this host, and is reached by them.
@@ -67,7 +75,38 @@ impl Hose {
     }
 }
 
+/// `NAME=/PATH[#FUNCTION]@sha256:DIGEST`, without targets. The error says what the text is not, or has not.
+impl FromStr for Module {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let malformed = || "is not NAME=/PATH[#FUNCTION]@sha256:DIGEST".to_owned();
+        let (name, rest) = text.split_once('=').ok_or_else(malformed)?;
+        let name: Name = name.trim().parse().map_err(|why: hose::Error| format!("is not valid: {why}"))?;
+        let (place, digest) = rest.rsplit_once("@sha256:").ok_or_else(malformed)?;
+        let is_hex = digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if digest.len() != 64 || !is_hex {
+            return Err(format!("has no SHA-256 of 64 lower-case hexadecimal digits for {name}"));
+        }
+        let (path, function) = match place.split_once('#') {
+            Some((path, function)) => (path, Some(function)),
+            None => (place, None),
+        };
+        if !path.starts_with('/') || function == Some("") {
+            return Err(malformed());
+        }
+        let (path, function) = (PathBuf::from(path), function.map(str::to_owned));
+        Ok(Self { name, path, function, digest: digest.to_owned(), targets: Vec::new() })
+    }
+}
+
 impl Module {
+    /// The same, with those whom it sends to.
+    #[must_use]
+    pub fn with_targets(self, targets: Vec<Name>) -> Self {
+        Self { targets, ..self }
+    }
+
     /// Name of the function.
     #[must_use]
     pub fn name(&self) -> &Name {
@@ -140,7 +179,8 @@ pub(super) fn parse(keys: &Keys<'_>) -> Result<Option<Hose>> {
     })?;
     let config = config.with_transfer(transfer);
     let network = modes.network.then(|| network.preferring(modes.network_first));
-    Ok(Some(Hose { config, containers: modes.kernel, network, modules, service }))
+    let within = modes.user;
+    Ok(Some(Hose { config, within, containers: modes.kernel, network, modules, service }))
 }
 
 /// The transports; nothing for a container without a hose. `auto` is what the placement allows.
@@ -184,10 +224,6 @@ fn check_reach(
         let message = format!("annotation {key}: needs user, or auto, in {HOSE}mode");
         return Err(Error::new(ErrorKind::Annotation, message));
     }
-    if modes.user && modules.is_empty() {
-        let message = format!("annotation {HOSE}modules: is required by user in {HOSE}mode");
-        return Err(Error::new(ErrorKind::Annotation, message));
-    }
     for name in ["listen", "address"] {
         if let Some(value) = keys.get(HOSE, name).filter(|_| !modes.network) {
             let message = format!("annotation {}: needs network, or auto, in {HOSE}mode", value.key);
@@ -221,35 +257,14 @@ fn modules(keys: &Keys<'_>) -> Result<Vec<Module>> {
     let Some(value) = keys.get(HOSE, "modules") else { return Ok(Vec::new()) };
     let mut modules: Vec<Module> = Vec::new();
     for item in items(value) {
-        let module = module(value, item)?;
+        let module: Module =
+            item.parse().map_err(|why| value.invalid(format_args!("has an item that {why}")))?;
         if modules.iter().any(|other| other.name == module.name) {
             return Err(value.invalid(format_args!("names {} twice", module.name)));
         }
         modules.push(module);
     }
     Ok(modules)
-}
-
-fn module(value: &Value<'_>, item: &str) -> Result<Module> {
-    let malformed = || value.invalid("has an item that is not NAME=/PATH[#FUNCTION]@sha256:DIGEST");
-    let (name, rest) = item.split_once('=').ok_or_else(malformed)?;
-    let name = item_name(value, name)?;
-    let (place, digest) = rest.rsplit_once("@sha256:").ok_or_else(malformed)?;
-    let is_hex = digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if digest.len() != 64 || !is_hex {
-        return Err(
-            value.invalid(format_args!("has no SHA-256 of 64 lower-case hexadecimal digits for {name}"))
-        );
-    }
-    let (path, function) = match place.split_once('#') {
-        Some((path, function)) => (path, Some(function)),
-        None => (place, None),
-    };
-    if !path.starts_with('/') || function == Some("") {
-        return Err(malformed());
-    }
-    let (path, function) = (PathBuf::from(path), function.map(str::to_owned));
-    Ok(Module { name, path, function, digest: digest.to_owned(), targets: Vec::new() })
 }
 
 pub(super) fn item_name(value: &Value<'_>, text: &str) -> Result<Name> {
