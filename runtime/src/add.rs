@@ -1,7 +1,7 @@
 //! `hose add`: a further function for a workflow that runs.
 //!
 //! What `create` does for the functions of `hose/modules` is done for one more: its module is found in the container, pinned by digest, its
-//! compiled code is looked up, or made, and the process is told ([`crate::control`]), which loads it with the container's privileges.
+//! compiled code is looked up, or made, and the process is told over its control socket: it loads it with the container's privileges.
 
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -65,7 +65,7 @@ pub fn add(
         fuel: annotations.limits().fuel.is_some(),
         interruptible: true,
     };
-    let mut code = wasm::code(wanted, binary, &folders, engine, settings)?;
+    let mut code = compile::code(wanted, binary, &folders, engine, settings)?;
     let own = vec![endpoint.name.clone()];
     let senders = if senders.is_empty() { own } else { senders.iter().map(ToString::to_string).collect() };
     let function = wasm::function(module, wasm::module(&wanted, &code, settings)?);

@@ -126,7 +126,23 @@ pub struct Compiled {
     pub cached: bool,
 }
 
+fn check_size(path: &Path, size: u64, settings: &Settings) -> Result<()> {
+    if size <= settings.max_module_size() {
+        return Ok(());
+    }
+    let message = format!(
+        "module {}: has {size} bytes, more than module.max-size, {}",
+        path.display(),
+        settings.max_module_size()
+    );
+    Err(Error::new(ErrorKind::Module, message))
+}
+
 /// The code for a function, as its annotations want it.
+///
+/// # Errors
+///
+/// [`ErrorKind::Module`] for one that is too large, whatever is wanted; what code ahead of time has to fail for.
 pub(crate) fn code(
     wanted: Wanted<'_>,
     binary: &Path,
@@ -134,6 +150,7 @@ pub(crate) fn code(
     engine: Engine,
     settings: &Settings,
 ) -> Result<Code> {
+    check_size(wanted.path, wanted.identity.size, settings)?;
     if wanted.aot == Aot::Off {
         return Ok(Code::default());
     }

@@ -101,7 +101,7 @@ pub fn launch(config: &WasmConfig, around: &Surroundings<'_>, join: bool) -> Res
     let modules = modules(config, join);
     let mut codes = Vec::new();
     for wanted in &modules {
-        codes.push(code(*wanted, around.binary, &folders, engine, settings)?);
+        codes.push(compile::code(*wanted, around.binary, &folders, engine, settings)?);
     }
     let own = config.hose().filter(|_| !join);
     // What can be refused first: what is published is withdrawn by a launch only.
@@ -153,30 +153,6 @@ fn modules(config: &WasmConfig, join: bool) -> Vec<Wanted<'_>> {
         ..own
     });
     std::iter::once(own).chain(further).collect()
-}
-
-/// The code for a module that is not too large.
-pub(crate) fn code(
-    wanted: Wanted<'_>,
-    binary: &Path,
-    folders: &Folders,
-    engine: Engine,
-    settings: &Settings,
-) -> Result<Code> {
-    check_size(wanted.path, wanted.identity.size, settings)?;
-    compile::code(wanted, binary, folders, engine, settings)
-}
-
-fn check_size(path: &Path, size: u64, settings: &Settings) -> Result<()> {
-    if size <= settings.max_module_size() {
-        return Ok(());
-    }
-    let message = format!(
-        "module {}: has {size} bytes, more than module.max-size, {}",
-        path.display(),
-        settings.max_module_size()
-    );
-    Err(Error::new(ErrorKind::Module, message))
 }
 
 impl Launch {
