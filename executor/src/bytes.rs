@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::memory::{self, Covered, Linear, Regions};
 use crate::module::printable;
+use crate::wasi::{Stream, Streams};
 
 /// Calls `function` with standard input, at most `max` bytes of it, in a region from `allocator`, and writes what it answers to
 /// standard output.
@@ -28,11 +29,12 @@ pub(crate) fn call(
     function: &str,
     allocator: &str,
     max: u64,
+    streams: Streams<'_>,
 ) -> Result<std::result::Result<(), Stop>> {
     let refused = |who: &str, what: String| {
         Error::new(ErrorKind::Link, format!("module {path}: function {}: {what}", printable(who)))
     };
-    let input = read_input(max)?;
+    let input = read_input(streams, max)?;
     let len = u32::try_from(input.len())
         .map_err(|_| Error::new(ErrorKind::Limit, "standard input: longer than a linear memory"))?;
     // Not all allocators have an address for nothing.
@@ -62,8 +64,10 @@ pub(crate) fn call(
     if answer.len == 0 {
         return Ok(Ok(()));
     }
-    registered(answer, |covered| memory::read_memory_host(Linear::of(*guest), covered, write_output))
-        .ok_or_else(|| refused(function, format!("its answer {answer:?} is not in memory")))??;
+    registered(answer, |covered| {
+        memory::read_memory_host(Linear::of(*guest), covered, |bytes| write_output(streams, bytes))
+    })
+    .ok_or_else(|| refused(function, format!("its answer {answer:?} is not in memory")))??;
     Ok(Ok(()))
 }
 
@@ -77,10 +81,9 @@ fn registered<R>(
     touch(regions.check(region).ok()?).ok()
 }
 
-fn read_input(max: u64) -> Result<Vec<u8>> {
+fn read_input(streams: Streams<'_>, max: u64) -> Result<Vec<u8>> {
     let mut input = Vec::new();
-    std::io::stdin()
-        .lock()
+    Stream(streams.input)
         .take(max.saturating_add(1))
         .read_to_end(&mut input)
         .map_err(|error| Error::with(ErrorKind::System, "read standard input", error))?;
@@ -91,10 +94,8 @@ fn read_input(max: u64) -> Result<Vec<u8>> {
     Ok(input)
 }
 
-fn write_output(bytes: &[u8]) -> Result<()> {
-    let mut output = std::io::stdout().lock();
-    output
+fn write_output(streams: Streams<'_>, bytes: &[u8]) -> Result<()> {
+    Stream(streams.output)
         .write_all(bytes)
-        .and_then(|()| output.flush())
         .map_err(|error| Error::with(ErrorKind::System, "write standard output", error))
 }

@@ -17,6 +17,7 @@
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::marker::PhantomData;
+use std::os::fd::RawFd;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::sync::Once;
@@ -729,6 +730,26 @@ impl Instance {
         // SAFETY: null with a length of 0 is how the interface spells an empty list.
         let instance =
             unsafe { ffi::WasmEdge_ModuleInstanceCreateWASI(ptr::null(), 0, ptr::null(), 0, ptr::null(), 0) };
+        NonNull::new(instance).map(Self::new).ok_or_else(|| Error::new(ErrorKind::Engine, "create WASI"))
+    }
+
+    /// The same with other standard streams than the process's own. They stay the caller's, who keeps them open for as long as the instance
+    /// lives.
+    pub(crate) fn wasi_with_streams([stdin, stdout, stderr]: [RawFd; 3]) -> Result<Self> {
+        // SAFETY: as above; what is no descriptor is refused.
+        let instance = unsafe {
+            ffi::WasmEdge_ModuleInstanceCreateWASIWithFds(
+                ptr::null(),
+                0,
+                ptr::null(),
+                0,
+                ptr::null(),
+                0,
+                stdin,
+                stdout,
+                stderr,
+            )
+        };
         NonNull::new(instance).map(Self::new).ok_or_else(|| Error::new(ErrorKind::Engine, "create WASI"))
     }
 

@@ -15,6 +15,8 @@
 //! | `statistics` | counting what crosses, in a page of the runtime's |
 //! | `serve` | the function stays, one payload after the other |
 //! | `stop` | how it is asked to end then |
+//! | `outside` | the container's end of the hose, of what a request gave |
+//! | `bound` | standard streams that are payloads |
 //! | `bytes` | a function that takes standard input as bytes and gives what is written to standard output |
 //! | `host` | the imports of module `roadrunner`, payloads for a handler |
 //! | `vm` | an instance of a module, with all that it needs |
@@ -28,6 +30,7 @@
 //! | `compile` | ahead-of-time code, for the runtime's compiler child |
 //! | `engine` | WasmEdge's C interface |
 
+mod bound;
 mod bytes;
 mod compile;
 mod control;
@@ -37,6 +40,7 @@ mod host;
 mod link;
 mod memory;
 mod module;
+mod outside;
 mod parcel;
 mod prepare;
 mod process;

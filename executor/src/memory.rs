@@ -158,6 +158,13 @@ pub(crate) fn lend_range<R>(
     Ok(with(unsafe { Range::new(start, region.len as usize) }))
 }
 
+/// Lends bytes of the host's own, to be copied.
+pub(crate) fn lend_bytes<R>(bytes: &mut [u8], with: impl FnOnce(Range<'_>) -> R) -> R {
+    let len = bytes.len();
+    // SAFETY: the bytes are borrowed by this call alone for as long as the closure runs.
+    with(unsafe { Range::new(NonNull::from(bytes).cast(), len) })
+}
+
 /// The pages of a region, to be replaced by others as long as `Mappings` holds what is made of them.
 pub(crate) fn pages_of(
     linear: Linear<'_>,

@@ -9,7 +9,9 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
 
-use executor_abi::request::{self, Aot, Function, Hose, Lifecycle, Limits, Module, Preopen, Prepare};
+use executor_abi::request::{
+    self, Aot, Function, Hose, Lifecycle, Limits, Module, Preopen, Prepare, Stdin, Stdout,
+};
 use hose::{Name, Transfer, tcp};
 use sha2::{Digest, Sha256};
 use wasmedge_sys::Config;
@@ -46,6 +48,8 @@ pub(crate) struct Ready {
     pub(crate) network: Option<Network>,
     pub(crate) max_inflight: usize,
     pub(crate) lifecycle: Lifecycle,
+    pub(crate) stdin: Option<Stdin>,
+    pub(crate) stdout: Option<Stdout>,
     pub(crate) statistics: Statistics,
     /// The other functions of its process, if it has any or may get some.
     pub(crate) within: Option<Within>,
@@ -77,7 +81,7 @@ impl Loader {
     /// Loads a function, whose compiled code is in the file `code`, if there is any.
     pub(crate) fn load(&self, function: &Function, code: Option<OwnedFd>) -> Result<Further> {
         let asked = Asked { module: &function.module, code, digest: Some(&function.digest) };
-        self.load_asked(function, asked, &wasi::instance()?)
+        self.load_asked(function, asked, &wasi::instance(wasi::Streams::inherited())?)
     }
 
     fn load_asked(&self, function: &Function, asked: Asked<'_>, wasi: &Instance) -> Result<Further> {
@@ -133,9 +137,22 @@ impl Ready {
 }
 
 impl Endpoint {
+    /// The same, for a thread that only sends.
+    pub(crate) fn sending(&self) -> std::io::Result<Self> {
+        let rendezvous = self.rendezvous.try_clone()?;
+        Ok(Self { secret: self.secret.clone(), rendezvous, listener: None })
+    }
+
     fn descriptors(&self) -> Vec<RawFd> {
         let listener = self.listener.as_ref().map(AsRawFd::as_raw_fd);
         listener.into_iter().chain([self.rendezvous.as_raw_fd()]).collect()
+    }
+}
+
+impl Network {
+    /// The same, for a thread that only sends.
+    pub(crate) fn sending(&self) -> Self {
+        Self { means: self.means.clone(), listener: None, preferred: self.preferred }
     }
 }
 
@@ -168,8 +185,9 @@ pub fn prepare(request: Prepare) -> Result<Prepared> {
     let loader = Loader::of(&request);
     let mut hose = request.hose.as_ref().map(|hose| ready(hose, endpoint)).transpose()?;
     engine::capture_log();
-    let wasi = wasi::instance()?;
-    let receives = hose.as_ref().is_some_and(Ready::receives);
+    let wasi = wasi::instance(wasi::Streams::inherited())?;
+    let bound = hose.as_ref().is_some_and(|hose| hose.stdin.is_some());
+    let receives = hose.as_ref().is_some_and(Ready::receives) && !bound;
     let start = loader.start(&request.args)?;
     let identity = start.clone();
     let serves = request.hose.as_ref().is_some_and(|hose| hose.lifecycle != Lifecycle::Oneshot);
@@ -181,7 +199,7 @@ pub fn prepare(request: Prepare) -> Result<Prepared> {
         &request.args,
         receives,
     )?;
-    if serves && !main.entry.contract.can_receive() {
+    if serves && !bound && !main.entry.contract.can_receive() {
         let message = format!("module {}: cannot serve, it exports no allocate_memory", main.source.path());
         return Err(Error::new(ErrorKind::Link, message));
     }
@@ -367,6 +385,8 @@ fn ready(hose: &Hose, endpoint: Option<Endpoint>) -> Result<Ready> {
         network: hose.network.as_ref().map(network).transpose()?,
         max_inflight: usize::try_from(hose.max_inflight).unwrap_or(usize::MAX),
         lifecycle: hose.lifecycle,
+        stdin: hose.stdin,
+        stdout: hose.stdout,
         statistics: Statistics::of(hose.statistics),
         within: None,
     })

@@ -10,27 +10,29 @@
 //! | it serves, SIGTERM or SIGINT asks it to end, and what runs is finished in time | 0 |
 //! | what the host needs for it fails | 1 |
 
-use std::cell::RefCell;
 use std::os::fd::{OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use executor_abi::request::Lifecycle;
-use hose::{Listener, Local as Own, Name, Receiver, Sender, Way, unix};
+use hose::Name;
 
+use crate::bound::{self, Bound, Ends};
 use crate::bytes;
 use crate::control;
 use crate::engine::{Stop, Val};
 use crate::error::{Error, ErrorKind, Result};
-use crate::host::{Hose, Host, Local, Remote};
+use crate::host::{Hose, Host, Local};
 use crate::link::{Call, START};
-use crate::prepare::{Endpoint, Network, Prepared, Ready};
+use crate::outside::Outside;
+use crate::prepare::{Prepared, Ready};
 use crate::process;
 use crate::resident;
 use crate::serve::{self, Serving};
 use crate::stop;
 use crate::vm::{Loaded, Vm};
+use crate::wasi::{Stream, Streams};
 use crate::watch::Watchdog;
 use crate::workflow::{self, Targets, Workflow};
 
@@ -65,6 +67,11 @@ impl Prepared {
         process::install_signals()?;
         resident::forget_the_runtime();
         self.limit()?;
+        let bound = self
+            .hose
+            .as_ref()
+            .map(|hose| Bound { stdin: hose.stdin, stdout: hose.stdout })
+            .unwrap_or_default();
         let serves = self.hose.as_ref().and_then(|hose| match hose.lifecycle {
             Lifecycle::Oneshot => None,
             Lifecycle::Serve { drain_timeout_ms } => {
@@ -72,16 +79,22 @@ impl Prepared {
             }
         });
         let wake = serves.is_some().then(stop::ask_by_signals).transpose()?;
-        let (workflow, hose) = match self.hose {
-            Some(ready) => connect(ready, wake.as_ref())?,
-            None => (None, None),
+        let (workflow, hose, streams) = match self.hose {
+            Some(ready) => connect(ready, wake.as_ref(), bound)?,
+            None => (None, None, Ends::default()),
         };
-        let code = match (serves, wake, &hose) {
-            (Some((name, io_timeout, drain)), Some(wake), Some(hose)) => {
+        let serving = match (serves, wake) {
+            (Some((name, io_timeout, drain)), Some(wake)) => {
                 stop::drain_within(wake, drain, self.main.source.path())?;
-                let serving = serving(name, io_timeout, workflow.as_deref())?;
-                serve::run(&self.main, hose, &serving)
+                Some(serving(name, io_timeout, workflow.as_deref())?)
             }
+            _ => None,
+        };
+        let code = match (serving, &hose) {
+            (serving, Some(hose)) if bound.is_any() => {
+                bound::run(&self.main, hose, bound, streams, serving.as_ref())
+            }
+            (Some(serving), Some(hose)) => serve::run(&self.main, hose, &serving),
             _ => run_main(&self.main, Host::new(hose, self.main.entry.contract)),
         };
         let others = workflow.map_or(0, |workflow| workflow.close());
@@ -110,11 +123,12 @@ impl Prepared {
 
 /// Runs the container's own function to its end.
 fn run_main(loaded: &Loaded, host: Rc<Host>) -> Result<i32> {
-    let vm = match Vm::create(loaded, Rc::clone(&host), false)? {
+    let streams = Streams::inherited();
+    let vm = match Vm::create(loaded, Rc::clone(&host), false, streams)? {
         Err(ended) => return Ok(workflow::say(loaded, ended)),
         Ok(vm) => vm,
     };
-    let outcome = enter(loaded, &vm, &host)
+    let outcome = enter(loaded, &vm, &host, streams)
         .map(|entered| entered.and_then(|()| if host.pushes() { host.serve(&vm.guest()) } else { Ok(()) }));
     host.abandon();
     match outcome? {
@@ -136,22 +150,37 @@ fn serving(name: Name, io_timeout: Duration, workflow: Option<&Workflow>) -> Res
 }
 
 /// Runs the entry point of an instance.
-pub(crate) fn enter(loaded: &Loaded, vm: &Vm, host: &Host) -> Result<std::result::Result<(), Stop>> {
+pub(crate) fn enter(
+    loaded: &Loaded,
+    vm: &Vm,
+    host: &Host,
+    streams: Streams<'_>,
+) -> Result<std::result::Result<(), Stop>> {
     let guest = vm.guest();
     Ok(match &loaded.entry.call {
         Call::Handler => Ok(()),
         Call::Start => guest.call(START, &[]).transpose().map(drop),
         Call::Numbers { function, args } => {
-            guest.call(function, args).transpose().map(|results| print(&results.unwrap_or_default()))
+            guest.call(function, args).transpose().map(|results| print(streams, &results.unwrap_or_default()))
         }
-        Call::Bytes { function, allocator } => {
-            bytes::call(&guest, host, loaded.source.path(), function, allocator, loaded.max_linear())?
-        }
+        Call::Bytes { function, allocator } => bytes::call(
+            &guest,
+            host,
+            loaded.source.path(),
+            function,
+            allocator,
+            loaded.max_linear(),
+            streams,
+        )?,
     })
 }
 
 /// Connects a function with the others of its process, and with its container's end, at which waiting ends when `wake` is readable.
-fn connect(ready: Ready, wake: Option<&OwnedFd>) -> Result<(Option<Arc<Workflow>>, Option<Hose>)> {
+fn connect(
+    ready: Ready,
+    wake: Option<&OwnedFd>,
+    bound: Bound,
+) -> Result<(Option<Arc<Workflow>>, Option<Hose>, Ends)> {
     let Ready {
         name,
         workflow,
@@ -174,11 +203,14 @@ fn connect(ready: Ready, wake: Option<&OwnedFd>) -> Result<(Option<Arc<Workflow>
         .map_err(|error| Error::with(ErrorKind::Request, "hose", error))?
         .with_transfer(transfer);
     let reaches = endpoint.is_some() || network.is_some();
-    let outside = reaches.then(|| connect_outside(config, endpoint, network, max_inflight, wake));
-    let remote = outside.transpose()?.map(Rc::new);
+    let wake = wake.map(OwnedFd::try_clone).transpose();
+    let wake = wake.map_err(|error| Error::with(ErrorKind::System, "dup", error))?;
+    let outside = reaches.then(|| Outside { config, endpoint, network, max_inflight, wake });
+    let (own, ends) = bound.divide(outside)?;
+    let remote = own.map(Outside::connect).transpose()?.map(Rc::new);
     let max_size = limits.max_size();
     let Some(within) = within else {
-        return Ok((None, Some(Hose { local: None, remote, targets, max_size, statistics })));
+        return Ok((None, Some(Hose { local: None, remote, targets, max_size, statistics }), ends));
     };
     let workflow =
         Workflow::new(name, Arc::clone(&targets), transfer, max_size, limits.io_timeout(), statistics);
@@ -189,49 +221,13 @@ fn connect(ready: Ready, wake: Option<&OwnedFd>) -> Result<(Option<Arc<Workflow>
         control::listen(socket, within.loader, Arc::clone(&workflow));
     }
     let local = Some(Local { workflow: Arc::clone(&workflow), index: 0 });
-    Ok((Some(workflow), Some(Hose { local, remote, targets, max_size, statistics })))
-}
-
-fn connect_outside(
-    config: hose::Config,
-    end: Option<Endpoint>,
-    network: Option<Network>,
-    max_inflight: usize,
-    wake: Option<&OwnedFd>,
-) -> Result<Remote> {
-    let (mut ways, mut listeners) = (Vec::new(), Vec::<Listener>::new());
-    if let Some(Endpoint { secret, rendezvous, listener }) = end {
-        ways.push(Way::Unix(unix::Host::new(secret, rendezvous)));
-        listeners.extend(listener.map(Listener::from));
-    }
-    if let Some(Network { means, listener, preferred }) = network {
-        ways.insert(if preferred { 0 } else { ways.len() }, Way::Tcp(means));
-        listeners.extend(listener.map(Listener::from));
-    }
-    let own = Own::with(config, ways);
-    let failed = |error| Error::with(ErrorKind::System, "hose", error);
-    let mut listeners = listeners.into_iter();
-    let mut receiver =
-        listeners.next().map(|first| Receiver::new(&own, first)).transpose().map_err(failed)?;
-    if let Some(receiver) = &mut receiver {
-        for listener in listeners {
-            receiver.listen(listener).map_err(failed)?;
-        }
-        if max_inflight < hose::MAX_CONNECTIONS {
-            receiver.refuse_beyond(max_inflight);
-        }
-        if let Some(wake) = wake {
-            let wake = wake.try_clone().map_err(|error| Error::with(ErrorKind::System, "dup", error))?;
-            receiver.stop_when(&stop::STOPPED, wake);
-        }
-    }
-    Ok(Remote { sender: RefCell::new(Sender::new(&own)), receiver: receiver.map(RefCell::new) })
+    Ok((Some(workflow), Some(Hose { local, remote, targets, max_size, statistics }), ends))
 }
 
 /// Prints the results of a function that was called by name, one a line.
-fn print(results: &[Val]) {
+fn print(streams: Streams<'_>, results: &[Val]) {
     use std::io::Write;
-    let mut out = std::io::stdout().lock();
+    let mut out = Stream(streams.output);
     for value in results {
         // A closed standard output is the reader's wish.
         let _ = match value {
@@ -241,5 +237,4 @@ fn print(results: &[Val]) {
             Val::F64(value) => writeln!(out, "{value}"),
         };
     }
-    let _ = out.flush();
 }

@@ -26,6 +26,7 @@ use crate::host::{Hose, Host};
 use crate::process;
 use crate::run::enter;
 use crate::vm::{Ended, Loaded, Vm};
+use crate::wasi::Streams;
 use crate::watch::{Keeper, Watchdog};
 use crate::workflow;
 
@@ -53,11 +54,11 @@ pub(crate) fn run(loaded: &Loaded, hose: &Hose, serving: &Serving) -> Result<i32
 fn run_instances(loaded: &Loaded, hose: &Hose, serving: &Serving) -> Result<i32> {
     loop {
         let host = Host::new(Some(hose.clone()), loaded.entry.contract);
-        let vm = match Vm::create(loaded, Rc::clone(&host), serving.dog.is_some())? {
+        let vm = match Vm::create(loaded, Rc::clone(&host), serving.dog.is_some(), Streams::inherited())? {
             Ok(vm) => vm,
             Err(ended) => return Ok(workflow::say(loaded, ended)),
         };
-        let entered = enter(loaded, &vm, &host);
+        let entered = enter(loaded, &vm, &host, Streams::inherited());
         host.abandon();
         if let Err(stop) = entered? {
             return Ok(workflow::say(loaded, vm.ended(stop)));
@@ -78,7 +79,7 @@ fn run_instances(loaded: &Loaded, hose: &Hose, serving: &Serving) -> Result<i32>
 fn serve(vm: &Vm, serving: &Serving) -> Result<Option<(Ended, bool)>> {
     let guest = vm.guest();
     loop {
-        let call = Kept { vm, serving, late: Cell::new(false), deadline: Cell::new(None) };
+        let call = Kept::new(vm, serving);
         // What the last call was refused is no matter of the next one's.
         engine::replace_refused_memory(false);
         let served = vm.host().serve_next(&guest, &call);
@@ -91,11 +92,17 @@ fn serve(vm: &Vm, serving: &Serving) -> Result<Option<(Ended, bool)>> {
 }
 
 /// The calls into an instance for one payload.
-struct Kept<'a> {
+pub(crate) struct Kept<'a> {
     vm: &'a Vm,
     serving: &'a Serving,
     late: Cell<bool>,
     deadline: Cell<Option<Instant>>,
+}
+
+impl<'a> Kept<'a> {
+    pub(crate) fn new(vm: &'a Vm, serving: &'a Serving) -> Self {
+        Self { vm, serving, late: Cell::new(false), deadline: Cell::new(None) }
+    }
 }
 
 impl Keeper for Kept<'_> {

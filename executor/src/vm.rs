@@ -117,9 +117,10 @@ impl Vm {
         loaded: &Loaded,
         host: Rc<Host>,
         cancellable: bool,
+        streams: wasi::Streams<'_>,
     ) -> Result<std::result::Result<Self, Ended>> {
         engine::take_log();
-        let wasi = wasi::instance()?;
+        let wasi = wasi::instance(streams)?;
         let executor = Executor::create(&loaded.config, loaded.fuel)?;
         let idle = cancellable.then(Instance::idle).transpose()?;
         let canceller = idle.as_ref().map(|idle| executor.canceller(idle)).transpose()?.map(Arc::new);

@@ -25,6 +25,8 @@
 //! - A preopen that cannot be opened is skipped with a line in a log; here it is an error.
 
 use std::ffi::CString;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -44,13 +46,20 @@ const KERNEL: [&str; 2] = ["proc", "sys"];
 /// The types of their file systems, wherever one is mounted (linux/magic.h).
 const KERNEL_TYPES: [(rustix::fs::FsWord, &str); 2] = [(0x9fa0, "proc"), (0x6265_6572, "sysfs")];
 
+/// Standard error is the process's own.
+const STDERR: RawFd = 2;
+
 /// `EFAULT` and `EIO` of WASI.
 const ERRNO_FAULT: i32 = 21;
 const ERRNO_IO: i32 = 29;
 
 /// The WASI instance for a program, with the engine's faults mended; without arguments so far.
-pub(crate) fn instance() -> Result<Instance> {
-    let instance = Instance::wasi()?;
+pub(crate) fn instance(streams: Streams<'_>) -> Result<Instance> {
+    // The engine lets the streams of an instance be chosen when it is made, and not later.
+    let instance = match [streams.input.as_raw_fd(), streams.output.as_raw_fd()] {
+        [0, 1] => Instance::wasi()?,
+        [input, output] => Instance::wasi_with_streams([input, output, STDERR])?,
+    };
     let ty = FuncType { params: vec![ValType::I32, ValType::I32], results: vec![ValType::I32] };
     instance.add_function("random_get", &ty, &Rc::new(()), random_get)?;
     Ok(instance)
@@ -72,6 +81,40 @@ fn random_get(_: &(), guest: &Guest<'_>, args: &[Val]) -> std::result::Result<Op
         0
     });
     Ok(Some(Val::I32(filled.unwrap_or(ERRNO_FAULT))))
+}
+
+/// Standard input and output. They have to outlive the instance that they are given to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Streams<'a> {
+    pub(crate) input: BorrowedFd<'a>,
+    pub(crate) output: BorrowedFd<'a>,
+}
+
+impl Streams<'_> {
+    /// The process's own.
+    pub(crate) fn inherited() -> Self {
+        Self { input: rustix::stdio::stdin(), output: rustix::stdio::stdout() }
+    }
+}
+
+/// Reads or writes one of them, for the host itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stream<'a>(pub(crate) BorrowedFd<'a>);
+
+impl Read for Stream<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(self.0, buffer)?)
+    }
+}
+
+impl Write for Stream<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(self.0, bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What a program is started with, in the engine's form.

@@ -37,6 +37,7 @@ use crate::parcel::Parcel;
 use crate::process;
 use crate::statistics::Statistics;
 use crate::vm::{Ended, Loaded, Vm};
+use crate::wasi::Streams;
 use crate::watch::Watchdog;
 
 /// Bytes of the stack of a function's own thread.
@@ -389,7 +390,7 @@ impl Workflow {
             return Ok(Ok(()));
         }
         let host = Host::new(Some(self.hose(index)), unit.loaded.entry.contract);
-        match Vm::create(&unit.loaded, host, self.dog().is_some())? {
+        match Vm::create(&unit.loaded, host, self.dog().is_some(), Streams::inherited())? {
             Ok(vm) => {
                 unit.vm = Some(vm);
                 Ok(Ok(()))

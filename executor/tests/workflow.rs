@@ -115,6 +115,8 @@ impl Flow {
             network: None,
             functions: others.iter().map(function).collect(),
             control_fd: None,
+            stdin: None,
+            stdout: None,
             transfer: "auto".to_owned(),
             connect_timeout_ms: 1000,
             io_timeout_ms: 10_000,

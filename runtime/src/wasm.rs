@@ -325,6 +325,8 @@ fn hose_request(hose: &Hose, modules: Vec<request::Module>, ends: Ends<'_>) -> r
         max_size: limits.max_size(),
         statistics: ends.page.map(Page::request),
         max_inflight: hose.service().max_inflight(),
+        stdin: hose.streams().stdin,
+        stdout: hose.streams().stdout,
         lifecycle: match hose.service().lifecycle() {
             Lifecycle::Oneshot => request::Lifecycle::Oneshot,
             Lifecycle::Serve => {

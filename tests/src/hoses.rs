@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::command::eventually;
 use crate::{Bundle, Case, Invocation, Output, Running, guest};
 
 /// Functions that share a case's rendezvous.
@@ -88,6 +89,19 @@ impl<'a> Hoses<'a> {
     #[must_use]
     pub fn run(&self, bundle: &Bundle) -> Running {
         self.run_as("tenant", bundle)
+    }
+
+    /// Runs a function until it runs; gives its container's name, too.
+    #[must_use]
+    pub fn start(&self, bundle: &Bundle) -> (String, Running) {
+        let id = self.case.id();
+        let run = self.cmd_of("tenant", &["run", "--bundle"]).arg(bundle.dir()).arg(&id);
+        let run = run.timeout(Duration::from_secs(120)).spawn();
+        eventually("it runs", || {
+            let out = self.case.cmd(["state", &id]).output();
+            out.code == 0 && out.stdout.contains("\"running\"")
+        });
+        (id, run)
     }
 
     /// Runs the receiver until it waits, then the sender to its end; gives both outputs.

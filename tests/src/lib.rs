@@ -25,6 +25,7 @@ pub mod placement;
 pub mod podman;
 pub mod proc;
 pub mod runtime;
+pub mod samples;
 pub mod workload;
 
 pub use bundle::Bundle;

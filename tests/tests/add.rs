@@ -1,10 +1,8 @@
 //! `hose add`: functions that join a workflow while it runs.
 
-use std::time::Duration;
-
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tests::command::{Running, eventually};
+use tests::command::Running;
 use tests::flow::pin;
 use tests::{Bundle, Case, Hoses, Output, wasm_case};
 
@@ -48,6 +46,7 @@ fn node(text: &str, start: &str) -> Vec<u8> {
 struct Scene<'a> {
     hoses: Hoses<'a>,
     case: &'a Case,
+    /// Its container's name, once it runs.
     id: String,
     bundle: Bundle,
 }
@@ -59,16 +58,12 @@ impl<'a> Scene<'a> {
         bundle
             .annotation("io.roadrunner.hose/mode", "user,kernel")
             .annotation("io.roadrunner.hose/lifecycle", "serve");
-        Self { hoses, case, id: case.id(), bundle }
+        Self { hoses, case, id: String::new(), bundle }
     }
 
-    fn run(&self) -> Running {
-        let run = self.hoses.cmd_of("tenant", &["run", "--bundle"]).arg(self.bundle.dir()).arg(&self.id);
-        let run = run.timeout(Duration::from_secs(120)).spawn();
-        eventually("it runs", || {
-            let out = self.case.cmd(["state", &self.id]).output();
-            out.code == 0 && out.stdout.contains("\"running\"")
-        });
+    fn run(&mut self) -> Running {
+        let (id, run) = self.hoses.start(&self.bundle);
+        self.id = id;
         run
     }
 
@@ -128,7 +123,7 @@ impl<'a> Scene<'a> {
 fn functions_join_a_workflow_that_runs_interpreted_and_compiled() {
     let case = wasm_case!();
     for aot in ["off", "wait"] {
-        let scene = Scene::new(&case);
+        let mut scene = Scene::new(&case);
         scene.bundle.annotation("io.roadrunner.wasm/aot", aot);
         let run = scene.run();
         scene.leads_nowhere("b");
@@ -162,7 +157,7 @@ fn functions_join_a_workflow_that_runs_interpreted_and_compiled() {
 #[test]
 fn a_function_with_a_start_of_its_own_runs_it_on_a_thread_of_its_own() {
     let case = wasm_case!();
-    let scene = Scene::new(&case);
+    let mut scene = Scene::new(&case);
     let mut run = scene.run();
     let b = scene.module("b", &node("started, then called\\n", r#"(export "_start" (func $print))"#));
     let _ = scene.add(&b, &[]).success();
@@ -175,7 +170,7 @@ fn a_function_with_a_start_of_its_own_runs_it_on_a_thread_of_its_own() {
 #[test]
 fn an_added_function_that_traps_costs_its_call() {
     let case = wasm_case!();
-    let scene = Scene::new(&case);
+    let mut scene = Scene::new(&case);
     let run = scene.run();
     let traps = wat::parse_str(
         r#"(module (memory (export "memory") 2)
@@ -196,7 +191,7 @@ fn an_added_function_that_traps_costs_its_call() {
 #[test]
 fn what_does_not_fit_is_refused_by_name_and_the_workflow_goes_on() {
     let case = wasm_case!();
-    let scene = Scene::new(&case);
+    let mut scene = Scene::new(&case);
     scene.bundle.annotation("io.roadrunner.hose/target", "elsewhere");
     let run = scene.run();
     let module = node("I am b", "");
@@ -230,7 +225,7 @@ fn what_does_not_fit_is_refused_by_name_and_the_workflow_goes_on() {
 fn the_maxima_of_all_functions_have_to_fit_into_the_cgroups_limit() {
     let case = wasm_case!();
     for (asked, why) in [(Some("32Mi"), "3 functions of 33554432"), (None, "all of the cgroup's limit")] {
-        let scene = Scene::new(&case);
+        let mut scene = Scene::new(&case);
         scene.bundle.edit(|config| {
             config["linux"]["resources"]["memory"] = json!({ "limit": 67_108_864 });
         });
@@ -276,9 +271,7 @@ fn only_a_workflow_that_runs_can_be_added_to() {
     add(&alone, false, "created, not running");
     let hoses = Hoses::new(&case);
     let kernel = hoses.function_of(&spins, "a", "", &[]);
-    let id = case.id();
-    let run = hoses.cmd_of("tenant", &["run", "--bundle"]).arg(kernel.dir()).arg(&id).spawn();
-    eventually("it runs", || case.cmd(["state", &id]).output().stdout.contains("\"running\""));
+    let (id, run) = hoses.start(&kernel);
     kernel.file("b.wasm", &module);
     let out = case.cmd(["hose", "add", &id]).arg(pin("b", "/b.wasm", &module)).output().exits(1);
     assert!(out.stderr.contains("hose/mode has no user"), "{}", out.stderr);

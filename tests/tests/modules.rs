@@ -1,35 +1,16 @@
 //! Modules that no one here wrote, from a public registry, run unchanged, on real input, and give a right
 //! answer. `scripts/fetch-samples` brings them; where it cannot, each test says that it was skipped.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
+use std::path::Path;
 use std::time::Duration;
 
-use tests::{Bundle, Case, skip};
+use tests::{Bundle, Case, samples_or_skip};
 
 /// A white field of 40 × 30 with a red rectangle from (10, 5) to (30, 25), and a group for a simplifier to dissolve.
 const PICTURE: &str = r##"<svg xmlns="http://www.w3.org/2000/svg" width="40" height="30">
   <rect width="40" height="30" fill="#ffffff"/>
   <g transform="translate(10 5)"><rect width="20" height="20" fill="#ff0000"/></g>
 </svg>"##;
-
-/// Folder of the samples, or why there is none.
-fn samples() -> Result<&'static Path, &'static str> {
-    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    FOLDER
-        .get_or_init(|| {
-            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/fetch-samples");
-            let output = Command::new(script).output().map_err(|error| format!("fetch-samples: {error}"))?;
-            if !output.status.success() {
-                return Err(format!("fetch-samples: {}", String::from_utf8_lossy(&output.stderr).trim()));
-            }
-            Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
-        })
-        .as_ref()
-        .map(PathBuf::as_path)
-        .map_err(String::as_str)
-}
 
 /// A rootfs `FROM scratch` with one module, called `/module.wasm`.
 fn bundle(case: &Case, module: &Path) -> Bundle {
@@ -38,15 +19,6 @@ fn bundle(case: &Case, module: &Path) -> Bundle {
     // Compiling 30 MB takes longer than the test; the cache has tests of its own.
     bundle.annotation("io.roadrunner.wasm/aot", "off");
     bundle
-}
-
-macro_rules! samples_or_skip {
-    () => {
-        match samples() {
-            Ok(folder) => folder,
-            Err(reason) => skip!("{reason}"),
-        }
-    };
 }
 
 #[test]

@@ -79,13 +79,7 @@ impl<'a> Scene<'a> {
     }
 
     fn serve(&self, bundle: &Bundle) -> Served {
-        let id = self.case.id();
-        let run = self.hoses.cmd_of("tenant", &["run", "--bundle"]).arg(bundle.dir()).arg(&id);
-        let run = run.timeout(Duration::from_secs(120)).spawn();
-        eventually("it runs", || {
-            let out = self.case.cmd(["state", &id]).output();
-            out.code == 0 && out.stdout.contains("\"running\"")
-        });
+        let (id, run) = self.hoses.start(bundle);
         Served { id, run }
     }
 

@@ -138,8 +138,34 @@ pub struct Hose {
     pub max_inflight: u32,
     /// How long the function lives.
     pub lifecycle: Lifecycle,
+    /// What the standard input of the container's own function is, where it is not the process's.
+    pub stdin: Option<Stdin>,
+    /// What becomes of its standard output.
+    pub stdout: Option<Stdout>,
     /// Where to count what crosses: [`crate::statistics`].
     pub statistics: Option<Shared>,
+}
+
+/// What a function reads as its standard input.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Stdin {
+    /// One payload, whole.
+    Payload,
+    /// What one sender streams: payloads one after the other, of which one without bytes is the end.
+    Stream,
+}
+
+/// What becomes of what a function writes to its standard output.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Stdout {
+    /// The answer to the payload that is its standard input.
+    Answer,
+    /// One payload to all its targets, once it has ended well.
+    Payload,
+    /// A stream to all its targets, as it is written.
+    Stream,
 }
 
 /// Memory of the process that makes the call, mapped shared, zeroed or initialised as its use wants it, and the callee's from then on.

@@ -288,12 +288,16 @@ impl Host {
     }
 
     fn remember(&self, error: &hose::Error) -> Status {
-        let mut text = error.to_string();
-        if let Some(cause) = std::error::Error::source(error) {
-            text = format!("{text}: {cause}");
-        }
-        self.complain(&text);
+        self.complain(&chain(error));
         status_of_error(error)
+    }
+}
+
+/// An error and its cause.
+pub(crate) fn chain(error: &hose::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }
 

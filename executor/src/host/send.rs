@@ -12,7 +12,9 @@ use hose::sealed::Frozen;
 use hose::{Delivery, Fate, Name, Outgoing, Sender, Transfer};
 
 use super::receive::Item;
-use super::{Answer, Guest, Hose, Host, Local, Outcome, Val, answer, give_text, signed, status_of, unsigned};
+use super::{
+    Answer, Guest, Hose, Host, Local, Outcome, Val, answer, chain, give_text, signed, status_of, unsigned,
+};
 use crate::memory::{self, Covered, Refused};
 use crate::parcel;
 use crate::workflow::{Delivered, Payload};
@@ -440,6 +442,47 @@ impl Hose {
             self.statistics.sent(name, [before, sender.statistics(name)], since, result);
         }
         Ok(results.into_iter().map(|(_, result)| result).collect())
+    }
+
+    /// Sends bytes of the host's own to all targets, and waits until they were handled. An error says which target has not handled them,
+    /// and why; the others have been sent to all the same.
+    pub(crate) fn send_to_all(&self, payload: hose::Payload<'_>) -> std::result::Result<(), String> {
+        let here: Vec<(&Name, Option<usize>)> =
+            self.targets.iter().map(|name| (name, self.local_target(name))).collect();
+        let there: Vec<Name> =
+            here.iter().filter(|(_, local)| local.is_none()).map(|(name, _)| (*name).clone()).collect();
+        let mut failed = None;
+        let mut judge = |name: &Name, why: Option<String>| {
+            failed = failed.take().or_else(|| Some(format!("function {name}: {}", why?)));
+        };
+        let said = |status: Status| (!status.is_ok()).then(|| status.text().to_owned());
+        if !there.is_empty() {
+            let results = self.send_out(&there, Outgoing::from(payload));
+            for (name, result) in there.iter().zip(results.into_iter().flatten()) {
+                judge(
+                    name,
+                    result.map_or_else(|error| Some(chain(&error)), |delivery| said(handled(delivery))),
+                );
+            }
+        }
+        let Some(local) = &self.local else { return failed.map_or(Ok(()), Err) };
+        for (name, to) in here.iter().filter_map(|(name, local)| Some((*name, (*local)?))) {
+            let deadline = Instant::now() + local.workflow.io_timeout;
+            let delivered = payload.to_vec().map(|mut bytes| {
+                memory::lend_bytes(&mut bytes, |range| {
+                    let payload = Payload { range, give: false };
+                    local.workflow.deliver(local.index, to, payload, deadline, None)
+                })
+            });
+            judge(
+                name,
+                match delivered {
+                    Ok(delivered) => said(delivered.status).map(|said| delivered.text.unwrap_or(said)),
+                    Err(error) => Some(chain(&error)),
+                },
+            );
+        }
+        failed.map_or(Ok(()), Err)
     }
 
     fn send_one(&self, sender: &mut Sender, name: &Name, outgoing: Outgoing<'_>) -> hose::Result<Delivery> {

@@ -51,6 +51,8 @@ pub fn join(
         network: None,
         functions: Vec::new(),
         control_fd: None,
+        stdin: None,
+        stdout: None,
         transfer: "auto".to_owned(),
         connect_timeout_ms,
         io_timeout_ms: 20_000,

@@ -114,26 +114,29 @@ impl Buffer {
         if size != had {
             ftruncate(&file, size as u64).map_err(|e| Error::system("ftruncate a memfd", e))?;
         }
-        fcntl_add_seals(&file, SEALS).map_err(|e| Error::system("seal a memfd", e))?;
-        let id = fstat(&file).map_err(|e| Error::system("fstat a memfd", e))?.st_ino;
-        Ok(Frozen(Arc::new(Inner { file, len, size, pages, id })))
+        Frozen::seal(file, len, size, pages)
     }
 }
 
 /// A file of the size that `capacity` gives it, without a page.
-fn file_for(capacity: usize) -> Result<(OwnedFd, usize)> {
+pub(super) fn file_for(capacity: usize) -> Result<(OwnedFd, usize)> {
     let size = size_of(capacity)
         .filter(|_| capacity > 0)
         .ok_or_else(|| Error::new(ErrorKind::Invalid, format!("a buffer of {capacity} bytes cannot be")))?;
+    let file = memfd()?;
+    ftruncate(&file, size as u64).map_err(|e| Error::system("ftruncate a memfd", e))?;
+    Ok((file, size))
+}
+
+/// An empty file that can be sealed.
+pub(super) fn memfd() -> Result<OwnedFd> {
     let flags = MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC;
     let file = match memfd_create("hose", flags | MemfdFlags::NOEXEC_SEAL) {
         // Before Linux 6.3.
         Err(Errno::INVAL) => memfd_create("hose", flags),
         result => result,
     };
-    let file = file.map_err(|e| Error::system("memfd_create", e))?;
-    ftruncate(&file, size as u64).map_err(|e| Error::system("ftruncate a memfd", e))?;
-    Ok((file, size))
+    file.map_err(|e| Error::system("memfd_create", e))
 }
 
 /// Gives the file its pages, all of them.
@@ -141,9 +144,17 @@ fn prepare(file: &OwnedFd, size: usize, mapping: &mut Mapping) -> Result<Pages> 
     if size >= HUGE && mapping.collapse().is_ok() && is_whole(file, size)? {
         return Ok(Pages::Huge);
     }
+    fill(file, size).map(|()| Pages::Small)
+}
+
+/// Gives the file the pages that it has not got yet, small ones.
+pub(super) fn fill(file: &OwnedFd, size: usize) -> Result<()> {
+    if size == 0 {
+        return Ok(());
+    }
     loop {
         match fallocate(file, FallocateFlags::empty(), 0, size as u64) {
-            Ok(()) => return Ok(Pages::Small),
+            Ok(()) => return Ok(()),
             Err(Errno::INTR) => {}
             Err(e) => return Err(Error::system(format!("fallocate {size} bytes of a memfd"), e)),
         }
@@ -171,6 +182,13 @@ struct Inner {
 }
 
 impl Frozen {
+    /// Seals a file of the size that a payload of `len` bytes has, with all its pages.
+    pub(super) fn seal(file: OwnedFd, len: usize, size: usize, pages: Pages) -> Result<Self> {
+        fcntl_add_seals(&file, SEALS).map_err(|e| Error::system("seal a memfd", e))?;
+        let id = fstat(&file).map_err(|e| Error::system("fstat a memfd", e))?.st_ino;
+        Ok(Self(Arc::new(Inner { file, len, size, pages, id })))
+    }
+
     /// Bytes of the payload.
     #[expect(clippy::len_without_is_empty, reason = "never empty")]
     pub fn len(&self) -> usize {

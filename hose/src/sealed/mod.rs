@@ -11,6 +11,7 @@
 //! | [`Frozen`] | a payload that nobody can change any more; one serves a whole fan-out |
 //! | [`Pool`] | buffers that wait to be filled |
 //! | [`Mapped`] | a frozen payload in a receiver's region |
+//! | [`Spool`] | a payload that is read or written as a file |
 //! | [`Range`] | memory whose pages may be replaced |
 //!
 //! # Invariants
@@ -32,6 +33,7 @@ mod buffer;
 mod check;
 mod map;
 mod pool;
+mod spool;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 pub(crate) mod tests;
@@ -41,6 +43,7 @@ pub(crate) use check::{Placed, Sealed};
 pub(crate) use map::Mapping;
 pub use map::Range;
 pub use pool::Pool;
+pub use spool::{Contents, Spool};
 
 pub use crate::stream::Mapped;
 

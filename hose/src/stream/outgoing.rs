@@ -1,7 +1,7 @@
 //! What is sent.
 
-use crate::TraceContext;
 use crate::sealed::Frozen;
+use crate::{Result, TraceContext};
 
 /// The bytes of a payload or an answer, and where they are.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +18,14 @@ impl<'a> Payload<'a> {
         match self {
             Payload::Bytes(bytes) => bytes.len(),
             Payload::Frozen(frozen) => frozen.len(),
+        }
+    }
+
+    /// The bytes themselves, copied.
+    pub fn to_vec(&self) -> Result<Vec<u8>> {
+        match self {
+            Payload::Bytes(bytes) => Ok(bytes.to_vec()),
+            Payload::Frozen(frozen) => Ok(frozen.view()?.to_vec()),
         }
     }
 

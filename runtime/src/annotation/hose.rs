@@ -13,6 +13,7 @@ use hose::{Name, Transfer, Workflow};
 
 use super::lifecycle::{self, Service};
 use super::network::{self, Network};
+use super::streams::{self, Streams};
 use super::{HOSE, Keys, Value};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -25,6 +26,7 @@ pub struct Hose {
     network: Option<Network>,
     modules: Vec<Module>,
     service: Service,
+    streams: Streams,
 }
 
 /// A further function of the container's process.
@@ -66,6 +68,12 @@ impl Hose {
     #[must_use]
     pub fn service(&self) -> Service {
         self.service
+    }
+
+    /// What the standard streams of the container's own function are bound to.
+    #[must_use]
+    pub fn streams(&self) -> Streams {
+        self.streams
     }
 
     /// The further functions, in the order given.
@@ -165,6 +173,7 @@ pub(super) fn parse(keys: &Keys<'_>) -> Result<Option<Hose>> {
     let transfer = transfer(keys)?;
     let routes = routes(keys)?;
     let service = lifecycle::parse(keys)?;
+    let streams = streams::parse(keys)?;
     let Some(modes) = modes else { return Ok(None) };
     let missing =
         |key| Error::new(ErrorKind::Annotation, format!("annotation {HOSE}{key}: is required by {HOSE}mode"));
@@ -173,6 +182,7 @@ pub(super) fn parse(keys: &Keys<'_>) -> Result<Option<Hose>> {
     let modules = connect(keys, &name, modules, routes)?;
     check_reach(keys, modes, &targets, &modules, &network)?;
     service.check(keys, modes.kernel || modes.network)?;
+    streams.check(keys, service, modes.kernel || modes.network, !targets.is_empty())?;
     let config = hose::Config::new(name, workflow, targets, limits).map_err(|why| {
         let key = keys.get(HOSE, "target").map_or("", |value| value.key);
         Error::with_source(ErrorKind::Annotation, format!("annotation {key}"), why)
@@ -180,7 +190,7 @@ pub(super) fn parse(keys: &Keys<'_>) -> Result<Option<Hose>> {
     let config = config.with_transfer(transfer);
     let network = modes.network.then(|| network.preferring(modes.network_first));
     let within = modes.user;
-    Ok(Some(Hose { config, within, containers: modes.kernel, network, modules, service }))
+    Ok(Some(Hose { config, within, containers: modes.kernel, network, modules, service, streams }))
 }
 
 /// The transports; nothing for a container without a hose. `auto` is what the placement allows.

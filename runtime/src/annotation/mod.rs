@@ -4,18 +4,18 @@
 //! pod and wins there over the plain key. The habits of crun (`run.oci.handler`) and of KWasm
 //! (`module.wasm.image/variant`) are read too. docs/annotations.md is the table for users.
 //!
-//! Invariants: a known key with a bad value is an error that names the key, whatever else holds; a key that a later
-//! release will know is an error too, because ignoring it would promise something; an unknown key under our prefixes
-//! is a warning. Nothing here is trusted: the tenant, for one, is no annotation of ours (see [`crate::config`]).
+//! Invariants: a known key with a bad value is an error that names the key, whatever else holds; an
+//! unknown key under our prefixes is a warning. Nothing here is trusted: the tenant, for one, is no annotation of ours (see [`crate::config`]).
 //!
 //! [`hose`](mod@hose) reads the keys of the hose, [`network`] those of it across hosts, [`lifecycle`] those of how long a function
-//! lives.
+//! lives, [`streams`] those of its standard streams.
 //!
 //! Not here: deciding whether a workload is Wasm (see [`crate::workload`]).
 
 pub mod hose;
 pub mod lifecycle;
 pub mod network;
+pub mod streams;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -48,10 +48,9 @@ const HOSE_KEYS: &[&str] = &[
     "max-inflight",
     "lifecycle",
     "drain-timeout",
+    "stdin",
+    "stdout",
 ];
-/// Keys of the architecture's table whose time has not come.
-const LATER_WASM_KEYS: &[&str] = &["stdin", "stdout"];
-const LATER_HOSE_KEYS: &[&str] = &["stdin", "stdout"];
 
 /// Everything that a container's annotations ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +112,7 @@ impl Annotations {
     ///
     /// [`ErrorKind::Annotation`], naming the key.
     pub fn parse(annotations: &HashMap<String, String>) -> Result<Self> {
-        let keys = Keys::read(annotations)?;
+        let keys = Keys::read(annotations);
         Ok(Self {
             handler: handler(&keys, annotations)?,
             aot: keys.one_of(
@@ -173,7 +172,7 @@ impl Value<'_> {
 }
 
 impl<'a> Keys<'a> {
-    fn read(annotations: &'a HashMap<String, String>) -> Result<Self> {
+    fn read(annotations: &'a HashMap<String, String>) -> Self {
         let container = CONTAINER_NAME.iter().find_map(|key| annotations.get(*key));
         let mut keys = BTreeMap::new();
         // Sorted, so that of several faults always the same one is reported.
@@ -183,11 +182,11 @@ impl<'a> Keys<'a> {
                 Some((name, container)) => (name, Some(container)),
                 None => (rest, None),
             };
-            let known = known(prefix, name, key)?;
             if speaks_to.is_some() && speaks_to != container.map(String::as_str) {
                 continue;
             }
-            if !known {
+            let known = if prefix == WASM { WASM_KEYS } else { HOSE_KEYS };
+            if !known.contains(&name) {
                 tracing::warn!("annotation {key} is unknown and has no effect");
                 continue;
             }
@@ -197,7 +196,7 @@ impl<'a> Keys<'a> {
                 *present = value;
             }
         }
-        Ok(Self(keys))
+        Self(keys)
     }
 
     fn get(&self, prefix: &'static str, name: &'static str) -> Option<&Value<'a>> {
@@ -264,16 +263,6 @@ fn split_prefix(key: &str) -> Option<(&'static str, &str)> {
     [WASM, HOSE].into_iter().find_map(|prefix| key.strip_prefix(prefix).map(|rest| (prefix, rest)))
 }
 
-/// Whether this release knows the key; an error when only a later one will.
-fn known(prefix: &str, name: &str, key: &str) -> Result<bool> {
-    let (now, later) =
-        if prefix == WASM { (WASM_KEYS, LATER_WASM_KEYS) } else { (HOSE_KEYS, LATER_HOSE_KEYS) };
-    if later.contains(&name) {
-        return Err(Error::new(ErrorKind::Annotation, format!("annotation {key}: not supported yet")));
-    }
-    Ok(now.contains(&name))
-}
-
 /// Our own key wins; then crun's, then KWasm's.
 fn handler(keys: &Keys<'_>, annotations: &HashMap<String, String>) -> Result<Handler> {
     if keys.get(WASM, "handler").is_some() {
@@ -297,7 +286,7 @@ fn handler(keys: &Keys<'_>, annotations: &HashMap<String, String>) -> Result<Han
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
+pub(super) mod tests {
     use std::error::Error as _;
 
     use ::hose::Name;
@@ -305,7 +294,7 @@ mod tests {
 
     use super::*;
 
-    fn parse(pairs: &[(&str, &str)]) -> Result<Annotations> {
+    pub(super) fn parse(pairs: &[(&str, &str)]) -> Result<Annotations> {
         let annotations = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         Annotations::parse(&annotations)
     }
@@ -478,15 +467,6 @@ mod tests {
         let error = parse(&[("io.roadrunner.wasm/handler", "native"), ("io.roadrunner.hose/max-size", "x")])
             .unwrap_err();
         assert!(error.to_string().contains("io.roadrunner.hose/max-size"));
-    }
-
-    #[test]
-    fn keys_of_later_releases_are_refused() {
-        for key in ["hose/stdin", "hose/stdout", "wasm/stdin", "wasm/stdout", "hose/stdin.sidecar"] {
-            let key = format!("io.roadrunner.{key}");
-            let error = parse(&[(&key, "x")]).unwrap_err();
-            assert_eq!(error.to_string(), format!("annotation {key}: not supported yet"));
-        }
     }
 
     #[test]
