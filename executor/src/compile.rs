@@ -10,11 +10,10 @@ use std::io::Read;
 use executor_abi::request::Compile;
 use wasmedge_sdk::{CompilerOptimizationLevel, CompilerOutputFormat};
 use wasmedge_sys::Compiler;
-use wasmparser::{BinaryReader, Parser, Payload};
 
 use crate::engine::{self, Ast, Settings};
 use crate::error::{Error, ErrorKind, Result};
-use crate::{module, process};
+use crate::{machine_code, module, process};
 
 /// Largest module that is compiled. The runtime has a lower bound of its own.
 const MAX_SIZE: u64 = 1 << 30;
@@ -98,6 +97,7 @@ pub fn compile(request: &Compile) -> Result<Vec<u8>> {
         let mut compiled = compiled?;
         removed.map_err(failed("remove temporary file"))?;
         if is_usable(&compiled, kind)? {
+            machine_code::relax_checks(&mut compiled);
             append_section(&mut compiled, module::MARK, Mark::new(kind).text().as_bytes());
             return Ok(compiled);
         }
@@ -117,43 +117,7 @@ fn is_usable(compiled: &[u8], kind: Kind) -> Result<bool> {
         Error::new(ErrorKind::Engine, format!("compile module: its code is invalid: {}", stop.message()))
     })?;
     let used = !engine::leaves_code_unused(&engine::take_log());
-    Ok(used && executable_sections(compiled) == Some(1))
-}
-
-/// Name of the custom section that the engine's compiler writes.
-const CODE: &str = "wasmedge";
-
-/// How many sections of machine code there are: beside the one of the module's functions, one of the linker's if a function that
-/// lies elsewhere is called (`.plt`). Nothing where the section is not as the engine's `lib/llvm/codegen.cpp` writes it.
-fn executable_sections(compiled: &[u8]) -> Option<usize> {
-    const TEXT: u8 = 1;
-    let section = Parser::new(0).parse_all(compiled).find_map(|payload| match payload {
-        Ok(Payload::CustomSection(section)) if section.name() == CODE => Some(section),
-        _ => None,
-    })?;
-    let mut reader = BinaryReader::new(section.data(), 0);
-    // Version, system, machine, and the addresses of two tables.
-    reader.read_var_u32().ok()?;
-    reader.read_bytes(2).ok()?;
-    reader.read_var_u64().ok()?;
-    reader.read_var_u64().ok()?;
-    // Of types and of functions, the addresses.
-    for _ in 0..2 {
-        for _ in 0..reader.read_var_u64().ok()? {
-            reader.read_var_u64().ok()?;
-        }
-    }
-    let mut executable = 0;
-    for _ in 0..reader.read_var_u32().ok()? {
-        let kind = reader.read_u8().ok()?;
-        // Address, size, contents.
-        reader.read_var_u64().ok()?;
-        reader.read_var_u64().ok()?;
-        let len = usize::try_from(reader.read_var_u32().ok()?).ok()?;
-        reader.read_bytes(len).ok()?;
-        executable += usize::from(kind == TEXT);
-    }
-    Some(executable)
+    Ok(used && machine_code::executable(compiled).is_some_and(|all| all.len() == 1))
 }
 
 fn settings(fuel: bool) -> Settings {

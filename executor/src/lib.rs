@@ -28,6 +28,7 @@
 //! | `trap` | what is said about a trap |
 //! | `process` | descriptors, signals, clock, `/proc/PID` |
 //! | `compile` | ahead-of-time code, for the runtime's compiler child |
+//! | `machine_code` | what the engine's compiler made |
 //! | `engine` | WasmEdge's C interface |
 
 mod bound;
@@ -38,6 +39,7 @@ mod engine;
 mod error;
 mod host;
 mod link;
+mod machine_code;
 mod memory;
 mod module;
 mod outside;
