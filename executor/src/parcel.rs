@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Waiting ──take──► Leaving ──► Received ──► Handled
-//!    └────────refuse, or the sender gives up──► Refused
+//!    └────────refuse, or the sender gives up──► Refused ◄── Leaving, where it cannot be brought
 //!                       an answer: Received ──► Answering ──taken by the sender──► Handled
 //! ```
 //!
@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use guest_abi::Status;
 use hose::Name;
 use hose::pages::{self, Crossing, Range};
+use hose::sealed::Frozen;
 
 use crate::workflow::{Delivered, Payload, Sink, lock};
 
@@ -26,10 +27,17 @@ use crate::workflow::{Delivered, Payload, Sink, lock};
 #[derive(Debug)]
 pub(crate) struct Parcel {
     peer: Name,
-    bytes: Bytes,
-    give: bool,
+    source: Source,
     state: Mutex<State>,
     changed: Condvar,
+}
+
+/// What there is to take.
+#[derive(Debug)]
+enum Source {
+    Lent(Bytes),
+    Given(Bytes),
+    Frozen(Frozen),
 }
 
 /// Where bytes of another thread's guest lie.
@@ -63,8 +71,12 @@ enum State {
 impl Parcel {
     /// Of a payload whose sender is about to [`Parcel::wait`].
     pub(crate) fn new(peer: Name, payload: &Payload<'_>) -> Arc<Self> {
-        let (bytes, give) = (Bytes::of(&payload.range), payload.give);
-        Arc::new(Self { peer, bytes, give, state: Mutex::new(State::Waiting), changed: Condvar::new() })
+        let source = match payload {
+            Payload::Lent(range) => Source::Lent(Bytes::of(range)),
+            Payload::Given(range) => Source::Given(Bytes::of(range)),
+            Payload::Frozen(frozen) => Source::Frozen((*frozen).clone()),
+        };
+        Arc::new(Self { peer, source, state: Mutex::new(State::Waiting), changed: Condvar::new() })
     }
 
     /// Who sends it.
@@ -74,7 +86,10 @@ impl Parcel {
 
     /// Bytes.
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len
+        match &self.source {
+            Source::Lent(bytes) | Source::Given(bytes) => bytes.len,
+            Source::Frozen(frozen) => frozen.len(),
+        }
     }
 
     fn change(&self, from: impl Fn(State) -> bool, to: State) -> bool {
@@ -88,16 +103,20 @@ impl Parcel {
         changes
     }
 
-    /// Brings the payload into `target`, which is as long. Nothing when its sender has given up.
-    pub(crate) fn take(&self, target: Range<'_>, moves: bool) -> Option<Crossing> {
+    /// Gives the payload to `bring`, which brings it to its receiver or fails. Nothing when its sender has given up.
+    pub(crate) fn take<R, E>(&self, bring: impl FnOnce(Payload<'_>) -> Result<R, E>) -> Option<Result<R, E>> {
         if !self.change(|state| matches!(state, State::Waiting), State::Leaving) {
             return None;
         }
         // SAFETY: the sender lent the bytes to the parcel, and does not return from `wait` while it is Leaving.
-        let source = unsafe { Range::new(self.bytes.start, self.bytes.len) };
-        let crossing = cross(source, target, self.give, moves);
-        self.change(|_| true, State::Received);
-        Some(crossing)
+        let range = |bytes: &Bytes| unsafe { Range::new(bytes.start, bytes.len) };
+        let brought = bring(match &self.source {
+            Source::Lent(bytes) => Payload::Lent(range(bytes)),
+            Source::Given(bytes) => Payload::Given(range(bytes)),
+            Source::Frozen(frozen) => Payload::Frozen(frozen),
+        });
+        self.change(|_| true, if brought.is_ok() { State::Received } else { State::Refused });
+        Some(brought)
     }
 
     /// Its receiver will not take it.

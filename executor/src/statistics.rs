@@ -97,10 +97,14 @@ fn crossed(counter: Counter<'_>, [before, after]: [hose::Statistics; 2]) {
     }
 }
 
-/// A payload has gone from one function of this process to another.
-pub(crate) fn crossed_within(counter: Option<Counter<'_>>, crossing: Crossing) {
+/// A payload has gone from one function of this process to another; `sealed` memory is mapped rather than moved.
+pub(crate) fn crossed_within(counter: Option<Counter<'_>>, crossing: Crossing, sealed: bool) {
     let Some(counter) = counter else { return };
     let Crossing { moved, copied } = crossing;
-    let transfer = if moved > 0 { Transfer::Move } else { Transfer::Copy };
+    let transfer = match (moved > 0, sealed) {
+        (true, true) => Transfer::Memfd,
+        (true, false) => Transfer::Move,
+        (false, _) => Transfer::Copy,
+    };
     counter.crossed(moved.saturating_add(copied), copied, transfer);
 }

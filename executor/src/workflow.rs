@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use executor_abi::statistics::Counter;
 use guest_abi::Status;
 use hose::pages::Range;
+use hose::sealed::Frozen;
 use hose::{Name, Transfer};
 
 use crate::engine::{self, Stop};
@@ -110,11 +111,25 @@ struct Quiet {
     code: i32,
 }
 
-/// A payload on its way: its bytes, and whether they are given away.
+/// A payload on its way.
 #[derive(Debug)]
-pub(crate) struct Payload<'a> {
-    pub(crate) range: Range<'a>,
-    pub(crate) give: bool,
+pub(crate) enum Payload<'a> {
+    /// Bytes that stay as they are.
+    Lent(Range<'a>),
+    /// Bytes whose pages may change hands.
+    Given(Range<'a>),
+    /// Memory that nobody can change any more, and that every target may map.
+    Frozen(&'a Frozen),
+}
+
+impl Payload<'_> {
+    /// Bytes.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Lent(range) | Self::Given(range) => range.len(),
+            Self::Frozen(frozen) => frozen.len(),
+        }
+    }
 }
 
 /// What became of a payload.

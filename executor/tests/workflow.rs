@@ -274,6 +274,40 @@ fn of_a_fan_out_the_last_is_given_the_pages_and_the_others_copies() {
     assert_eq!(flow.prints(), format!("360000000\n360000000\n360000000\n0\n{gone}\n0\n"));
 }
 
+/// One that pulls, and two that are called: what each does to its own copy of the memory is nothing to the others.
+#[test]
+fn of_a_fan_out_from_a_prepared_buffer_all_get_the_same_memory_and_none_sees_what_another_writes() {
+    let give = GIVE.replace(
+        "(call $prepare (i32.const 0x200000) (i32.const 0))",
+        "(call $prepare (i32.const 0x200000) (i32.const 3000000))",
+    );
+    // What was there before is lost by that.
+    let fill = "(memory.fill (i32.const 0x200000) (i32.const 120) (i32.const 3000000))";
+    let body = give.replace("(call $number (call $give", &format!("{fill} (call $number (call $give"));
+    let spoil = "(memory.fill (local.get 0) (i32.const 1) (local.get 1))";
+    let gone = Status::INVALID_REGION.0;
+    for (transfer, targets) in [
+        ("auto", &["b", "c", "d"][..]),
+        ("memfd", &["b", "c", "d"]),
+        ("copy", &["b", "c", "d"]),
+        ("move", &["b", "c", "d"]),
+        ("auto", &["b"]),
+    ] {
+        let pulls = command(
+            r#"(local.set $r (call $receive (i32.const -1)))
+               (call $number (call $sum (call $address (local.get $r)) (i32.wrap_i64 (local.get $r)))) (call $line)
+               (memory.fill (call $address (local.get $r)) (i32.const 1) (i32.wrap_i64 (local.get $r)))
+               (drop (call $complete (call $address (local.get $r)) (i32.const 0)))"#,
+        );
+        let called = || handler(&format!("{SUM} {spoil}"));
+        let mut others = vec![("b", &[][..], pulls), ("c", &[], called()), ("d", &[], called())];
+        others.truncate(targets.len());
+        let flow = Flow::new(command(&body), targets, others).transfer(transfer);
+        let sums = "360000000\n".repeat(targets.len());
+        assert_eq!(flow.prints(), format!("{sums}0\n{gone}\n0\n"), "{transfer} to {targets:?}");
+    }
+}
+
 #[test]
 fn what_could_not_be_given_stays() {
     let refuses = with_exports(

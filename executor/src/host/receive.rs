@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use guest_abi::{Received, Region, Status};
 use hose::pages::Crossing;
+use hose::sealed::Frozen;
 use hose::{Held, Incoming, Name, Payload, Receiver, Transfer};
 
 use super::mappings::Mapping;
@@ -13,7 +14,7 @@ use super::{
     Answer, Guest, Host, Local, Outcome, Val, answer as tell, give_text, signed, status_of, unsigned,
 };
 use crate::engine::Stop;
-use crate::memory::{self, Refused};
+use crate::memory::{self, Covered, Linear, Refused};
 use crate::parcel::{self, Parcel};
 use crate::statistics;
 use crate::watch::{Keeper, Unkept};
@@ -183,38 +184,81 @@ impl Host {
         sink: Option<Sink<'_>>,
         left: &mut bool,
     ) -> Outcome<Status> {
-        let region = match self.allocate(guest, payload.range.len())? {
+        let region = match self.allocate(guest, payload.len())? {
             Ok(region) => region,
             Err(Status::NO_MEMORY) => return Ok(Status::REFUSED),
             Err(status) => return Ok(status),
         };
-        let moves = self.moves();
-        let covered = self.regions.borrow().check(region);
-        let crossed = covered.and_then(|covered| {
-            memory::lend_range(self.linear(guest), covered, |target| {
-                parcel::cross(payload.range, target, payload.give, moves)
-            })
-        });
-        let crossing = match crossed {
+        let mapped = matches!(payload, workflow::Payload::Frozen(_));
+        let crossing = match self.bring_within(guest, region, payload) {
             Ok(crossing) => crossing,
-            Err(refused) => {
+            Err(status) => {
                 self.release(guest, region.address)?;
-                return Ok(status_of(refused));
+                return Ok(status);
             }
         };
         *left = true;
-        self.count_crossing(crossing);
         let pushed = self.run_handler(guest, region, peer.clone());
         pushed.outcome?;
         if let (Some(sink), Some(answer)) = (sink, pushed.answer) {
             self.lend_answer(guest, answer, sink);
         }
         self.release_answer(pushed.answer);
-        if crossing.moved > 0 {
+        if crossing.moved > 0 && !mapped {
             self.give_back(guest, region);
         }
         self.release(guest, region.address)?;
         Ok(pushed.status)
+    }
+
+    /// Brings a payload of another function's of this process into a region.
+    fn bring_within(
+        &self,
+        guest: &Guest<'_>,
+        region: Region,
+        payload: workflow::Payload<'_>,
+    ) -> std::result::Result<Crossing, Status> {
+        let covered = self.regions.borrow().check(region).map_err(status_of)?;
+        let linear = self.linear(guest);
+        let (give, range) = match payload {
+            workflow::Payload::Frozen(frozen) => return self.map_within(linear, region, covered, frozen),
+            workflow::Payload::Lent(range) => (false, range),
+            workflow::Payload::Given(range) => (true, range),
+        };
+        let crossed =
+            memory::lend_range(linear, covered, |target| parcel::cross(range, target, give, self.moves()));
+        let crossing = crossed.map_err(status_of)?;
+        self.count_crossing(crossing, false);
+        Ok(crossing)
+    }
+
+    fn map_within(
+        &self,
+        linear: Linear<'_>,
+        region: Region,
+        covered: Covered,
+        frozen: &Frozen,
+    ) -> std::result::Result<Crossing, Status> {
+        let failed = |error: hose::Error| self.remember(&error);
+        let pages = match self.mappings.borrow().overlaps(region) {
+            true => None,
+            false => memory::pages_of(linear, covered).map_err(status_of)?,
+        };
+        let crossing = match pages {
+            Some(pages) => {
+                let mapped = frozen.map_into(pages).map_err(failed)?;
+                let crossing = Crossing { moved: mapped.mapped() as u64, copied: mapped.copied() as u64 };
+                self.mappings.borrow_mut().insert(region, Mapping::Payload { _mapped: mapped });
+                crossing
+            }
+            None => {
+                let read = memory::write_memory_host(linear, covered, |bytes| frozen.read_into(bytes));
+                read.map_err(status_of)?.map_err(failed)?;
+                Crossing { moved: 0, copied: frozen.len() as u64 }
+            }
+        };
+        self.count_crossing(crossing, true);
+        Ok(crossing)
     }
 
     fn run_handler(&self, guest: &Guest<'_>, region: Region, peer: Name) -> Pushed {
@@ -243,9 +287,9 @@ impl Host {
     }
 
     /// A payload of another function's of this process has come.
-    fn count_crossing(&self, crossing: Crossing) {
+    fn count_crossing(&self, crossing: Crossing, sealed: bool) {
         if let Some(local) = self.local() {
-            statistics::crossed_within(local.workflow.counter(local.index), crossing);
+            statistics::crossed_within(local.workflow.counter(local.index), crossing, sealed);
         }
     }
 
@@ -422,23 +466,11 @@ impl Host {
                 return Err(stop);
             }
         };
-        let covered = self.regions.borrow().check(region);
-        let taken = covered.and_then(|covered| {
-            memory::lend_range(self.linear(guest), covered, |target| parcel.take(target, self.moves()))
-        });
-        match taken {
-            Ok(Some(crossing)) => {
-                self.count_crossing(crossing);
-                Ok(Ok((region, Item::Local { parcel, answer: None })))
-            }
-            Ok(None) => {
+        match parcel.take(|payload| self.bring_within(guest, region, payload)) {
+            Some(Ok(_)) => Ok(Ok((region, Item::Local { parcel, answer: None }))),
+            other => {
                 self.release(guest, region.address)?;
-                Ok(Err(Status::LOST))
-            }
-            Err(refused) => {
-                parcel.refuse();
-                self.release(guest, region.address)?;
-                Ok(Err(status_of(refused)))
+                Ok(Err(other.and_then(Result::err).unwrap_or(Status::LOST)))
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Whatever sends: to all targets, to one, with an answer, lent or given.
 //!
 //! A target is another function of this process, or of another container. Functions of other containers are sent to at once, then
-//! those of this process, one after the other, on this thread; what is given away is given to the last of them, and the
-//! others get copies.
+//! those of this process, one after the other, on this thread. What is given away to several is frozen, if it lies on memory that can be, and
+//! all of them map it; else it is given to the last of them, and the others get copies.
 
 use std::time::Instant;
 
@@ -199,11 +199,20 @@ impl Host {
         }
         let last = here.iter().rposition(Option::is_some);
         for (i, target) in here.iter().enumerate() {
-            if let (Some(local), Some(target)) = (&hose.local, target) {
-                // What is mapped there is a file's: its pages are not the guest's to give.
-                let give = how == How::Give && last == Some(i) && !self.mappings.borrow().overlaps(region);
-                verdicts[i] = self.send_within(guest, local, *target, region, give);
-            }
+            let (Some(local), Some(target)) = (&hose.local, target) else { continue };
+            verdicts[i] = match &sealed {
+                Some(frozen) => {
+                    let payload = Payload::Frozen(frozen);
+                    let deadline = self.time_left(local);
+                    self.verdict(local.workflow.deliver(local.index, *target, payload, deadline, None))
+                }
+                None => {
+                    // What is mapped there is a file's: its pages are not the guest's to give.
+                    let give =
+                        how == How::Give && last == Some(i) && !self.mappings.borrow().overlaps(region);
+                    self.send_within(guest, local, *target, region, give)
+                }
+            };
         }
         let left = verdicts.iter().any(|verdict| verdict.left);
         if how == How::Give && left {
@@ -271,7 +280,7 @@ impl Host {
     ) -> Verdict {
         let lent = self.covered(region).and_then(|covered| {
             memory::lend_range(self.linear(guest), covered, |range| {
-                let payload = Payload { range, give };
+                let payload = if give { Payload::Given(range) } else { Payload::Lent(range) };
                 local.workflow.deliver(local.index, to, payload, self.time_left(local), None)
             })
         });
@@ -326,7 +335,7 @@ impl Host {
         let lent = self.with_region(guest, region, |host| {
             let covered = host.covered(region)?;
             memory::lend_range(host.linear(guest), covered, |range| {
-                let payload = Payload { range, give: false };
+                let payload = Payload::Lent(range);
                 local.workflow.deliver(local.index, to, payload, host.time_left(local), Some(&mut sink))
             })
         })?;
@@ -470,7 +479,7 @@ impl Hose {
             let deadline = Instant::now() + local.workflow.io_timeout;
             let delivered = payload.to_vec().map(|mut bytes| {
                 memory::lend_bytes(&mut bytes, |range| {
-                    let payload = Payload { range, give: false };
+                    let payload = Payload::Lent(range);
                     local.workflow.deliver(local.index, to, payload, deadline, None)
                 })
             });
@@ -493,11 +502,14 @@ impl Hose {
         result
     }
 
-    /// Whether all that is given away goes to other containers, which take it as sealed memory.
+    /// Whether what is given away is best given as sealed memory: to functions of other containers, and to more than one, wherever they
+    /// are. To one of the same process its pages move.
     pub(super) fn gives_sealed_memory(&self) -> bool {
-        let transfer = self.remote.as_ref().map(|remote| remote.sender.borrow().transfer());
+        let outside = self.remote.as_ref().map(|remote| remote.sender.borrow().transfer());
+        let transfer = self.local.as_ref().map(|local| local.workflow.transfer).or(outside);
         let seals = matches!(transfer, Some(Transfer::Auto | Transfer::Memfd));
-        seals && self.targets.len() > 0 && self.targets.iter().all(|name| self.local_target(name).is_none())
+        let mut outside = self.targets.iter().map(|name| self.local_target(name).is_none());
+        seals && (self.targets.len() > 1 || outside.next() == Some(true))
     }
 
     fn transfer(&self) -> Transfer {

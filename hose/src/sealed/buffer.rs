@@ -9,8 +9,9 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::check::Whole;
 use super::map::{Mapping, Range};
-use super::{HUGE, size_of};
+use super::{HUGE, Mapped, size_of};
 use crate::{Error, ErrorKind, Result};
 
 /// The seals of a frozen payload.
@@ -215,6 +216,19 @@ impl Frozen {
         let mapping =
             Mapping::read_only(self.as_fd(), self.len()).map_err(|e| Error::system("mmap a payload", e))?;
         Ok(View(mapping))
+    }
+
+    /// Maps its whole pages, privately, in place of those of `range`, which is as long as the payload, and copies the rest: for whoever
+    /// is in the same process. Every page is there when this returns.
+    pub fn map_into(&self, range: Range) -> Result<Mapped> {
+        let call = |e| Error::system("map a payload", e);
+        Ok(Mapped::of(Whole { file: self.as_fd(), len: self.len() }.map_into(range).map_err(call)?))
+    }
+
+    /// Copies it into `region`, which is as long.
+    pub fn read_into(&self, region: &mut [u8]) -> Result<()> {
+        let call = |e| Error::system("read a payload", e);
+        Whole { file: self.as_fd(), len: self.len() }.copy(region, 0).map_err(call)
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {

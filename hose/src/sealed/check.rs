@@ -1,6 +1,6 @@
 //! A descriptor that a peer sent in place of a payload: what has to be true of it before anything is believed.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{SealFlags, fcntl_get_seals, fstat, fstatfs};
 use rustix::io::Errno;
@@ -53,13 +53,31 @@ impl Sealed {
 
     /// Copies it into `region`, whose length is the payload's.
     pub(crate) fn read_into(&self, region: &mut [u8]) -> rustix::io::Result<()> {
-        self.copy(region, 0)
+        self.whole().copy(region, 0)
     }
 
-    fn copy(&self, region: &mut [u8], from: usize) -> rustix::io::Result<()> {
+    /// As [`Whole::map_into`].
+    pub(crate) fn map_into(&self, range: Range) -> rustix::io::Result<Placed> {
+        self.whole().map_into(range)
+    }
+
+    pub(super) fn whole(&self) -> Whole<'_> {
+        Whole { file: self.file.as_fd(), len: self.len }
+    }
+}
+
+/// A file with all pages of a payload, which nobody can change any more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whole<'a> {
+    pub(super) file: BorrowedFd<'a>,
+    pub(super) len: usize,
+}
+
+impl Whole<'_> {
+    pub(super) fn copy(self, region: &mut [u8], from: usize) -> rustix::io::Result<()> {
         let mut filled = 0;
         while filled < region.len() {
-            match rustix::io::pread(&self.file, &mut region[filled..], (from + filled) as u64) {
+            match rustix::io::pread(self.file, &mut region[filled..], (from + filled) as u64) {
                 Ok(0) => return Err(Errno::IO),
                 Ok(n) => filled += n,
                 Err(Errno::INTR) => {}
@@ -71,12 +89,12 @@ impl Sealed {
 
     /// Maps its whole pages into `range`, whose length is the payload's, and copies the rest: all of it where the range does not
     /// begin with a page.
-    pub(crate) fn map_into(&self, range: Range) -> rustix::io::Result<Placed> {
+    pub(super) fn map_into(self, range: Range) -> rustix::io::Result<Placed> {
         self.map_with(range, Mapping::populate)
     }
 
     pub(super) fn map_with(
-        &self,
+        self,
         range: Range,
         populate: impl FnOnce(&Mapping) -> rustix::io::Result<()>,
     ) -> rustix::io::Result<Placed> {
@@ -84,7 +102,7 @@ impl Sealed {
         let (inner, edge) = range.split(whole);
         let mut placed = Placed { mapping: None, mapped: 0, copied: 0 };
         if let Some(inner) = inner {
-            let mapping = Mapping::private_over(self.file.as_fd(), inner)?;
+            let mapping = Mapping::private_over(self.file, inner)?;
             match populate(&mapping) {
                 Ok(()) => {
                     placed.mapped = whole;
@@ -99,7 +117,7 @@ impl Sealed {
         Ok(placed)
     }
 
-    fn copy_part(&self, part: Option<Range>, from: usize, placed: &mut Placed) -> rustix::io::Result<()> {
+    fn copy_part(self, part: Option<Range>, from: usize, placed: &mut Placed) -> rustix::io::Result<()> {
         let Some(mut part) = part else { return Ok(()) };
         self.copy(part.bytes_mut(), from)?;
         placed.copied += part.len();

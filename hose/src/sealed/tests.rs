@@ -53,6 +53,22 @@ impl Drop for Place {
     }
 }
 
+#[test]
+fn a_payload_is_mapped_by_several_of_one_process_and_each_writes_for_itself() {
+    let payload = pattern(3 * HUGE + 5000);
+    let frozen = frozen(&payload);
+    let places = [Place::new(payload.len()), Place::new(payload.len())];
+    let mapped = places.each_ref().map(|place| frozen.map_into(place.range(0, payload.len())).unwrap());
+    assert!(mapped.iter().all(|mapped| mapped.mapped() == 3 * HUGE + 4096 && mapped.copied() == 904));
+    places[0].fill(0, payload.len(), 0xee);
+    assert!(places[1].bytes(0, payload.len()) == payload);
+    let mut read = vec![0; payload.len()];
+    frozen.read_into(&mut read).unwrap();
+    assert!(read == payload);
+    drop(mapped);
+    assert!(places[1].bytes(0, 3 * HUGE).iter().all(|byte| *byte == 0));
+}
+
 fn pattern(len: usize) -> Vec<u8> {
     (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }
@@ -170,7 +186,7 @@ fn a_kernel_that_cannot_populate_copies() {
     let payload = pattern(5 * PAGE + 1);
     let place = Place::new(payload.len());
     let old = |_: &Mapping| Err(Errno::INVAL);
-    let placed = sealed(&frozen(&payload)).map_with(place.range(0, payload.len()), old).unwrap();
+    let placed = sealed(&frozen(&payload)).whole().map_with(place.range(0, payload.len()), old).unwrap();
     assert!(placed.mapping.is_none());
     assert_eq!((placed.mapped, placed.copied), (0, payload.len()));
     assert_eq!(place.bytes(0, payload.len()), payload);
@@ -181,7 +197,7 @@ fn a_page_that_cannot_be_had_is_an_error_and_leaves_fresh_memory() {
     let payload = pattern(5 * PAGE);
     let place = Place::new(payload.len());
     let poisoned = |_: &Mapping| Err(Errno::FAULT);
-    let error = sealed(&frozen(&payload)).map_with(place.range(0, payload.len()), poisoned).err();
+    let error = sealed(&frozen(&payload)).whole().map_with(place.range(0, payload.len()), poisoned).err();
     assert_eq!(error, Some(Errno::FAULT));
     assert_eq!(place.bytes(0, payload.len()), vec![0; payload.len()]);
 }

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::sealed::Mapping;
+use crate::sealed::{Mapping, Placed};
 use crate::{Error, Result};
 
 /// Leases that ended after their frames were handled: connection and sequence.
@@ -33,6 +33,11 @@ pub struct Mapped {
 }
 
 impl Mapped {
+    /// Of the same process: nobody else has to be told when it goes.
+    pub(crate) fn of(Placed { mapping, mapped, copied }: Placed) -> Self {
+        Self { mapping, mapped, copied, lease: None }
+    }
+
     /// Bytes that arrived without a copy.
     pub fn mapped(&self) -> usize {
         self.mapped
