@@ -8,8 +8,6 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-use guest_abi::Status;
-
 use crate::{Error, imports, memory};
 
 /// Bytes on pages of their own, to be filled once and sent by giving the pages away.
@@ -107,12 +105,13 @@ impl Buffer {
             }
             Err(error) => error,
         };
-        // Whether it is still registered says whether it is still this function's.
-        if imports::unregister_memory(self.all()) == Status::INVALID_REGION {
+        // A region is registered once: what the host registers now it did not know of any more, because the bytes have left. (To
+        // ask by unregistering would take the memory away that the host has prepared.)
+        if self.registered && imports::register_memory(self.all()).is_ok() {
             self.registered = false;
+            let _ = imports::unregister_memory(self.all());
             return Err(Unsent { error, buffer: None });
         }
-        self.registered = imports::register_memory(self.all()).is_ok();
         Err(Unsent { error, buffer: Some(self) })
     }
 
@@ -205,6 +204,8 @@ impl std::error::Error for Unsent {}
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use std::io::Write;
+
+    use guest_abi::Status;
 
     use super::*;
     use crate::recv;

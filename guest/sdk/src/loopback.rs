@@ -4,6 +4,7 @@
 //! not registered is refused, and so is completing what was not received. A call is answered with what it sent.
 
 use std::cell::RefCell;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use guest_abi::Status;
@@ -127,8 +128,13 @@ pub(crate) fn last_error(_buffer: &mut [u8]) -> i32 {
 }
 
 pub(crate) fn register_memory(bytes: *const [u8]) -> Status {
-    HOST.with_borrow_mut(|host| host.registered.insert(bytes.cast::<u8>().addr(), bytes.len()));
-    Status::OK
+    HOST.with_borrow_mut(|host| match host.registered.entry(bytes.cast::<u8>().addr()) {
+        Entry::Occupied(_) => Status::INVALID_REGION,
+        Entry::Vacant(free) => {
+            free.insert(bytes.len());
+            Status::OK
+        }
+    })
 }
 
 pub(crate) fn unregister_memory(bytes: *const [u8]) -> Status {
