@@ -144,11 +144,11 @@ impl Host {
     fn send_and_tell(&self, guest: &Guest<'_>, whom: Whom, region: Region, how: How) -> Outcome<Option<Val>> {
         let hose = match self.sending(region.len) {
             Ok(hose) => hose,
-            Err(status) => return answer(status),
+            Err(status) => return self.refuse(whom, status),
         };
         let how = if hose.transfer() == Transfer::Move { How::Give } else { how };
         match self.with_region(guest, region, |host| host.send(guest, hose, whom, region, how))? {
-            Err(status) => answer(status),
+            Err(status) => self.refuse(whom, status),
             Ok(verdicts) => {
                 let statuses: Vec<Status> = verdicts.iter().map(|verdict| verdict.status).collect();
                 let first = statuses.iter().copied().find(|status| !status.is_ok()).unwrap_or(Status::OK);
@@ -158,6 +158,15 @@ impl Host {
                 answer(first)
             }
         }
+    }
+
+    /// What was sent to nobody. To all, that is what became of it at each.
+    fn refuse(&self, whom: Whom, status: Status) -> Outcome<Option<Val>> {
+        if matches!(whom, Whom::All) && !self.inside.get() {
+            let targets = self.hose.as_ref().map_or(0, |hose| hose.targets.len());
+            *self.statuses.borrow_mut() = vec![status; targets];
+        }
+        answer(status)
     }
 
     /// Runs `send` while a region is registered that is so already, or that the guest vouches for.

@@ -132,7 +132,8 @@ pub mod imports {
     /// `(i32 index, i32 buffer, i32 capacity) -> i32`: name of a target, in the order of the configuration, like `peer_name`.
     pub const TARGET_NAME: &str = "target_name";
 
-    /// `(i32 index) -> i32`: what became of the last send to all targets at this one: a fan-out's single results.
+    /// `(i32 index) -> i32`: what became of the last send to all targets at this one: a fan-out's single results. If that was refused
+    /// before any target saw it, the status that says why.
     pub const TARGET_STATUS: &str = "target_status";
 
     /// `(i32 timeout_ms) -> i64`: waits for a payload; a negative timeout waits for ever, 0 only looks. The answer is a region
