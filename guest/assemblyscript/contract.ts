@@ -1,18 +1,15 @@
 // What the host calls in every function: `export * from "roadrunner/contract"` in the entry file.
 
 import { locate } from "./index";
+import { lend, takeBack } from "./memory";
 
-/** Larger than this there is no object. */
-const LARGEST: u32 = (1 << 30) - 64;
-
-/** A region for the host: an ArrayBuffer that the collector leaves alone until the host gives it back. */
+/** A region for the host, which the collector leaves alone until the host gives it back. */
 export function allocate_memory(len: u32): usize {
-  if (len > LARGEST) return 0;
-  return __pin(__new(len, idof<ArrayBuffer>()));
+  return lend(len);
 }
 
 export function deallocate_memory(address: usize): void {
-  __unpin(address);
+  takeBack(address);
 }
 
 /** Vouches for what is being sent, and for nothing else. */

@@ -13,138 +13,128 @@
 //	fmt.Println(len(message.Data), "bytes from", message.Sender())
 //	err = message.Done()                                               // the sender's call returns
 //
+// One asks another, and is answered:
+//
+//	answer, err := roadrunner.Call("thumbnails", photo)
+//	defer answer.Done()
+//
 // A handler says what the host shall call, in an init function; its main is never called:
 //
 //	func init() { roadrunner.Handle(handle) }
-//	func handle(message *roadrunner.Message) error { ... }
+//	func handle(message *roadrunner.Message) error { return message.AnswerCopy([]byte("seen")) }
 //
-// Sending copies nothing in the guest; a received payload is read where the host has put it. While a call here waits, all of
-// the program does: WebAssembly has one thread, which is then the host's, so no other goroutine runs. A payload for which Go
-// finds no memory is refused to its sender, and ends the program, as running out of memory always does in Go.
+// # Whose memory
+//
+//	                        before                       while the call runs    afterwards
+//	Send, SendTo, Call      the caller's                 the host's             the caller's, unchanged
+//	Buffer.Give, GiveTo     this function's              the host's             the receiver's; the buffer is empty
+//	Message.Answer          this function's              the host's             the caller's; the buffer is empty
+//	Message.Data            the host's, which fills it                          this function's, until Done or Reject; in a
+//	                                                                            handler until that returns
+//
+// # Copies
+//
+//	                                       in this function   by the host
+//	Send, SendTo, Call                     none               one, into the receiver's memory (two through a socket)
+//	Buffer.Give, GiveTo, Message.Answer    none               none from 2 MiB on, within a container
+//	CopyToBuffer, Message.AnswerCopy       one                as for a buffer
+//	Message.Data                           none
+//
+// While a call here waits, all of the program does: WebAssembly has one thread, which is then the host's, so no other goroutine
+// runs. A payload for which Go finds no memory is refused to its sender, and ends the program, as running out of memory always
+// does in Go.
 package roadrunner
 
 import (
 	"errors"
 	"math"
 	"os"
-	"strconv"
 	"time"
 	"unsafe"
 )
 
-// Status is what an import answers, and what a function says of a payload: 0 is success, negative numbers are the host's,
-// positive ones are what a receiving function has said.
-type Status int32
-
-// The host's statuses.
-const (
-	OK              Status = 0
-	InvalidArgument Status = -1
-	InvalidRegion   Status = -2
-	NoHose          Status = -3
-	NoTarget        Status = -4
-	TooLarge        Status = -5
-	Timeout         Status = -6
-	Unauthenticated Status = -7
-	Protocol        Status = -8
-	Lost            Status = -9
-	Unknown         Status = -10
-	Refused         Status = -11
-	Trapped         Status = -12
-	Busy            Status = -13
-	NoExport        Status = -14
-	NoMemory        Status = -15
-	Host            Status = -16
-)
-
-// Error is a call that did not succeed. errors.As finds it.
-type Error struct {
-	// Status is never OK.
-	Status Status
-	// Text is the host's, for a status of the host.
-	Text string
-}
-
-func (e *Error) Error() string {
-	if e.Text == "" {
-		return "status " + strconv.Itoa(int(e.Status))
-	}
-	return "status " + strconv.Itoa(int(e.Status)) + ": " + e.Text
-}
-
-// Message is a received payload, this function's own until Done or Reject; in a handler, until that returns.
+// Message is a received payload, this function's own until Done or Reject; in a handler, until that returns. So is the answer to a Call.
 type Message struct {
-	// Data is the payload where the host has put it. Go keeps what is still referred to afterwards.
+	// Data is the payload where the host has put it, without a copy; it may be written to. A slice of it that is held longer than
+	// the message is nobody else's memory, but may show zeros: clone what is to be kept.
 	Data    []byte
 	address uint32
 	pushed  bool
 }
 
-// The host's functions, as they are.
-
-//go:wasmimport roadrunner send_to_host
-func hostSend(address unsafe.Pointer, length uint32) Status
-
-//go:wasmimport roadrunner send_to
-func hostSendTo(name unsafe.Pointer, nameLength uint32, address unsafe.Pointer, length uint32) Status
-
-//go:wasmimport roadrunner receive
-func hostReceive(timeoutMs int32) int64
-
-//go:wasmimport roadrunner complete
-func hostComplete(address uint32, status Status) Status
-
-//go:wasmimport roadrunner set_status
-func hostSetStatus(status Status) Status
-
-//go:wasmimport roadrunner peer_name
-func hostPeerName(address uint32, buffer unsafe.Pointer, capacity uint32) int32
-
-//go:wasmimport roadrunner last_error
-func hostLastError(buffer unsafe.Pointer, capacity uint32) int32
-
-//go:wasmimport roadrunner register_memory
-func hostRegister(address unsafe.Pointer, length uint32) Status
-
-//go:wasmimport roadrunner unregister_memory
-func hostUnregister(address unsafe.Pointer) Status
-
-var (
-	// What the host has asked for and not given back, by address: the collector sees no reference of the host's.
-	regions = map[uint32][]byte{}
-	// What is being sent: what locateMemoryRegion vouches for. A global, so that it lies on the heap, which never moves.
-	outgoing []byte
-	// An address for a payload without bytes.
-	nothing [1]byte
-	handler func(*Message) error
-)
-
-// Send sends data to every target of this function, and returns when the function of each has handled it.
-func Send(data []byte) error {
-	outgoing = region(data)
-	status := hostSend(addressOf(outgoing), uint32(len(data)))
-	outgoing = nil
-	return result(status)
+// Delivery is what became of a payload at one target.
+type Delivery struct {
+	Target string
+	// Err is nil where it was handled.
+	Err error
 }
+
+var handler func(*Message) error
+
+// Send sends data to every target of this function, and returns when the function of each has handled it. The error is the
+// first target's that complained, in the order of the container's configuration; the others may have handled it.
+func Send(data []byte) error { return result(vouched(data, hostSend)) }
 
 // SendTo is Send to one target, by its name.
-func SendTo(name string, data []byte) error {
-	outgoing = region(data)
-	status := hostSendTo(unsafe.Pointer(unsafe.StringData(name)), uint32(len(name)), addressOf(outgoing), uint32(len(data)))
-	outgoing = nil
-	return result(status)
+func SendTo(target string, data []byte) error {
+	return result(vouched(data, func(address unsafe.Pointer, length uint32) Status {
+		name, nameLength := parts(target)
+		return hostSendTo(name, nameLength, address, length)
+	}))
 }
 
-// Recv waits for a payload.
-func Recv() (*Message, error) { return receive(-1) }
+// SendToEach is Send, and tells what became of data at each target, in the order of the container's configuration. Of several errors
+// LastError has the last one's text.
+func SendToEach(data []byte) []Delivery {
+	vouched(data, hostSend)
+	deliveries := make([]Delivery, 0, len(Targets()))
+	for index, name := range Targets() {
+		delivery := Delivery{Target: name}
+		if status := TargetStatus(index); status != OK {
+			delivery.Err = &Error{Status: status}
+		}
+		deliveries = append(deliveries, delivery)
+	}
+	return deliveries
+}
 
-// RecvTimeout waits no longer than timeout, in whole milliseconds: an *Error with Timeout when nothing came.
+// Targets are the names of this function's targets, in the order of the container's configuration.
+func Targets() []string {
+	names := make([]string, max(hostTargets(), 0))
+	for index := range names {
+		names[index] = text(func(buffer unsafe.Pointer, capacity uint32) int32 {
+			return hostTargetName(uint32(index), buffer, capacity)
+		})
+	}
+	return names
+}
+
+// TargetStatus is what became of the last payload to all targets (Send, Buffer.Give) at this one, by its number.
+func TargetStatus(index int) Status {
+	if index < 0 || index > math.MaxInt32 {
+		return NoTarget
+	}
+	return hostTargetStatus(uint32(index))
+}
+
+// Call sends data to one target, and waits for what that answers: a Message without bytes if it answers nothing. It is this
+// function's until Done.
+func Call(target string, data []byte) (*Message, error) {
+	return received(vouched(data, func(address unsafe.Pointer, length uint32) int64 {
+		name, nameLength := parts(target)
+		return hostCall(name, nameLength, address, length)
+	}))
+}
+
+// Recv waits for a payload. The error is Closed when none will come any more.
+func Recv() (*Message, error) { return received(hostReceive(-1)) }
+
+// RecvTimeout waits no longer than timeout, in whole milliseconds: the error is Timeout when nothing came.
 func RecvTimeout(timeout time.Duration) (*Message, error) {
-	return receive(int32(min(max(timeout.Milliseconds(), 0), math.MaxInt32)))
+	return received(hostReceive(int32(min(max(timeout.Milliseconds(), 0), math.MaxInt32))))
 }
 
-func receive(timeoutMs int32) (*Message, error) {
-	packed := hostReceive(timeoutMs)
+func received(packed int64) (*Message, error) {
 	// The upper half is an address, or -1 before a status; no region begins in the last byte of 4 GiB.
 	if packed>>32 == -1 {
 		return nil, result(Status(int32(packed)))
@@ -153,7 +143,7 @@ func receive(timeoutMs int32) (*Message, error) {
 	return &Message{Data: regions[address][:length], address: address}, nil
 }
 
-// Done says that the payload is handled: its sender's call returns with success.
+// Done says that the payload is handled: its sender's call returns with success. Of an answer it says that it was read.
 func (m *Message) Done() error { return m.complete(OK) }
 
 // Reject says that the payload is handled with this code, which is positive and what its sender's call returns.
@@ -163,22 +153,51 @@ func (m *Message) complete(status Status) error {
 	if m.pushed {
 		return result(hostSetStatus(status))
 	}
-	return result(hostComplete(m.address, status))
+	err := result(hostComplete(m.address, status))
+	if err == nil {
+		// The next payload may lie at the same address.
+		m.Data, m.address = nil, 0
+	}
+	return err
 }
 
-// Sender is the name of the function that has sent the payload; empty after Done or Reject.
+// Answer answers a sender that called: it is given the buffer when the payload is handled. The last answer counts, a sender that
+// does not want one gets none. After an error the buffer is as it was.
+func (m *Message) Answer(answer *Buffer) error {
+	status := hostAnswer(m.address, addressOf(answer.memory), uint32(answer.length))
+	if status != OK {
+		return result(status)
+	}
+	if earlier, there := answers[m.address]; there {
+		hostUnregister(addressOf(earlier))
+	}
+	answers[m.address] = answer.memory
+	answer.forget()
+	return nil
+}
+
+// AnswerCopy answers with a copy of data.
+func (m *Message) AnswerCopy(data []byte) error {
+	answer, err := CopyToBuffer(data)
+	if err != nil {
+		return err
+	}
+	if err := m.Answer(answer); err != nil {
+		answer.Close()
+		return err
+	}
+	return nil
+}
+
+// Sender is the name of the function that has sent the payload; empty after Done or Reject, and for an answer.
 func (m *Message) Sender() string {
 	return text(func(buffer unsafe.Pointer, capacity uint32) int32 {
 		return hostPeerName(m.address, buffer, capacity)
 	})
 }
 
-// Handle has the host call function with each payload, in a program that is built with -buildmode=c-shared, once its init
-// functions have run. An error rejects the payload: one of Reject with its code, any other with 1 and a line on standard error.
-func Handle(function func(*Message) error) { handler = function }
-
-// Reject is an error for a handler: its payload is rejected with this positive code, and nothing is written.
-func Reject(code int32) error { return &Error{Status: Status(code)} }
+// LastError is the host's text for the last call that failed; empty if none did.
+func LastError() string { return text(hostLastError) }
 
 // Register names data as a region that may be sent, in whole or in part, until Unregister. Send needs no such thing; it saves
 // the host a question for each of many sends.
@@ -189,33 +208,9 @@ func Register(data []byte) error {
 // Unregister takes back Register. Until then the caller keeps data.
 func Unregister(data []byte) error { return result(hostUnregister(addressOf(region(data)))) }
 
-// What the host calls. It does so only while this program is inside one of the imports, or not running at all.
-
-//go:wasmexport allocate_memory
-func allocateMemory(length uint32) uint32 {
-	if length > math.MaxInt32 {
-		return 0
-	}
-	// Never none for 0 bytes, which the contract needs an address for.
-	data := make([]byte, max(length, 1))
-	address := uint32(uintptr(addressOf(data)))
-	regions[address] = data
-	return address
-}
-
-//go:wasmexport deallocate_memory
-func deallocateMemory(address uint32) { delete(regions, address) }
-
-// Vouches for what is being sent, and for nothing else.
-//
-//go:wasmexport locate_memory_region
-func locateMemoryRegion(data uint32) int64 {
-	address := uint32(uintptr(addressOf(outgoing)))
-	if address == 0 || data != address {
-		return 0
-	}
-	return int64(uint64(address)<<32 | uint64(len(outgoing)))
-}
+// Handle has the host call function with each payload, in a program that is built with -buildmode=c-shared, once its init
+// functions have run. An error rejects the payload: one of Reject with its code, any other with 1 and a line on standard error.
+func Handle(function func(*Message) error) { handler = function }
 
 //go:wasmexport read_memory_wasm
 func readMemoryWasm(address, length uint32) {
@@ -231,44 +226,10 @@ func readMemoryWasm(address, length uint32) {
 }
 
 func rejection(err error) Status {
-	var failure *Error
-	if errors.As(err, &failure) && failure.Status > 0 {
-		return failure.Status
+	var status Status
+	if errors.As(err, &status) && status > 0 {
+		return status
 	}
 	os.Stderr.WriteString("roadrunner: rejected: " + err.Error() + "\n")
 	return 1
-}
-
-// The same bytes, with an address even where there are none.
-func region(data []byte) []byte {
-	if len(data) == 0 {
-		return nothing[:0]
-	}
-	return data
-}
-
-func addressOf(data []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(data)) }
-
-func result(status Status) error {
-	if status == OK {
-		return nil
-	}
-	failure := &Error{Status: status}
-	if status < 0 {
-		failure.Text = text(hostLastError)
-	}
-	return failure
-}
-
-// The text that an import gives, which says its length first.
-func text(get func(buffer unsafe.Pointer, capacity uint32) int32) string {
-	length := get(nil, 0)
-	if length <= 0 {
-		return ""
-	}
-	buffer := make([]byte, length)
-	if get(addressOf(buffer), uint32(length)) != length {
-		return ""
-	}
-	return string(buffer)
 }

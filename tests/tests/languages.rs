@@ -4,7 +4,8 @@
 //! The modules are those of `guest/examples`. The sources send the same bytes, the sinks print the same line; what it must say
 //! is computed here once more.
 
-use tests::{Case, Hoses, Output, guest, wasm_case};
+use rustix::process::Signal;
+use tests::{Case, Flow, Hoses, Output, Running, guest, wasm_case};
 
 /// A payload of no bytes, of less than a word, of a page and an odd one, of many pages.
 const LENGTHS: [&str; 4] = ["0", "1", "65537", "1000000"];
@@ -17,8 +18,33 @@ const LANGUAGES: [(&str, &str, &str); 4] = [
     ("assemblyscript", "assemblyscript/source.wasm", "assemblyscript/sink.wasm"),
 ];
 
-/// The handlers that print what the sinks print.
-const HANDLERS: [&str; 2] = ["go/handler.wasm", "assemblyscript/handler.wasm"];
+/// Each language with its function that calls, gives away, and asks for each target's status.
+const ASKING: [(&str, &str); 4] = [
+    ("rust", "wasm32-wasip1/release/pattern-ask.wasm"),
+    ("c", "c/pattern-ask.wasm"),
+    ("go", "go/ask.wasm"),
+    ("assemblyscript", "assemblyscript/ask.wasm"),
+];
+
+/// Each language with its handler, which prints what the sinks print, and answers.
+const HANDLERS: [(&str, &str); 4] = [
+    ("rust", "wasm32-wasip1/release/pattern_handler.wasm"),
+    ("c", "c/pattern-handler.wasm"),
+    ("go", "go/handler.wasm"),
+    ("assemblyscript", "assemblyscript/handler.wasm"),
+];
+
+/// Each language with its function that does the same with what it asks for itself.
+const REPLYING: [(&str, &str); 4] = [
+    ("rust", "wasm32-wasip1/release/pattern-reply.wasm"),
+    ("c", "c/pattern-reply.wasm"),
+    ("go", "go/reply.wasm"),
+    ("assemblyscript", "assemblyscript/reply.wasm"),
+];
+
+/// What is asked: nothing, an odd page, more than is moved by whole tables of pages, and what everybody rejects with [`REJECTED`].
+const QUESTIONS: [&str; 4] = ["0", "65537", "2100001", "!no"];
+const REJECTED: i32 = 33;
 
 /// What the plain senders send.
 const PLAIN: [(&str, &str); 2] = [("wat", "plain"), ("c", "seven functions are enough")];
@@ -151,7 +177,7 @@ fn every_language_sends_to_guests_with_nothing_but_table_1() {
 fn handlers_are_pushed_to_from_every_language() {
     let case = wasm_case!();
     let hoses = Hoses::new(&case);
-    for handler in HANDLERS {
+    for (_, handler) in HANDLERS {
         let Some(module) = guest::example(handler) else { continue };
         for (name, source, _) in LANGUAGES {
             let Some(source) = guest::example(source) else { continue };
@@ -166,7 +192,7 @@ fn what_a_handler_says_is_what_the_sender_gets() {
     let case = wasm_case!();
     let hoses = Hoses::new(&case);
     let Some(source) = guest::example("c/c-source.wasm") else { return };
-    for handler in HANDLERS {
+    for (_, handler) in HANDLERS {
         let Some(module) = guest::example(handler) else { continue };
         let receiver = hoses.run(&hoses.function_of(&module, "sink", "", &[]));
         let sent = hoses.run(&hoses.function_of(&source, "c", "sink", &["!no"])).wait();
@@ -203,7 +229,8 @@ fn memory_that_was_given_back_is_used_again() {
     if guest::hose().is_none() {
         return;
     }
-    let sinks = LANGUAGES.iter().map(|(_, _, sink)| *sink).chain(HANDLERS);
+    let handlers = HANDLERS.iter().map(|(_, handler)| *handler);
+    let sinks = LANGUAGES.iter().map(|(_, _, sink)| *sink).chain(handlers);
     for sink in sinks {
         let Some(module) = guest::example(sink) else { continue };
         let bundle = hoses.function_of(&module, "sink", "", &["40"]);
@@ -216,4 +243,182 @@ fn memory_that_was_given_back_is_used_again() {
         assert_eq!(received.stdout, line.repeat(40), "{sink}");
     }
     hoses.nothing_left();
+}
+
+/// The modules of a list that were built, by language.
+fn built(list: [(&'static str, &str); 4]) -> Vec<(&'static str, Vec<u8>)> {
+    list.into_iter().filter_map(|(language, path)| Some((language, guest::example(path)?))).collect()
+}
+
+/// The bytes that an argument of the asking functions stands for.
+fn meant(question: &str) -> Vec<u8> {
+    question.parse().map_or_else(|_| question.as_bytes().to_vec(), pattern)
+}
+
+/// What the receivers in these languages print of questions that `sender` has asked each of them.
+fn heard(questions: &[&str], receivers: usize, sender: &str) -> Vec<String> {
+    let line = |question: &&str| format!("received {} from {sender}", described(&meant(question)));
+    questions.iter().map(line).flat_map(|line| vec![line; receivers]).collect()
+}
+
+/// What a function prints that calls each target with each question.
+fn answered(questions: &[&str], targets: &[(&str, Vec<u8>)]) -> Vec<String> {
+    let answer = |question: &str, target: &str| match question.starts_with('!') {
+        true => format!("{target} said {REJECTED}"),
+        false => format!("{target} answered {}", described(&meant(question))),
+    };
+    questions.iter().flat_map(|question| targets.iter().map(|(target, _)| answer(question, target))).collect()
+}
+
+/// What a function prints that sends each question to all targets at once.
+fn said(questions: &[&str], targets: &[(&str, Vec<u8>)]) -> Vec<String> {
+    let status = |question: &str| if question.starts_with('!') { REJECTED } else { 0 };
+    let line = |question: &str, target: &str| format!("{target} said {}", status(question));
+    questions.iter().flat_map(|question| targets.iter().map(|(target, _)| line(question, target))).collect()
+}
+
+fn given(questions: &[&str]) -> Vec<String> {
+    questions.iter().map(|question| format!("gave {}", described(&meant(question)))).collect()
+}
+
+/// Fails unless exactly these lines were printed, in whatever order.
+#[track_caller]
+fn assert_printed(out: &Output, mut expected: Vec<String>, who: &str) {
+    assert_eq!(out.code, 0, "{who}: {}{}", out.stdout, out.stderr);
+    let mut printed: Vec<&str> = out.stdout.lines().collect();
+    printed.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(printed, expected, "{who}: {}", out.stderr);
+}
+
+/// Every language's asking function in a container with receivers in all languages.
+fn every_language_asks_in_one_container(
+    verb: &str,
+    questions: &[&str],
+    receivers: [(&'static str, &str); 4],
+) {
+    let case = wasm_case!();
+    let targets = built(receivers);
+    let pulls = receivers == REPLYING;
+    let names: Vec<&str> = targets.iter().map(|(language, _)| *language).collect();
+    for (language, asking) in built(ASKING) {
+        let arguments: Vec<&str> = std::iter::once(verb).chain(questions.iter().copied()).collect();
+        let mut flow = Flow::new(&case, &asking, &arguments, &names);
+        for (name, module) in &targets {
+            flow = flow.with(name, module, &[]);
+        }
+        let out = case.run(flow.bundle(), &case.id()).output();
+        let mut lines = heard(questions, targets.len(), "main");
+        lines.extend(match verb {
+            "call" => answered(questions, &targets),
+            "each" => said(questions, &targets),
+            _ => given(questions),
+        });
+        // Whoever asks for payloads itself is told that there will be none.
+        lines.extend(vec!["closed".to_owned(); if pulls { targets.len() } else { 0 }]);
+        assert_printed(&out, lines, &format!("{verb} in {language}"));
+    }
+}
+
+#[test]
+fn every_language_calls_and_is_answered_by_handlers() {
+    every_language_asks_in_one_container("call", &QUESTIONS, HANDLERS);
+}
+
+#[test]
+fn every_language_calls_and_is_answered_by_functions_that_ask_for_their_input() {
+    every_language_asks_in_one_container("call", &QUESTIONS, REPLYING);
+}
+
+#[test]
+fn every_language_is_told_what_became_of_a_fan_out_at_each_target() {
+    every_language_asks_in_one_container("each", &["!no", "7"], HANDLERS);
+}
+
+#[test]
+fn a_fan_out_that_is_refused_is_so_at_each_target_in_every_language() {
+    let case = wasm_case!();
+    let targets = built(HANDLERS);
+    let names: Vec<&str> = targets.iter().map(|(language, _)| *language).collect();
+    for (language, asking) in built(ASKING) {
+        let mut flow = Flow::new(&case, &asking, &["each", "7", "8"], &names);
+        for (name, module) in &targets {
+            flow = flow.with(name, module, &[]);
+        }
+        flow.hose("max-size", "7");
+        let out = case.run(flow.bundle(), &case.id()).output();
+        let mut lines = heard(&["7"], targets.len(), "main");
+        lines.extend(said(&["7"], &targets));
+        // TOO_LARGE, and nothing of what was sent before.
+        lines.extend(targets.iter().map(|(target, _)| format!("{target} said -5")));
+        assert_printed(&out, lines, language);
+    }
+}
+
+#[test]
+fn every_language_gives_buffers_away() {
+    every_language_asks_in_one_container("give", &QUESTIONS[..3], HANDLERS);
+    every_language_asks_in_one_container("give", &QUESTIONS[2..3], REPLYING);
+}
+
+/// The same between containers: handlers that stay, and each asking function in a container of its own.
+#[test]
+fn every_language_asks_every_other_in_another_container() {
+    let case = wasm_case!();
+    let hoses = Hoses::new(&case);
+    let targets = built(HANDLERS);
+    let serving = |(language, module): &(&str, Vec<u8>)| {
+        let bundle = hoses.function_of(module, language, "", &[]);
+        bundle.annotation("io.roadrunner.hose/lifecycle", "serve");
+        hoses.run(&bundle)
+    };
+    let receivers: Vec<Running> = targets.iter().map(serving).collect();
+    let names: Vec<&str> = targets.iter().map(|(language, _)| *language).collect();
+    let mut questions = Vec::new();
+    for (language, module) in &built(ASKING) {
+        let name = format!("{language}-asks");
+        let ask = |verb: &str, asked: &[&str], lines: Vec<String>| {
+            let arguments: Vec<&str> = std::iter::once(verb).chain(asked.iter().copied()).collect();
+            let out = hoses.run(&hoses.function_of(module, &name, &names.join(","), &arguments)).wait();
+            assert_printed(&out, lines, &format!("{verb} in {language}"));
+        };
+        ask("call", &QUESTIONS, answered(&QUESTIONS, &targets));
+        ask("each", &["!no", "7"], said(&["!no", "7"], &targets));
+        ask("give", &QUESTIONS[..3], given(&QUESTIONS[..3]));
+        for asked in [&QUESTIONS[..], &["!no", "7"], &QUESTIONS[..3]] {
+            questions.extend(heard(asked, 1, &name));
+        }
+    }
+    for (receiver, name) in receivers.into_iter().zip(names) {
+        receiver.signal(Signal::TERM);
+        assert_printed(&receiver.wait(), questions.clone(), name);
+    }
+    hoses.nothing_left();
+}
+
+/// Within a container the pages of a buffer change hands, from the allocator of each language to itself: no more than what is
+/// no whole page is copied.
+#[test]
+fn what_is_given_away_is_moved_in_every_language() {
+    let case = wasm_case!();
+    let receivers = built(HANDLERS);
+    for (language, asking) in built(ASKING) {
+        let Some((_, module)) = receivers.iter().find(|(name, _)| *name == language) else { continue };
+        let flow = Flow::new(&case, &asking, &["give", "2100001"], &["sink"]).with("sink", module, &[]);
+        let id = case.id();
+        let pid = case.start(flow.bundle(), &id);
+        assert_eq!(case.exit_status(pid), 0, "{language}");
+        let stats = case.cmd(["hose", "stats", &id, "--format", "json"]).ok();
+        let stats: serde_json::Value = serde_json::from_str(&stats).expect("JSON");
+        let moved: Vec<_> = stats[0]["peers"].as_array().expect("peers").iter().collect();
+        let [peer] = moved[..] else { panic!("{language}: one peer: {stats}") };
+        assert_eq!(
+            (peer["bytes"].as_u64(), peer["transfers"]["move"].as_u64()),
+            (Some(2_100_001), Some(1)),
+            "{stats}"
+        );
+        assert!(peer["copiedBytes"].as_u64() < Some(4096), "{language}: {stats}");
+        case.await_stopped(&id);
+        case.delete(&id);
+    }
 }

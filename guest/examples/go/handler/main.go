@@ -1,4 +1,4 @@
-// reactor: called with its input, prints what sink prints, and rejects a text that begins with '!' with code 33.
+// reactor: called with its input, prints what sink prints, answers a copy of it, and rejects a text that begins with '!' with code 33.
 package main
 
 import (
@@ -16,7 +16,7 @@ func handle(message *roadrunner.Message) error {
 	if len(data) > 0 && data[0] == '!' {
 		return roadrunner.Reject(33)
 	}
-	return nil
+	return message.AnswerCopy(data)
 }
 
 // Never called.
