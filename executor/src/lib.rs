@@ -33,6 +33,7 @@
 
 mod bound;
 mod bytes;
+mod calls;
 mod compile;
 mod control;
 mod engine;

@@ -23,7 +23,7 @@ use crate::module::{self, Outline, Source};
 use crate::statistics::Statistics;
 use crate::vm::Loaded;
 use crate::workflow::Further;
-use crate::{compile, process, wasi};
+use crate::{calls, compile, process, wasi};
 
 /// Pages of a 32-bit linear memory.
 const MAX_PAGES: u64 = 65_536;
@@ -184,6 +184,7 @@ pub fn prepare(request: Prepare) -> Result<Prepared> {
     let endpoint = request.hose.as_ref().map(endpoint).transpose()?.flatten();
     let loader = Loader::of(&request);
     let mut hose = request.hose.as_ref().map(|hose| ready(hose, endpoint)).transpose()?;
+    calls::trace_if_asked(&request.env)?;
     engine::capture_log();
     let wasi = wasi::instance(wasi::Streams::inherited())?;
     let bound = hose.as_ref().is_some_and(|hose| hose.stdin.is_some());

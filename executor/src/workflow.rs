@@ -266,6 +266,11 @@ impl Workflow {
         })
     }
 
+    /// Name of a function.
+    pub(crate) fn name(&self, index: usize) -> &Name {
+        &self.functions[index].name
+    }
+
     /// Number of a function.
     pub(crate) fn find(&self, name: &Name) -> Option<usize> {
         self.functions.iter().find(|(_, function)| function.name == *name).map(|(index, _)| index)

@@ -26,8 +26,9 @@ use std::time::Instant;
 
 use guest_abi::{Region, Status, exports, imports};
 use hose::sealed::Buffer;
-use hose::{Fate, Receiver, Sender};
+use hose::{Fate, Name, Receiver, Sender};
 
+use crate::calls;
 use crate::engine::{Export, FuncType, Guest, Instance, Memory, Val, ValType};
 use crate::error::Result;
 use crate::link::Contract;
@@ -154,9 +155,24 @@ pub(crate) fn function_type(name: &str) -> Option<FuncType> {
 pub(crate) fn instance(host: &Rc<Host>) -> Result<Instance> {
     let instance = Instance::named(guest_abi::MODULE)?;
     for function in &FUNCTIONS {
-        instance.add_function(function.name, &function.ty(), host, function.call)?;
+        let offered = Rc::new(Offered { host: Rc::clone(host), function });
+        instance.add_function(function.name, &function.ty(), &offered, enter)?;
     }
     Ok(instance)
+}
+
+/// A function of the host as one guest has it.
+struct Offered {
+    host: Rc<Host>,
+    function: &'static Function,
+}
+
+fn enter(offered: &Offered, guest: &Guest<'_>, args: &[Val]) -> Outcome<Option<Val>> {
+    let Offered { host, function } = offered;
+    if calls::are_asked_for() {
+        calls::tell(host.name(), function.name, args.iter().map(|value| value.as_u32().unwrap_or(0)));
+    }
+    (function.call)(host, guest, args)
 }
 
 impl Host {
@@ -199,6 +215,28 @@ impl Host {
         Linear::new(*guest, self.exports(guest).memory)
     }
 
+    /// The function's name, where a process has several.
+    fn name(&self) -> Option<&Name> {
+        self.local().map(|local| local.workflow.name(local.index))
+    }
+
+    /// A call of the host's into the guest, or into a region of its memory, is about to be made.
+    fn note<const COUNT: usize>(&self, call: &str, numbers: [u32; COUNT]) {
+        if calls::are_asked_for() {
+            calls::tell(self.name(), call, numbers);
+        }
+    }
+
+    /// `read_memory_host` of a region follows.
+    fn note_read(&self, region: Region) {
+        self.note("read_memory_host", [region.address, region.len]);
+    }
+
+    /// `write_memory_host` of a region follows.
+    fn note_write(&self, region: Region) {
+        self.note("write_memory_host", [region.address, region.len]);
+    }
+
     fn statistics(&self) -> Statistics {
         self.hose.as_ref().map(|hose| hose.statistics).unwrap_or_default()
     }
@@ -223,6 +261,7 @@ impl Host {
     fn allocate(&self, guest: &Guest<'_>, len: usize) -> Answer<Region> {
         let Ok(len) = u32::try_from(len) else { return Ok(Err(Status::TOO_LARGE)) };
         let Some(allocate) = self.exports(guest).allocate else { return Ok(Err(Status::NO_EXPORT)) };
+        self.note(exports::ALLOCATE_MEMORY, [len]);
         let value = self.inside(|| guest.call_for_value(allocate, &[Val::from_u32(len)]))?;
         let Some(address) = value.and_then(Val::as_u32) else { return Ok(Err(Status::NO_EXPORT)) };
         let region = Region { address, len };
@@ -248,12 +287,14 @@ impl Host {
         self.mappings.borrow_mut().remove(address);
         self.regions.borrow_mut().unregister(address);
         let Some(deallocate) = self.exports(guest).deallocate else { return Ok(()) };
+        self.note(exports::DEALLOCATE_MEMORY, [address]);
         self.inside(|| guest.call_for_nothing(deallocate, &[Val::from_u32(address)]))
     }
 
     /// Asks the guest for the region around `region`, and registers what it answers if that makes sense.
     fn locate(&self, guest: &Guest<'_>, region: Region) -> Outcome<Option<Region>> {
         let Some(locate) = self.exports(guest).locate else { return Ok(None) };
+        self.note(exports::LOCATE_MEMORY_REGION, [region.address]);
         let value = self.inside(|| guest.call_for_value(locate, &[Val::from_u32(region.address)]))?;
         let Some(Val::I64(packed)) = value else { return Ok(None) };
         let answer = Region::from_i64(packed);

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use guest_abi::{Received, Region, Status};
+use guest_abi::{Received, Region, Status, exports};
 use hose::pages::Crossing;
 use hose::sealed::Frozen;
 use hose::{Held, Incoming, Name, Payload, Receiver, Transfer};
@@ -149,7 +149,8 @@ impl Host {
             Some(held) => receiver.borrow_mut().handled(held, status, answer),
             None => Ok(()),
         };
-        if let Some(covered) = covered {
+        if let (Some(region), Some(covered)) = (answer, covered) {
+            self.note_read(region);
             let told =
                 memory::read_memory_host(self.linear(guest), covered, |bytes| tell(Some(bytes.into())));
             if let Ok(told) = told {
@@ -219,6 +220,7 @@ impl Host {
         payload: workflow::Payload<'_>,
     ) -> std::result::Result<Crossing, Status> {
         let covered = self.regions.borrow().check(region).map_err(status_of)?;
+        self.note_write(region);
         let linear = self.linear(guest);
         let (give, range) = match payload {
             workflow::Payload::Frozen(frozen) => return self.map_within(linear, region, covered, frozen),
@@ -266,6 +268,7 @@ impl Host {
         *self.pushing.borrow_mut() = Some(pushing);
         let args = [Val::from_u32(region.address), Val::from_u32(region.len)];
         let read = self.exports(guest).read;
+        self.note(exports::READ_MEMORY_WASM, [region.address, region.len]);
         let outcome = read.map_or(Err(Stop::HOST_FAILED), |read| guest.call_for_nothing(read, &args));
         let pushing = self.pushing.borrow_mut().take();
         let (said, answer) = pushing.map_or((Status::OK, None), |pushing| (pushing.status, pushing.answer));
@@ -276,6 +279,7 @@ impl Host {
     /// Lends an answer to `read`, if the guest still has it.
     fn lend_answer(&self, guest: &Guest<'_>, answer: Region, read: impl FnOnce(hose::pages::Range<'_>)) {
         let covered = self.regions.borrow().check(answer);
+        self.note_read(answer);
         let _ = covered.and_then(|covered| memory::lend_range(self.linear(guest), covered, read));
     }
 
@@ -357,6 +361,7 @@ impl Host {
         region: Region,
     ) -> std::result::Result<hose::Result<Held>, Refused> {
         let covered = self.regions.borrow().check(region)?;
+        self.note_write(region);
         if incoming.is_sealed()
             && !self.mappings.borrow().overlaps(region)
             && let Some(pages) = memory::pages_of(self.linear(guest), covered)?

@@ -235,6 +235,7 @@ impl Host {
     /// To functions of other containers, all at once.
     fn send_bytes_out(&self, guest: &Guest<'_>, hose: &Hose, names: &[Name], region: Region) -> Sent {
         self.covered(region).and_then(|covered| {
+            self.note_read(region);
             memory::read_memory_host(self.linear(guest), covered, |bytes| {
                 hose.send_out(names, Outgoing::from(bytes))
             })
@@ -272,6 +273,7 @@ impl Host {
     fn take_back(&self, guest: &Guest<'_>, region: Region, frozen: &Frozen) {
         let Ok(view) = frozen.view() else { return };
         if let Ok(covered) = self.covered(region) {
+            self.note_write(region);
             // It was in bounds when it was frozen.
             let _ =
                 memory::write_memory_host(self.linear(guest), covered, |bytes| bytes.copy_from_slice(&view));
@@ -288,6 +290,7 @@ impl Host {
         give: bool,
     ) -> Verdict {
         let lent = self.covered(region).and_then(|covered| {
+            self.note_read(region);
             memory::lend_range(self.linear(guest), covered, |range| {
                 let payload = if give { Payload::Given(range) } else { Payload::Lent(range) };
                 local.workflow.deliver(local.index, to, payload, self.time_left(local), None)
@@ -343,6 +346,7 @@ impl Host {
         // The payload has left its region before an answer comes, for which this guest's allocator runs.
         let lent = self.with_region(guest, region, |host| {
             let covered = host.covered(region)?;
+            host.note_read(region);
             memory::lend_range(host.linear(guest), covered, |range| {
                 let payload = Payload::Lent(range);
                 local.workflow.deliver(local.index, to, payload, host.time_left(local), Some(&mut sink))
@@ -376,6 +380,7 @@ impl Host {
         let Some(remote) = &hose.remote else { return Ok(Err(Status::NO_TARGET)) };
         let sent = self.with_region(guest, region, |host| {
             let covered = host.covered(region)?;
+            host.note_read(region);
             memory::read_memory_host(host.linear(guest), covered, |bytes| {
                 hose.send_one(&mut remote.sender.borrow_mut(), name, bytes.into())
             })
@@ -396,6 +401,7 @@ impl Host {
         };
         if let Some(answer) = delivery.answer {
             let read = self.covered(region).and_then(|covered| {
+                self.note_write(region);
                 memory::write_memory_host(self.linear(guest), covered, |bytes| answer.read_into(bytes))
             });
             let status = match read {
@@ -424,6 +430,7 @@ impl Host {
         };
         let moves = local.workflow.transfer != Transfer::Copy;
         let crossed = self.covered(region).and_then(|covered| {
+            self.note_write(region);
             memory::lend_range(self.linear(guest), covered, |target| {
                 parcel::cross(source, target, true, moves)
             })
