@@ -44,6 +44,12 @@ impl Flow {
         self
     }
 
+    /// The bundle, as it is now.
+    #[must_use]
+    pub fn into_bundle(self) -> Bundle {
+        self.bundle
+    }
+
     /// The bundle.
     #[must_use]
     pub fn bundle(&self) -> &Bundle {

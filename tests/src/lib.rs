@@ -26,6 +26,7 @@ pub mod podman;
 pub mod proc;
 pub mod runtime;
 pub mod samples;
+pub mod ways;
 pub mod workload;
 
 pub use bundle::Bundle;
@@ -34,6 +35,7 @@ pub use command::{Invocation, Output, Running};
 pub use flow::Flow;
 pub use hoses::Hoses;
 pub use runtime::{Runtime, agree};
+pub use ways::{Chain, WAYS, Way};
 
 /// Says that the running test is skipped and why, where neither libtest's capture nor a pass hides it.
 pub fn announce_skip(reason: &str) {

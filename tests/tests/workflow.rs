@@ -76,27 +76,6 @@ fn functions_of_every_language_hand_payloads_over_in_one_container() {
 }
 
 #[test]
-fn guests_with_nothing_but_table_1_run_unchanged_in_one_container() {
-    let case = wasm_case!();
-    let sources = [
-        Some(wat(include_str!("../../guest/examples/wat/plain-source.wat"))),
-        guest::example("c/plain-source.wasm"),
-    ];
-    let sinks = [
-        Some(wat(include_str!("../../guest/examples/wat/plain-sink.wat"))),
-        guest::example("c/plain-sink.wasm"),
-    ];
-    for source in sources.iter().flatten() {
-        for sink in sinks.iter().flatten() {
-            let flow = Flow::new(&case, source, &[], &["sink"]).with("sink", sink, &[]);
-            let out = case.run(flow.bundle(), &case.id()).output().success();
-            let text = ["plain", "seven functions are enough"].iter().any(|text| out.stdout.contains(text));
-            assert!(text, "{}", out.stdout);
-        }
-    }
-}
-
-#[test]
 fn a_status_crosses_and_the_name_of_the_sender_is_the_functions() {
     let case = wasm_case!();
     let Some(module) = guest::example(HANDLER) else { return };
