@@ -106,7 +106,9 @@ static inline int32_t rr_send_to(const char *name, const void *data, uint32_t le
 }
 
 /* Gives len bytes away, to one target or with NULL to all: they are zero afterwards, if they have left. With pages of their own
-   (rr_allocate_memory gives them from 256 KiB on) they change hands without a copy, within a container. */
+   (rr_allocate_memory gives them from 256 KiB on) they change hands without a copy, within a container; between containers, if they were
+   registered by rr_register and prepared by rr_prepare before they were written. After a status other than RR_OK, rr_register tells whether
+   a region has left: it refuses (RR_INVALID_REGION) what is still registered. rr_unregister loses the bytes of a prepared one. */
 static inline int32_t rr_give(const char *name, const void *data, uint32_t len) {
     rr_outgoing = (rr_region){data, len};
     int32_t status = rr_host_give(name == NULL ? "" : name, name == NULL ? 0 : rr_length(name), data, len);

@@ -361,39 +361,48 @@ fn every_language_gives_buffers_away() {
     every_language_asks_in_one_container("give", &QUESTIONS[2..3], REPLYING);
 }
 
-/// The same between containers: handlers that stay, and each asking function in a container of its own.
-#[test]
-fn every_language_asks_every_other_in_another_container() {
+/// The same between containers: receivers that stay until they are asked to end, and each asking function in a container of its own.
+fn every_language_asks_in_other_containers(receivers: [(&'static str, &'static str); 4]) {
     let case = wasm_case!();
     let hoses = Hoses::new(&case);
-    let targets = built(HANDLERS);
+    let targets = built(receivers);
     let serving = |(language, module): &(&str, Vec<u8>)| {
         let bundle = hoses.function_of(module, language, "", &[]);
         bundle.annotation("io.roadrunner.hose/lifecycle", "serve");
         hoses.run(&bundle)
     };
-    let receivers: Vec<Running> = targets.iter().map(serving).collect();
+    let running: Vec<Running> = targets.iter().map(serving).collect();
     let names: Vec<&str> = targets.iter().map(|(language, _)| *language).collect();
-    let mut questions = Vec::new();
+    let mut lines = Vec::new();
     for (language, module) in &built(ASKING) {
         let name = format!("{language}-asks");
-        let ask = |verb: &str, asked: &[&str], lines: Vec<String>| {
+        let mut ask = |verb: &str, asked: &[&str], printed: Vec<String>| {
             let arguments: Vec<&str> = std::iter::once(verb).chain(asked.iter().copied()).collect();
             let out = hoses.run(&hoses.function_of(module, &name, &names.join(","), &arguments)).wait();
-            assert_printed(&out, lines, &format!("{verb} in {language}"));
+            assert_printed(&out, printed, &format!("{verb} in {language}"));
+            lines.extend(heard(asked, 1, &name));
         };
         ask("call", &QUESTIONS, answered(&QUESTIONS, &targets));
         ask("each", &["!no", "7"], said(&["!no", "7"], &targets));
         ask("give", &QUESTIONS[..3], given(&QUESTIONS[..3]));
-        for asked in [&QUESTIONS[..], &["!no", "7"], &QUESTIONS[..3]] {
-            questions.extend(heard(asked, 1, &name));
-        }
     }
-    for (receiver, name) in receivers.into_iter().zip(names) {
+    // Whoever asks for payloads itself is told that there will be none.
+    lines.extend((receivers == REPLYING).then(|| "closed".to_owned()));
+    for (receiver, name) in running.into_iter().zip(names) {
         receiver.signal(Signal::TERM);
-        assert_printed(&receiver.wait(), questions.clone(), name);
+        assert_printed(&receiver.wait(), lines.clone(), name);
     }
     hoses.nothing_left();
+}
+
+#[test]
+fn every_language_asks_handlers_in_other_containers() {
+    every_language_asks_in_other_containers(HANDLERS);
+}
+
+#[test]
+fn every_language_asks_functions_that_ask_for_their_input_in_other_containers() {
+    every_language_asks_in_other_containers(REPLYING);
 }
 
 /// Within a container the pages of a buffer change hands, from the allocator of each language to itself: no more than what is

@@ -162,7 +162,8 @@ pub mod imports {
     /// `(i32 address, i32 len) -> i32`: registers a region of the guest's.
     pub const REGISTER_MEMORY: &str = "register_memory";
 
-    /// `(i32 address) -> i32`: takes back what `register_memory` registered at `address`.
+    /// `(i32 address) -> i32`: takes back what `register_memory` registered at `address`. The bytes of a region that was prepared are
+    /// lost. (Whether what was to be given away has left is asked by registering it again: a region that is still registered is refused.)
     pub const UNREGISTER_MEMORY: &str = "unregister_memory";
 }
 
