@@ -1,5 +1,6 @@
 //! Publishing an end in a tenant's folder, and taking it back.
 
+use std::collections::HashSet;
 use std::ffi::CStr;
 use std::fs::DirBuilder;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -123,20 +124,32 @@ impl Folder {
         Ok(own)
     }
 
-    /// Takes back whatever dead owners have left whose names begin with `owners`: for those that nobody would withdraw later.
+    /// Takes back whatever dead owners have left whose names begin with `owners`: for those that nobody would withdraw later. So is what
+    /// anybody has left who was killed while publishing: there is no record yet that would say whose it is.
     pub fn sweep(&self, owners: &str) -> Result<()> {
         let Some(base) = self.base()? else { return Ok(()) };
         let _lock = lock(base.as_fd())?;
         let Some(folder) = directory(base.as_fd(), Path::new(self.tenant.as_str()))? else {
             return Ok(());
         };
-        for file in records(folder.as_fd())? {
+        let mut sockets = HashSet::new();
+        for file in files(folder.as_fd(), ".record")? {
             let Some(record) = Record::open(&folder, &file, &file)? else { continue };
             let ours = record.owner.starts_with(owners) && file == file_name(&record.workflow, &record.name);
             if ours && !is_live(folder.as_fd(), &record.socket)? {
                 remove(folder.as_fd(), &file)?;
                 remove_sockets(folder.as_fd(), &stem(&record.workflow, &record.name))?;
+            } else {
+                sockets.insert(record.socket);
             }
+        }
+        for socket in files(folder.as_fd(), ".sock")?.iter().filter(|socket| !sockets.contains(*socket)) {
+            if !is_live(folder.as_fd(), socket)? {
+                remove(folder.as_fd(), socket)?;
+            }
+        }
+        for half in files(folder.as_fd(), ".record.new")? {
+            remove(folder.as_fd(), &half)?;
         }
         remove_if_empty(base.as_fd(), &self.tenant);
         Ok(())
@@ -288,14 +301,14 @@ fn remove(folder: BorrowedFd<'_>, name: &str) -> Result<()> {
     }
 }
 
-/// The files that are records.
-fn records(folder: BorrowedFd<'_>) -> Result<Vec<String>> {
+/// The files whose names end like this.
+fn files(folder: BorrowedFd<'_>, end: &str) -> Result<Vec<String>> {
     let failed = |e| Error::system("read the rendezvous folder", e);
     let mut files = Vec::new();
     for entry in Dir::read_from(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         if let Ok(name) = entry.file_name().to_str()
-            && name.ends_with(".record")
+            && name.ends_with(end)
         {
             files.push(name.to_owned());
         }
@@ -508,7 +521,15 @@ mod tests {
         drop(scene.publish("b", "host:2").unwrap());
         drop(scene.publish("c", "container").unwrap());
         fs::write(scene.base.path().join("hose/t/torn.record"), "rr-hose-record 1\n").unwrap();
-        assert_eq!(scene.files().len(), 7);
+        // What two have left that were killed while they published.
+        let bound =
+            std::os::unix::net::UnixListener::bind(scene.base.path().join("hose/t/x.1.sock")).unwrap();
+        drop(std::os::unix::net::UnixListener::bind(scene.base.path().join("hose/t/y.2.sock")).unwrap());
+        fs::write(scene.base.path().join("hose/t/y.record.new"), "rr-hose").unwrap();
+        assert_eq!(scene.files().len(), 10);
+        scene.folder.sweep("host:").unwrap();
+        assert_eq!(scene.files().len(), 6);
+        drop(bound);
         scene.folder.sweep("host:").unwrap();
         assert_eq!(scene.files().len(), 5);
         assert!(scene.withdraw("a", "host:1") && scene.withdraw("c", "container"));
