@@ -51,6 +51,26 @@ fn payloads_arrive_whole_and_acknowledged() {
 }
 
 #[test]
+fn a_sender_that_may_have_no_thread_sends_large_payloads_all_the_same() {
+    let case = wasm_case!();
+    let hoses = hoses!(&case);
+    let source = hoses.function("a", "b", &["send-many", "4", "16777216"]);
+    source.edit(|config| {
+        config["linux"]["seccomp"] = serde_json::json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{ "names": ["clone", "clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 11 }],
+        });
+    });
+    let mut receiver = hoses.run(&hoses.function("b", "", &["receive", "4", "0"]));
+    receiver.expect_stdout("ready");
+    let sent = hoses.run(&source).wait().success();
+    let received = receiver.wait().success();
+    assert_eq!(sent.stdout.matches("sent one").count(), 4, "{}", sent.stdout);
+    assert_eq!(received.stdout.matches("received 16777216").count(), 4, "{}", received.stdout);
+    hoses.nothing_left();
+}
+
+#[test]
 fn many_payloads_keep_their_order_and_number() {
     let case = wasm_case!();
     let hoses = hoses!(&case);

@@ -58,6 +58,13 @@ impl Buffer {
         Ok(huge.then_some(Self { mapping, file, size, pages: Pages::Huge }))
     }
 
+    /// Takes a blank's memory, wherever it was made.
+    pub(super) fn of(blank: Blank) -> Result<Self> {
+        let Blank { file, size } = blank;
+        let mapping = Mapping::shared(file.as_fd(), size).map_err(|e| Error::system("mmap a buffer", e))?;
+        Ok(Self { mapping, file, size, pages: Pages::Huge })
+    }
+
     /// A buffer in place of what is in `range`, which has to begin and end with a page. Addresses that are a multiple of 2 MiB
     /// let huge pages be mapped as such.
     ///
@@ -99,6 +106,16 @@ impl Buffer {
         self.mapping.bytes_mut()
     }
 
+    /// Copies a payload to its beginning; one that it cannot hold is [`ErrorKind::Invalid`].
+    pub(crate) fn fill(&mut self, payload: &[u8]) -> Result<()> {
+        if payload.len() > self.capacity() {
+            let message = format!("a payload of {} bytes in a buffer of {}", payload.len(), self.capacity());
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        self.mapping.copy_from(payload);
+        Ok(())
+    }
+
     /// Makes its first `len` bytes a payload that nobody can change any more. What lies behind them is wiped.
     ///
     /// A `len` of zero, or beyond the capacity, is [`ErrorKind::Invalid`].
@@ -116,6 +133,26 @@ impl Buffer {
             ftruncate(&file, size as u64).map_err(|e| Error::system("ftruncate a memfd", e))?;
         }
         Frozen::seal(file, len, size, pages)
+    }
+}
+
+/// The memory of a buffer, on huge pages throughout, that is mapped nowhere: it may change threads.
+#[derive(Debug)]
+pub(super) struct Blank {
+    file: OwnedFd,
+    size: usize,
+}
+
+impl Blank {
+    /// As [`Buffer::of_huge_pages`].
+    pub(super) fn of_huge_pages(capacity: usize) -> Result<Option<Self>> {
+        let buffer = Buffer::of_huge_pages(capacity)?;
+        Ok(buffer.map(|Buffer { file, size, .. }| Self { file, size }))
+    }
+
+    /// Bytes.
+    pub(super) fn size(&self) -> usize {
+        self.size
     }
 }
 

@@ -14,6 +14,9 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
 use super::{HUGE, PAGE};
 
+/// Bytes from which a copy goes past the caches: they would not hold it.
+const STREAM_FROM: usize = 32 << 20;
+
 /// MADV_COLLAPSE of Linux 6.1, which rustix does not name.
 const COLLAPSE: libc::c_int = 25;
 
@@ -133,6 +136,16 @@ impl Mapping {
         unsafe { std::slice::from_raw_parts_mut(self.address.as_ptr(), len) }
     }
 
+    /// Copies `bytes` to its beginning; they are as many as it holds at most, and it is writable.
+    pub(crate) fn copy_from(&mut self, bytes: &[u8]) {
+        let target = &mut self.bytes_mut()[..bytes.len()];
+        if bytes.len() < STREAM_FROM {
+            target.copy_from_slice(bytes);
+        } else {
+            stream(target, bytes);
+        }
+    }
+
     /// Gives every whole huge page of the file one, all of them zeroed: one touch each, as an empty file is refused. An error leaves
     /// some small.
     pub(crate) fn collapse(&mut self) -> Result<()> {
@@ -199,6 +212,31 @@ impl Drop for Mapping {
         // What fails here is the lack of memory for the kernel's own records: then the pages stay, which harms nobody but the accounts.
         let _ = self.release();
     }
+}
+
+/// Copies past the caches: the target's old lines are not read first, which saves a fifth (`examples/transfer.rs`: 100 MB, `warm`). Both slices are
+/// of one length, and the target begins with a multiple of 16.
+#[cfg(target_arch = "x86_64")]
+fn stream(target: &mut [u8], bytes: &[u8]) {
+    use std::arch::x86_64::{_mm_loadu_si128, _mm_sfence, _mm_stream_si128};
+    let whole = bytes.len() - bytes.len() % 64;
+    let (to, to_rest) = target.split_at_mut(whole);
+    let (from, from_rest) = bytes.split_at(whole);
+    for (to, from) in to.chunks_exact_mut(16).zip(from.chunks_exact(16)) {
+        // SAFETY: 16 bytes are there; they may lie at any address.
+        let value = unsafe { _mm_loadu_si128(from.as_ptr().cast()) };
+        // SAFETY: 16 bytes are there, at a multiple of 16: a mapping begins with a page, and a chunk a multiple of 16 behind it.
+        unsafe { _mm_stream_si128(to.as_mut_ptr().cast(), value) };
+    }
+    // Before anything that is stored after them is seen, such as that the payload is there.
+    // SAFETY: every x86-64 has it.
+    unsafe { _mm_sfence() };
+    to_rest.copy_from_slice(from_rest);
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn stream(target: &mut [u8], bytes: &[u8]) {
+    target.copy_from_slice(bytes);
 }
 
 /// Addresses for `len` bytes, a multiple of a huge page, that hold nothing yet and belong to the caller.

@@ -34,6 +34,7 @@ mod check;
 mod map;
 mod pool;
 mod spool;
+mod stock;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 pub(crate) mod tests;

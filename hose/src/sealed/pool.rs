@@ -1,15 +1,21 @@
 //! Buffers that wait to be filled, each once (the module's page says why once).
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use super::buffer::Buffer;
 use super::size_of;
+use super::stock::{Stock, fits};
 use crate::Result;
 
-/// Buffers that wait to be filled. Bounded in bytes; empty until [`Pool::prepare`].
+/// Buffers that wait to be filled. Bounded in bytes; empty until [`Pool::prepare`], or until payloads of like size follow each other:
+/// then a thread makes the next one.
 #[derive(Debug)]
 pub struct Pool {
     buffers: Vec<Buffer>,
+    stock: Stock,
+    /// Bytes of the last payload that wanted a buffer.
+    last: Option<usize>,
     max_bytes: usize,
     warm: u64,
     cold: u64,
@@ -23,12 +29,20 @@ const PAUSE: Duration = Duration::from_secs(1);
 impl Pool {
     /// Holds at most `max_bytes`.
     pub fn new(max_bytes: usize) -> Self {
-        Self { buffers: Vec::new(), max_bytes, warm: 0, cold: 0, discouraged: None }
+        Self {
+            buffers: Vec::new(),
+            stock: Stock::new(),
+            last: None,
+            max_bytes,
+            warm: 0,
+            cold: 0,
+            discouraged: None,
+        }
     }
 
     /// Bytes of memory that wait.
     pub fn bytes(&self) -> usize {
-        self.buffers.iter().map(Buffer::capacity).sum()
+        self.buffers.iter().map(Buffer::capacity).sum::<usize>() + self.stock.bytes()
     }
 
     /// How often a buffer was there, and how often one had to be made.
@@ -49,18 +63,15 @@ impl Pool {
         Ok(fits && len > 0)
     }
 
-    /// Whether a buffer for `len` bytes waits.
+    /// Whether a buffer for `len` bytes waits, or is being made.
     pub fn has(&self, len: usize) -> bool {
-        self.fitting(len).is_some()
+        self.fitting(len).is_some() || self.stock.has(len)
     }
 
     /// A buffer for `len` bytes: one that waits, else a new one.
     pub fn take(&mut self, len: usize) -> Result<Buffer> {
-        match self.fitting(len) {
-            Some(index) => {
-                self.warm += 1;
-                Ok(self.buffers.swap_remove(index))
-            }
+        match self.take_ready(len)? {
+            Some(buffer) => Ok(buffer),
             None => {
                 self.cold += 1;
                 Buffer::new(len)
@@ -70,8 +81,8 @@ impl Pool {
 
     /// As [`Pool::take`], but `None` where a new one would not have huge pages, or where there were none lately.
     pub(crate) fn take_if_quick(&mut self, len: usize) -> Result<Option<Buffer>> {
-        if self.has(len) {
-            return self.take(len).map(Some);
+        if let Some(buffer) = self.take_ready(len)? {
+            return Ok(Some(buffer));
         }
         if self.discouraged.is_some_and(|until| Instant::now() < until) {
             return Ok(None);
@@ -82,11 +93,40 @@ impl Pool {
         Ok(buffer)
     }
 
+    /// One that waits, or that is being made.
+    fn take_ready(&mut self, len: usize) -> Result<Option<Buffer>> {
+        let buffer = match self.fitting(len) {
+            Some(index) => Some(self.buffers.swap_remove(index)),
+            None => self.stock.take(len).map(Buffer::of).transpose()?,
+        };
+        self.warm += u64::from(buffer.is_some());
+        Ok(buffer)
+    }
+
+    /// To be called before a payload of `len` bytes is sent that may want a buffer: none is begun for the next one meanwhile, and
+    /// one that does not fit is given up, so that only one payload's memory is held beside its source.
+    pub(crate) fn recall(&mut self, len: usize) {
+        self.stock.recall(len);
+    }
+
+    /// To be called after a payload of `len` bytes was sent that wanted a buffer. From the second of like size on the next one's is made by a
+    /// thread, once each of `peers` has something to say.
+    pub(crate) fn restock(&mut self, len: usize, peers: impl FnOnce() -> Vec<OwnedFd>) {
+        let Some(size) = size_of(len) else { return };
+        let last = self.last.replace(size).unwrap_or(0);
+        let larger = last.max(size);
+        if fits(larger, last.min(size)) && self.fitting(len).is_none() {
+            self.stock.wish(larger, peers());
+        }
+    }
+
     /// The smallest one that holds `len` bytes and does not waste as much again.
     fn fitting(&self, len: usize) -> Option<usize> {
         let size = size_of(len)?;
-        let fits = |capacity: usize| capacity >= size && capacity / 2 <= size;
         let candidates = self.buffers.iter().map(Buffer::capacity).enumerate();
-        candidates.filter(|(_, capacity)| fits(*capacity)).min_by_key(|(_, c)| *c).map(|(index, _)| index)
+        candidates
+            .filter(|(_, capacity)| fits(*capacity, size))
+            .min_by_key(|(_, c)| *c)
+            .map(|(index, _)| index)
     }
 }

@@ -132,6 +132,18 @@ fn a_shorter_payload_than_its_buffer_leaves_nothing_behind_it() {
 }
 
 #[test]
+fn a_buffer_is_filled_with_what_it_can_hold() {
+    // Around the length from which a copy goes past the caches, from an address that is a multiple of nothing.
+    for len in [1, 4 * PAGE + 3, (32 << 20) - 1, 32 << 20, (32 << 20) + 77] {
+        let payload = pattern(len + 1);
+        let mut buffer = Buffer::new(len).unwrap();
+        buffer.fill(&payload[1..]).unwrap();
+        assert!(*buffer.freeze(len).unwrap().view().unwrap() == payload[1..], "{len} bytes");
+    }
+    assert!(Buffer::new(PAGE).unwrap().fill(&[0; PAGE + 1]).is_err());
+}
+
+#[test]
 fn lengths_that_do_not_fit_are_refused() {
     assert!(Buffer::new(0).is_err());
     assert!(Buffer::new(usize::MAX).is_err());

@@ -1,6 +1,6 @@
 //! How a payload crosses: as bytes of the stream, or as a sealed memfd.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 
 use super::outgoing::{Outgoing, Payload};
 use crate::Result;
@@ -26,6 +26,8 @@ pub(super) struct Cargo<'a> {
     /// A payload that was in ordinary memory, frozen: `None` when that failed.
     frozen: OnceCell<Option<Frozen>>,
     view: OnceCell<View>,
+    /// Whether a descriptor could be passed to one of the targets.
+    passable: Cell<bool>,
 }
 
 /// What a frame is written from.
@@ -38,7 +40,14 @@ pub(super) enum Carriage {
 
 impl<'a> Cargo<'a> {
     pub(super) fn new(outgoing: Outgoing<'a>, transfer: Transfer, pool: &'a RefCell<Pool>) -> Self {
-        Self { outgoing, transfer, pool, frozen: OnceCell::new(), view: OnceCell::new() }
+        Self {
+            outgoing,
+            transfer,
+            pool,
+            frozen: OnceCell::new(),
+            view: OnceCell::new(),
+            passable: Cell::new(false),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -51,9 +60,27 @@ impl<'a> Cargo<'a> {
 
     /// Whether a memfd would have to be made to seal the payload, and it is not decided whether that is worth it.
     pub(super) fn would_make_memfd(&self) -> bool {
-        let bytes = matches!(self.outgoing.payload, Payload::Bytes(_)) && self.len() >= COLD_MIN;
         let chooses = matches!(self.transfer, Transfer::Auto | Transfer::Move);
-        bytes && chooses && self.frozen.get().is_none() && !self.pool.borrow().has(self.len())
+        self.may_want_buffer()
+            && chooses
+            && self.frozen.get().is_none()
+            && !self.pool.borrow().has(self.len())
+    }
+
+    /// Whether it lies in ordinary memory, and is long enough to be copied into a memfd that has to be made.
+    pub(super) fn may_want_buffer(&self) -> bool {
+        let seals = !matches!(self.transfer, Transfer::Copy | Transfer::Splice);
+        seals && matches!(self.outgoing.payload, Payload::Bytes(_)) && self.len() >= COLD_MIN
+    }
+
+    /// Whether a memfd was of use for it, or would have been.
+    pub(super) fn wanted_buffer(&self) -> bool {
+        self.may_want_buffer() && self.passable.get()
+    }
+
+    /// Notes that a descriptor can be passed to one of the targets.
+    pub(super) fn can_pass(&self) {
+        self.passable.set(true);
     }
 
     /// The payload as bytes.
@@ -98,7 +125,7 @@ impl<'a> Cargo<'a> {
             _ => pool.take_if_quick(bytes.len())?,
         };
         let Some(mut buffer) = buffer else { return Ok(None) };
-        buffer.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+        buffer.fill(bytes)?;
         buffer.freeze(bytes.len()).map(Some)
     }
 }

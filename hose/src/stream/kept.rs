@@ -84,6 +84,11 @@ impl Kept {
         Self { payloads: BTreeMap::new(), peer: None, all: Rc::clone(all) }
     }
 
+    /// Whether the peer has anything.
+    pub(super) fn is_some(&self) -> bool {
+        !self.payloads.is_empty()
+    }
+
     /// Says whose it is, so that it can be found out whether that one is gone.
     pub(super) fn belongs_to(&mut self, name: &Name, key: Option<PublicKey>) {
         self.peer = key.map(|key| (name.clone(), key));

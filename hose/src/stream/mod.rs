@@ -61,7 +61,7 @@ mod transcript;
 mod wire;
 
 pub use delivery::{Answer, Delivery};
-pub(crate) use link::Link;
+pub(crate) use link::{Link, wait};
 pub use listener::Listener;
 pub(crate) use local::Attempt;
 pub use local::{Local, Way};

@@ -49,9 +49,15 @@ impl Sender {
     }
 
     /// Makes a buffer for a payload of `len` bytes that will lie in ordinary memory, so that sending it need not: `false` when no more may wait.
-    /// Worth it from some 2 MB on, and when there is nothing else to do (100 MB: 7 ms).
+    /// Worth it from some 2 MB on, and when there is nothing else to do (100 MB: 7 ms). Who sends payloads of like size again and again, of 8
+    /// MiB or more, finds that a thread has done it (`sealed::stock`).
     pub fn prepare(&mut self, len: usize) -> Result<bool> {
         self.pool.get_mut().prepare(len)
+    }
+
+    /// Whether a buffer waits for a payload of `len` bytes in ordinary memory, or is being made.
+    pub fn has_buffer(&self, len: usize) -> bool {
+        self.pool.borrow().has(len)
     }
 
     /// How payloads cross, as configured.
@@ -83,6 +89,9 @@ impl Sender {
     fn run(&mut self, targets: &[Name], outgoing: Outgoing<'_>) -> Vec<Result<Delivery>> {
         self.tell_releases();
         let cargo = Cargo::new(outgoing, self.local.config().transfer(), &self.pool);
+        if cargo.may_want_buffer() {
+            self.pool.borrow_mut().recall(cargo.len());
+        }
         let mut tasks: Vec<Task<'_>> =
             targets.iter().map(|target| Task::new(&self.local, &self.routes, target, &cargo)).collect();
         while tasks.iter_mut().map(Task::advance).filter(|done| !done).count() > 0 {
@@ -95,6 +104,13 @@ impl Sender {
                     .for_each(|t| t.fail(Error::system("poll", std::io::Error::from_raw_os_error(errno))));
             }
         }
-        tasks.into_iter().map(Task::finish).collect()
+        let results = tasks.into_iter().map(Task::finish).collect();
+        if cargo.wanted_buffer() {
+            let (pool, len) = (&self.pool, cargo.len());
+            // Its own memfd is the peers' alone then.
+            drop(cargo);
+            pool.borrow_mut().restock(len, || self.routes.keepers());
+        }
+        results
     }
 }

@@ -11,11 +11,12 @@
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
+use rustix::io::fcntl_dupfd_cloexec;
 
 use super::carriage::{Cargo, Carriage};
 use super::chooser::{Chooser, Writing};
@@ -100,6 +101,13 @@ impl Routes {
 
     pub(super) fn kept(&self) -> u64 {
         self.0.kept.borrow().bytes()
+    }
+
+    /// Sockets of idle connections whose peers have payloads of this sender's still; descriptors of their own. What cannot be had is left out.
+    pub(super) fn keepers(&self) -> Vec<OwnedFd> {
+        let idle = self.0.idle.borrow();
+        let keepers = idle.values().filter(|route| route.kept.is_some());
+        keepers.filter_map(|route| fcntl_dupfd_cloexec(route.link.as_fd(), 3).ok()).collect()
     }
 
     fn count(&self, target: &Name, bytes: usize, copied: usize, how: How, unix: bool) {
@@ -432,6 +440,9 @@ impl<'a> Task<'a> {
         let unix = route.link.passes_descriptors();
         let mut passes = unix
             && route.kept.has_room(self.cargo.outgoing.payload, |name, key| self.local.is_gone(name, key));
+        if passes {
+            self.cargo.can_pass();
+        }
         // Where there is a choice of two ways, it is made by what they took before.
         let chooses = !unix || (passes && self.cargo.would_make_memfd());
         route.chosen = chooses.then(|| route.chooser.choose(self.cargo.len(), self.cargo.transfer()));

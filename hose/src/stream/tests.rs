@@ -20,6 +20,7 @@ use super::wire::{Challenge, Flags, HEADER_LEN, Header, Hello, Kind, Refusal, Sc
 use super::{Answer, Delivery, Local, Outgoing, Payload, Receiver, Sender};
 use crate::config::Transfer;
 use crate::rendezvous::{Folder, Published, Record};
+use crate::sealed::Pool;
 use crate::sealed::tests::{Place, frauds, frozen};
 use crate::{Config, Error, ErrorKind, Fate, Limits, Name, Result, Secret, Status, TraceContext};
 
@@ -1305,6 +1306,54 @@ fn a_mapped_payload_outlives_its_sender() {
         assert!(place.bytes(0, 3 << 20) == pattern(3 << 20));
         mapped.unmap().unwrap();
     });
+}
+
+/// Sends payloads of these lengths from ordinary memory, each mapped and given back: how many found a buffer, and how many did not.
+fn buffers_for(lengths: &[usize], transfer: Transfer) -> (u64, u64) {
+    let scene = Scene::new();
+    let (a, b) = (scene.end("a", &["b"], LONG, LONG).transfer(transfer), scene.end("b", &[], LONG, LONG));
+    thread::scope(|s| {
+        let sent = s.spawn(|| {
+            let mut sender = a.sender();
+            for len in lengths {
+                sender.send(&name("b"), &pattern(*len)).unwrap();
+                // Until the next buffer is there, if there will be one.
+                let had = (0..200).any(|_| {
+                    sender.has_buffer(*len) || {
+                        thread::sleep(MOMENT);
+                        false
+                    }
+                });
+                assert!(!had || lengths.len() > 1, "a buffer for somebody who sends once");
+            }
+            sender.buffers_taken()
+        });
+        let mut receiver = b.receiver();
+        let place = Place::new(32 << 20);
+        for len in lengths {
+            let incoming = receiver.next(Some(LONG)).unwrap().unwrap();
+            let (held, mapped) = receiver.map_into(incoming, place.range(0, *len)).unwrap();
+            assert!(place.bytes(0, *len) == pattern(*len));
+            receiver.handled(held, Status::OK, None).unwrap();
+            drop(mapped);
+            receiver.tell_releases();
+        }
+        sent.join().unwrap()
+    })
+}
+
+const MOMENT: Duration = Duration::from_millis(1);
+
+#[test]
+fn who_sends_large_payloads_again_and_again_finds_buffers_made() {
+    if !matches!(Pool::new(0).take_if_quick(10 << 20), Ok(Some(_))) {
+        return crate::announce_skip("no huge pages");
+    }
+    assert_eq!(buffers_for(&[10 << 20], Transfer::Memfd), (0, 1));
+    assert_eq!(buffers_for(&[10 << 20, 9 << 20, 10 << 20, 9 << 20], Transfer::Memfd), (2, 2));
+    // Lengths that have nothing to do with each other are no reason.
+    assert_eq!(buffers_for(&[10 << 20, 30 << 20, 10 << 20], Transfer::Memfd), (0, 3));
+    assert_eq!(buffers_for(&[10 << 20; 3], Transfer::Copy), (0, 0));
 }
 
 #[test]

@@ -3,7 +3,8 @@
 //!
 //! With the work 4 it prints when it began to send, in nanoseconds since the epoch; the sink prints when it was called.
 //!
-//! HOW is `give` (a buffer of its own for each), `lend` (one slice again and again), `call` (a slice, and its answer), `fan` (a slice to
+//! HOW is `give` (a buffer of its own for each), `lend` (one slice again and again), `anew` (the same, every byte of which is written anew between two
+//! sends, which takes some time), `call` (a slice, and its answer), `fan` (a slice to
 //! all targets), `fill` (a buffer is made and filled, nothing is sent), `fill-vec` (the same with ordinary memory), or `million`:
 //! `give` with nothing printed but the total. With a last argument it waits, when it is `done`, until standard input ends. WORK is the number that the sink does its work by.
 
@@ -72,8 +73,11 @@ fn run(how: &str, work: u8, size: usize, count: usize) -> Result<(), Box<dyn std
             }
         }
         _ => {
-            let payload = filled(work, size);
-            for _ in 0..count {
+            let mut payload = filled(work, size);
+            for round in 0..count {
+                if how == "anew" {
+                    rewrite(&mut payload, round as u8);
+                }
                 let start = Instant::now();
                 match how {
                     "call" => drop(roadrunner::call(&target, &payload)?),
@@ -99,4 +103,11 @@ fn filled(work: u8, size: usize) -> Buffer {
         *first = work;
     }
     buffer
+}
+
+/// All but the first byte.
+fn rewrite(payload: &mut [u8], round: u8) {
+    for (index, byte) in payload.iter_mut().enumerate().skip(1) {
+        *byte = (index as u8).wrapping_mul(31).rotate_left(3) ^ round;
+    }
 }
