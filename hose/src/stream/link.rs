@@ -462,16 +462,36 @@ pub(super) fn broken(call: &'static str, e: Errno) -> Broken {
 
 /// Waits until one of the sockets is ready or `until` has come; for ever without one. Which are ready.
 pub(crate) fn wait(sockets: &[(BorrowedFd<'_>, PollFlags)], until: Option<Instant>) -> io::Result<Vec<bool>> {
-    let mut fds: Vec<PollFd<'_>> =
-        sockets.iter().map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
+    let mut fds = watched(sockets);
     loop {
         let timeout = until.map(|until| timespec(until.saturating_duration_since(Instant::now())));
         match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) => return Ok(fds.iter().map(|fd| !fd.revents().is_empty()).collect()),
+            Ok(_) => return Ok(ready(&fds)),
             Err(Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
     }
+}
+
+/// As [`wait`], but without sleeping: `None` when none was ready until then.
+pub(super) fn look(sockets: &[(BorrowedFd<'_>, PollFlags)], until: Instant) -> io::Result<Option<Vec<bool>>> {
+    let mut fds = watched(sockets);
+    loop {
+        match poll(&mut fds, Some(&timespec(Duration::ZERO))) {
+            Ok(0) | Err(Errno::INTR) if Instant::now() >= until => return Ok(None),
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return Ok(Some(ready(&fds))),
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+fn watched<'a>(sockets: &'a [(BorrowedFd<'a>, PollFlags)]) -> Vec<PollFd<'a>> {
+    sockets.iter().map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect()
+}
+
+fn ready(fds: &[PollFd<'_>]) -> Vec<bool> {
+    fds.iter().map(|fd| !fd.revents().is_empty()).collect()
 }
 
 fn timespec(duration: Duration) -> Timespec {

@@ -49,6 +49,7 @@ mod listener;
 mod local;
 mod mapped;
 mod outgoing;
+mod patience;
 mod receiver;
 mod sender;
 mod statistics;

@@ -27,6 +27,7 @@ use super::listener::Listener;
 use super::local::{From, Local};
 use super::mapped::{Lease, Mapped, Releases};
 use super::outgoing::Payload;
+use super::patience::Patience;
 use super::statistics::{How, Statistics};
 use super::tags::SessionKey;
 use super::transcript::{Prover, Role, Transcript};
@@ -68,6 +69,7 @@ pub struct Receiver {
     line: VecDeque<Incoming>,
     max_line: Option<usize>,
     stop: Option<Stop>,
+    patience: Patience,
 }
 
 /// What ends all waiting.
@@ -230,6 +232,7 @@ impl Receiver {
             line: VecDeque::new(),
             max_line: None,
             stop: None,
+            patience: Patience::new(),
         })
     }
 
@@ -712,7 +715,7 @@ impl Receiver {
         }
         let accepting = sockets.len();
         sockets.extend(self.stop.iter().map(|stop| (stop.wake.as_fd(), PollFlags::IN)));
-        let ready = wait(&sockets, until).map_err(|e| Error::system("poll", e))?;
+        let ready = self.patience.wait(&sockets, until).map_err(|e| Error::system("poll", e))?;
         self.ready = watched.zip(&ready).filter(|(_, ready)| **ready).map(|((id, _), _)| *id).collect();
         if ready[connected..accepting].contains(&true) { self.accept() } else { Ok(()) }
     }

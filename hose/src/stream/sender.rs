@@ -7,9 +7,9 @@ use std::rc::Rc;
 
 use super::carriage::{Cargo, POOL};
 use super::delivery::Delivery;
-use super::link::wait;
 use super::local::Local;
 use super::outgoing::Outgoing;
+use super::patience::Patience;
 use super::statistics::Statistics;
 use super::task::{Routes, Task};
 use crate::sealed::Pool;
@@ -21,12 +21,18 @@ pub struct Sender {
     local: Rc<Local>,
     routes: Routes,
     pool: RefCell<Pool>,
+    patience: Patience,
 }
 
 impl Sender {
     /// Connects to nobody yet.
     pub fn new(local: &Rc<Local>) -> Self {
-        Self { local: Rc::clone(local), routes: Routes::default(), pool: RefCell::new(Pool::new(POOL)) }
+        Self {
+            local: Rc::clone(local),
+            routes: Routes::default(),
+            pool: RefCell::new(Pool::new(POOL)),
+            patience: Patience::new(),
+        }
     }
 
     /// Sends a payload to one target of the configuration and blocks until it was handled: up to the connect timeout for the
@@ -97,7 +103,7 @@ impl Sender {
         while tasks.iter_mut().map(Task::advance).filter(|done| !done).count() > 0 {
             let waits: Vec<_> = tasks.iter().filter_map(Task::waits_for).collect();
             let sockets: Vec<_> = waits.iter().filter_map(|(socket, _)| *socket).collect();
-            if let Err(e) = wait(&sockets, waits.iter().map(|(_, until)| *until).min()) {
+            if let Err(e) = self.patience.wait(&sockets, waits.iter().map(|(_, until)| *until).min()) {
                 let errno = e.raw_os_error().unwrap_or(0);
                 tasks
                     .iter_mut()
