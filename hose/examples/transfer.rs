@@ -1,4 +1,6 @@
 //! Times the stream transports between two processes, each against its bare baseline in the same run: `transfer [unix|tcp [MAX_BYTES]]`.
+//! The baseline by itself, for others to compare with, in nanoseconds, one a line: `transfer bare-unix BYTES touch|all COUNT [CPU CPU]`; the
+//! processors are this process's and the other's.
 //!
 //! TCP runs over loopback, or into another network namespace: `HOSE_PEER=NAMESPACE:ADDRESS`, as `ip netns` knows it.
 //!
@@ -22,6 +24,7 @@ use hose::sealed::{Buffer, Frozen, Range};
 use hose::tcp::{Keys, Network};
 use hose::{Config, Limits, Local, Name, Receiver, Secret, Sender, Status, Transfer, Way};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 type Result<T = (), E = Box<dyn Error>> = std::result::Result<T, E>;
 
@@ -50,6 +53,15 @@ fn main() -> Result {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [_, "receive", base, name, how] => receive(Path::new(base), name, how),
         [_, "bare", size, how] => bare_receiver(size.parse()?, how == "all"),
+        [_, "bare", size, how, cpu] => {
+            stay_on(cpu)?;
+            bare_receiver(size.parse()?, how == "all")
+        }
+        [_, "bare-unix", size, how, count] => bare_times(size.parse()?, how, count.parse()?, None),
+        [_, "bare-unix", size, how, count, ours, theirs] => {
+            stay_on(ours)?;
+            bare_times(size.parse()?, how, count.parse()?, Some(theirs))
+        }
         [_, "tcp-receive", address, how] => tcp_receive(address, how),
         [_, "tcp-bare", address, size, how] => tcp_bare_receiver(address, size.parse()?, how == "keyed"),
         [_] => unix(1_000_000_000).and_then(|()| tcp(1_000_000_000)),
@@ -164,15 +176,43 @@ fn bare_receiver(size: usize, all: bool) -> Result {
     Ok(())
 }
 
+/// The other process of the baseline, and the socket to it.
+fn bare_peer(size: usize, how: &str, cpu: Option<&str>) -> Result<(UnixStream, Child)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let size = size.to_string();
+    let args: Vec<&str> = ["bare", &size, how].into_iter().chain(cpu).collect();
+    Ok((ours, spawn(&args, Some(theirs.into()))?))
+}
+
 fn bare(payload: &[u8], how: &str) -> Result<Duration> {
-    let (mut ours, theirs) = UnixStream::pair()?;
-    let mut child = spawn(&["bare", &payload.len().to_string(), how], Some(theirs.into()))?;
+    let (mut ours, mut child) = bare_peer(payload.len(), how, None)?;
     let time = median(payload.len(), || {
         ours.write_all(payload).and_then(|()| ours.read_exact(&mut [0])).expect("the child receives");
     });
     drop(ours);
     child.wait()?;
     Ok(time)
+}
+
+fn bare_times(size: usize, how: &str, count: usize, cpu: Option<&str>) -> Result {
+    let payload = region(size);
+    payload.fill(7);
+    let (mut ours, mut child) = bare_peer(size, how, cpu)?;
+    for _ in 0..count {
+        let start = Instant::now();
+        ours.write_all(payload)?;
+        ours.read_exact(&mut [0])?;
+        println!("{}", start.elapsed().as_nanos());
+    }
+    drop(ours);
+    child.wait()?;
+    Ok(())
+}
+
+fn stay_on(cpu: &str) -> Result {
+    let mut set = CpuSet::new();
+    set.set(cpu.parse()?);
+    Ok(sched_setaffinity(None, &set)?)
 }
 
 fn rounds(size: usize) -> usize {

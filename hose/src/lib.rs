@@ -50,8 +50,8 @@ pub use error::{Error, ErrorKind, Fate, Result};
 pub use identity::{PublicKey, Secret};
 pub use name::{Name, Tenant, Workflow};
 pub use stream::{
-    Answer, Delivery, Held, Incoming, Listener, Local, MAX_CONNECTIONS, Outgoing, Payload, Receiver, Sender,
-    Statistics, Way,
+    Answer, Delivery, Gift, Held, Incoming, Listener, Local, MAX_CONNECTIONS, Outgoing, Payload, Receiver,
+    Sender, Statistics, Way,
 };
 pub use trace::TraceContext;
 

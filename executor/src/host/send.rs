@@ -9,7 +9,7 @@ use std::time::Instant;
 use guest_abi::{Received, Region, Status};
 use hose::pages::Range;
 use hose::sealed::Frozen;
-use hose::{Delivery, Fate, Name, Outgoing, Sender, Transfer};
+use hose::{Delivery, Fate, Gift, Name, Outgoing, Sender, Transfer};
 
 use super::receive::Item;
 use super::{
@@ -185,21 +185,29 @@ impl Host {
             Whom::All => hose.targets.iter().collect(),
             Whom::One(index) => hose.targets.get(index).into_iter().collect(),
         };
-        let sealed = match self.freeze(region, how) {
+        let mut sealed = match self.freeze(region, how) {
             Ok(sealed) => sealed,
             Err(status) => {
                 self.give_up(guest, region);
                 return chosen.iter().map(|_| Verdict { status, left: true }).collect();
             }
         };
+        let is_sealed = sealed.is_some();
         let here: Vec<Option<usize>> = chosen.iter().map(|name| hose.local_target(name)).collect();
         let mut verdicts: Vec<Verdict> =
             chosen.iter().map(|_| Verdict { status: Status::NO_TARGET, left: false }).collect();
         let there: Vec<usize> = (0..chosen.len()).filter(|i| here[*i].is_none()).collect();
         if !there.is_empty() {
             let names = there.iter().map(|i| chosen[*i].clone()).collect::<Vec<_>>();
-            let sent = match &sealed {
-                Some(frozen) => hose.send_out(&names, Outgoing::from(frozen)),
+            let sent = match sealed.take() {
+                // Nobody else needs it.
+                Some(frozen) if names.len() == chosen.len() => {
+                    let gift = Gift::new(frozen);
+                    let sent = hose.send_out(&names, Outgoing::from(&gift));
+                    sealed = gift.into_frozen();
+                    sent
+                }
+                Some(frozen) => hose.send_out(&names, Outgoing::from(&*sealed.insert(frozen))),
                 None => self.send_bytes_out(guest, hose, &names, region),
             };
             for (i, verdict) in there.iter().zip(self.judge(sent, names.len())) {
@@ -224,10 +232,12 @@ impl Host {
             };
         }
         let left = verdicts.iter().any(|verdict| verdict.left);
-        if how == How::Give && left {
-            self.give_up(guest, region);
-        } else if let Some(frozen) = sealed {
-            self.take_back(guest, region, &frozen);
+        match sealed {
+            // Its region is zero already.
+            _ if is_sealed && left => drop(self.regions.borrow_mut().unregister(region.address)),
+            Some(frozen) => self.take_back(guest, region, &frozen),
+            None if how == How::Give && left => self.give_up(guest, region),
+            None => {}
         }
         verdicts
     }

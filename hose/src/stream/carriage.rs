@@ -2,10 +2,11 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 
-use super::outgoing::{Outgoing, Payload};
-use crate::Result;
+use super::outgoing::{LET_GO, Outgoing, Payload};
+use super::statistics::How;
 use crate::config::Transfer;
 use crate::sealed::{Frozen, Pool, View};
+use crate::{Error, ErrorKind, Result};
 
 /// A frozen payload from this length on goes as a descriptor; a shorter one costs more to map than to copy (`examples/transfer.rs`,
 /// `frozen` against `inline`).
@@ -23,8 +24,8 @@ pub(super) struct Cargo<'a> {
     pub(super) outgoing: Outgoing<'a>,
     transfer: Transfer,
     pool: &'a RefCell<Pool>,
-    /// A payload that was in ordinary memory, frozen: `None` when that failed.
-    frozen: OnceCell<Option<Frozen>>,
+    /// A payload that was in ordinary memory, frozen: `None` inside when that failed.
+    frozen: RefCell<Option<Option<Frozen>>>,
     view: OnceCell<View>,
     /// Whether a descriptor could be passed to one of the targets.
     passable: Cell<bool>,
@@ -38,13 +39,23 @@ pub(super) enum Carriage {
     Sealed(Frozen),
 }
 
+impl Carriage {
+    pub(super) fn how(&self) -> How {
+        match self {
+            Self::Bytes => How::Inline,
+            Self::Spliced => How::Spliced,
+            Self::Sealed(_) => How::Sealed,
+        }
+    }
+}
+
 impl<'a> Cargo<'a> {
     pub(super) fn new(outgoing: Outgoing<'a>, transfer: Transfer, pool: &'a RefCell<Pool>) -> Self {
         Self {
             outgoing,
             transfer,
             pool,
-            frozen: OnceCell::new(),
+            frozen: RefCell::new(None),
             view: OnceCell::new(),
             passable: Cell::new(false),
         }
@@ -63,7 +74,7 @@ impl<'a> Cargo<'a> {
         let chooses = matches!(self.transfer, Transfer::Auto | Transfer::Move);
         self.may_want_buffer()
             && chooses
-            && self.frozen.get().is_none()
+            && self.frozen.borrow().is_none()
             && !self.pool.borrow().has(self.len())
     }
 
@@ -87,13 +98,17 @@ impl<'a> Cargo<'a> {
     pub(super) fn bytes(&self) -> Result<&[u8]> {
         match self.outgoing.payload {
             Payload::Bytes(bytes) => Ok(bytes),
-            Payload::Frozen(frozen) => match self.view.get() {
-                Some(view) => Ok(view),
-                None => {
-                    let view = frozen.view()?;
-                    Ok(self.view.get_or_init(|| view))
+            Payload::Frozen(_) | Payload::Gift(_) => {
+                match (self.view.get(), self.outgoing.payload.frozen()) {
+                    (Some(view), _) => Ok(view),
+                    (None, Some(frozen)) => {
+                        let view = frozen.view()?;
+                        Ok(self.view.get_or_init(|| view))
+                    }
+                    // It is let go of when no target needs it any more.
+                    (None, None) => Err(Error::new(ErrorKind::Invalid, LET_GO)),
                 }
-            },
+            }
         }
     }
 
@@ -107,14 +122,25 @@ impl<'a> Cargo<'a> {
         };
         let frozen = match self.outgoing.payload {
             _ if !passes => None,
-            Payload::Frozen(frozen) if frozen.len() >= min_frozen => Some(frozen.clone()),
+            Payload::Frozen(_) | Payload::Gift(_) if self.len() >= min_frozen => {
+                self.outgoing.payload.frozen()
+            }
             // Without the memory for a copy there is still the plain way.
             Payload::Bytes(bytes) if bytes.len() >= min_bytes => {
-                self.frozen.get_or_init(|| self.freeze(bytes).unwrap_or(None)).clone()
+                let mut frozen = self.frozen.borrow_mut();
+                frozen.get_or_insert_with(|| self.freeze(bytes).unwrap_or(None)).clone()
             }
             _ => None,
         };
         frozen.map_or(Carriage::Bytes, Carriage::Sealed)
+    }
+
+    /// It is on its way to every target: what is sealed of it is theirs alone.
+    pub(super) fn let_go(&self) {
+        self.frozen.replace(Some(None));
+        if let Payload::Gift(gift) = self.outgoing.payload {
+            gift.let_go();
+        }
     }
 
     /// `None` where that would take longer than the plain way.

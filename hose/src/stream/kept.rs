@@ -104,9 +104,9 @@ impl Kept {
 
     fn fits(&self, payload: Payload<'_>) -> bool {
         let all = self.all.borrow();
-        let more = match payload {
-            Payload::Frozen(frozen) if all.payloads.contains_key(&frozen.id()) => 0,
-            payload => size_of(payload.len()).map_or(u64::MAX, |size| size as u64),
+        let more = match payload.frozen() {
+            Some(frozen) if all.payloads.contains_key(&frozen.id()) => 0,
+            _ => size_of(payload.len()).map_or(u64::MAX, |size| size as u64),
         };
         self.payloads.len() < MAX_FRAMES && all.bytes.saturating_add(more) <= MAX_BYTES
     }

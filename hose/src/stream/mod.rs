@@ -67,7 +67,7 @@ pub use listener::Listener;
 pub(crate) use local::Attempt;
 pub use local::{Local, Way};
 pub use mapped::Mapped;
-pub use outgoing::{Outgoing, Payload};
+pub use outgoing::{Gift, Outgoing, Payload};
 pub use receiver::{Held, Incoming, MAX_CONNECTIONS, Receiver};
 pub use sender::Sender;
 pub use statistics::Statistics;

@@ -1,7 +1,12 @@
 //! What is sent.
 
+use std::cell::RefCell;
+
 use crate::sealed::Frozen;
-use crate::{Result, TraceContext};
+use crate::{Error, ErrorKind, Result, TraceContext};
+
+/// What is said of a gift that has left.
+pub(super) const LET_GO: &str = "a payload that was let go of";
 
 /// The bytes of a payload or an answer, and where they are.
 #[derive(Clone, Copy, Debug)]
@@ -10,6 +15,36 @@ pub enum Payload<'a> {
     Bytes(&'a [u8]),
     /// Frozen: where a descriptor can be passed, no byte is copied.
     Frozen(&'a Frozen),
+    /// The same, to be let go of.
+    Gift(&'a Gift),
+}
+
+/// A frozen payload that is let go of as soon as it is on its way to every target: its last receiver gives the memory back then, and not its sender,
+/// who would do it before its send returns (100 MB: 0.3 ms).
+#[derive(Debug)]
+pub struct Gift {
+    frozen: RefCell<Option<Frozen>>,
+    len: usize,
+}
+
+impl Gift {
+    /// Of what nobody else has to have.
+    pub fn new(frozen: Frozen) -> Self {
+        Self { len: frozen.len(), frozen: RefCell::new(Some(frozen)) }
+    }
+
+    /// What is left of it when it was sent: `None` if it has left.
+    pub fn into_frozen(self) -> Option<Frozen> {
+        self.frozen.into_inner()
+    }
+
+    pub(super) fn frozen(&self) -> Option<Frozen> {
+        self.frozen.borrow().clone()
+    }
+
+    pub(super) fn let_go(&self) {
+        self.frozen.take();
+    }
 }
 
 impl<'a> Payload<'a> {
@@ -18,6 +53,7 @@ impl<'a> Payload<'a> {
         match self {
             Payload::Bytes(bytes) => bytes.len(),
             Payload::Frozen(frozen) => frozen.len(),
+            Payload::Gift(gift) => gift.len,
         }
     }
 
@@ -26,6 +62,10 @@ impl<'a> Payload<'a> {
         match self {
             Payload::Bytes(bytes) => Ok(bytes.to_vec()),
             Payload::Frozen(frozen) => Ok(frozen.view()?.to_vec()),
+            Payload::Gift(gift) => {
+                let frozen = gift.frozen().ok_or_else(|| Error::new(ErrorKind::Invalid, LET_GO))?;
+                Ok(frozen.view()?.to_vec())
+            }
         }
     }
 
@@ -33,11 +73,26 @@ impl<'a> Payload<'a> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// What is frozen of it, if it is.
+    pub(super) fn frozen(&self) -> Option<Frozen> {
+        match self {
+            Payload::Bytes(_) => None,
+            Payload::Frozen(frozen) => Some((*frozen).clone()),
+            Payload::Gift(gift) => gift.frozen(),
+        }
+    }
 }
 
 impl<'a> From<&'a Frozen> for Payload<'a> {
     fn from(frozen: &'a Frozen) -> Self {
         Payload::Frozen(frozen)
+    }
+}
+
+impl<'a> From<&'a Gift> for Outgoing<'a> {
+    fn from(gift: &'a Gift) -> Self {
+        Self { payload: Payload::Gift(gift), trace: None }
     }
 }
 

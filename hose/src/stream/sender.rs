@@ -100,7 +100,9 @@ impl Sender {
         }
         let mut tasks: Vec<Task<'_>> =
             targets.iter().map(|target| Task::new(&self.local, &self.routes, target, &cargo)).collect();
+        let mut held = true;
         while tasks.iter_mut().map(Task::advance).filter(|done| !done).count() > 0 {
+            held = held && !let_go(&cargo, &tasks);
             let waits: Vec<_> = tasks.iter().filter_map(Task::waits_for).collect();
             let sockets: Vec<_> = waits.iter().filter_map(|(socket, _)| *socket).collect();
             if let Err(e) = self.patience.wait(&sockets, waits.iter().map(|(_, until)| *until).min()) {
@@ -110,13 +112,24 @@ impl Sender {
                     .for_each(|t| t.fail(Error::system("poll", std::io::Error::from_raw_os_error(errno))));
             }
         }
+        if held {
+            let_go(&cargo, &tasks);
+        }
         let results = tasks.into_iter().map(Task::finish).collect();
         if cargo.wanted_buffer() {
             let (pool, len) = (&self.pool, cargo.len());
-            // Its own memfd is the peers' alone then.
-            drop(cargo);
             pool.borrow_mut().restock(len, || self.routes.keepers());
         }
         results
     }
+}
+
+/// Lets go of a payload that is on its way to whoever it will ever be on its way to, if that is anyone. Whether it was.
+fn let_go(cargo: &Cargo<'_>, tasks: &[Task<'_>]) -> bool {
+    let mut ways = tasks.iter().filter_map(Task::is_on_its_way).peekable();
+    let leaves = ways.peek().is_some() && ways.all(|on_its_way| on_its_way);
+    if leaves {
+        cargo.let_go();
+    }
+    leaves
 }

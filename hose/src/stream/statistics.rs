@@ -22,7 +22,7 @@ pub struct Statistics {
 }
 
 /// How a payload crossed.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum How {
     Inline,
     Sealed,

@@ -180,7 +180,7 @@ enum Stage<'a> {
     },
     Verdict {
         route: Route,
-        carriage: Carriage,
+        how: How,
         started: Instant,
         received: Option<Duration>,
     },
@@ -239,8 +239,8 @@ impl<'a> Task<'a> {
                 Stage::Write { route, frame, carriage, started } => {
                     self.writing(route, frame, carriage, started)
                 }
-                Stage::Verdict { route, carriage, started, received } => {
-                    self.verdict(route, carriage, started, received)
+                Stage::Verdict { route, how, started, received } => {
+                    self.verdict(route, how, started, received)
                 }
                 stage @ (Stage::Done(_) | Stage::Moving) => {
                     self.stage = stage;
@@ -277,6 +277,15 @@ impl<'a> Task<'a> {
         }
     }
 
+    /// Whether the payload is on its way: `None` when it will never be.
+    pub(super) fn is_on_its_way(&self) -> Option<bool> {
+        match &self.stage {
+            Stage::Done(Err(e)) if e.fate() == Fate::NotSent => None,
+            Stage::Verdict { .. } | Stage::Done(_) => Some(true),
+            _ => Some(false),
+        }
+    }
+
     pub(super) fn waits_for(&self) -> Option<(Option<(BorrowedFd<'_>, PollFlags)>, Instant)> {
         let socket = match &self.stage {
             Stage::Done(_) | Stage::Moving => return None,
@@ -303,7 +312,7 @@ impl<'a> Task<'a> {
         match &self.stage {
             Stage::Write { frame, .. } if frame.sent() > 0 => Fate::NotHandled,
             // Not confirmed, so not handed over.
-            Stage::Verdict { received: None, carriage: Carriage::Spliced, .. } => Fate::NotHandled,
+            Stage::Verdict { received: None, how: How::Spliced, .. } => Fate::NotHandled,
             Stage::Verdict { .. } => Fate::Unknown,
             _ => Fate::NotSent,
         }
@@ -486,7 +495,8 @@ impl<'a> Task<'a> {
                     route.kept.lend(route.sequence, frozen);
                 }
                 // Nothing can have come yet.
-                Ok(Step::Stay(Stage::Verdict { route, carriage, started, received: None }))
+                let how = carriage.how();
+                Ok(Step::Stay(Stage::Verdict { route, how, started, received: None }))
             }
             Ok(Progress::Later) => Ok(Step::Stay(Stage::Write { route, frame, carriage, started })),
             Err(broken) if frame.sent() == 0 => self.retry(broken),
@@ -506,19 +516,19 @@ impl<'a> Task<'a> {
     fn verdict(
         &self,
         mut route: Route,
-        carriage: Carriage,
+        how: How,
         started: Instant,
         received: Option<Duration>,
     ) -> Result<Step<'a>> {
         let answer = match route.link.receive() {
             Ok(Some(answer)) => answer,
-            Ok(None) => return Ok(Step::Stay(Stage::Verdict { route, carriage, started, received })),
+            Ok(None) => return Ok(Step::Stay(Stage::Verdict { route, how, started, received })),
             Err(Broken::Nonsense(what) | Broken::Version(what)) => return Err(self.nonsense(&what)),
             Err(broken) => return Err(self.lost("before it had answered", broken)),
         };
         if answer.header.kind == Kind::Released {
             route.kept.give_back(answer.header.sequence);
-            return Ok(Step::On(Stage::Verdict { route, carriage, started, received }));
+            return Ok(Step::On(Stage::Verdict { route, how, started, received }));
         }
         if answer.header.kind == Kind::Refused {
             route.kept.give_back(route.sequence);
@@ -534,20 +544,20 @@ impl<'a> Task<'a> {
                 if let Some(chosen) = route.chosen {
                     route.chooser.record(chosen, self.cargo.len(), now);
                 }
-                if matches!(carriage, Carriage::Spliced)
+                if how == How::Spliced
                     && let Err(broken) = route.link.send(&message(Kind::Confirmed, 0, route.sequence, &[]))
                 {
                     let error = self.lost("before its payload was confirmed", broken);
                     return Err(error.with_fate(Fate::NotHandled));
                 }
-                Ok(Step::On(Stage::Verdict { route, carriage, started, received: Some(now) }))
+                Ok(Step::On(Stage::Verdict { route, how, started, received: Some(now) }))
             }
-            (Kind::Handled, received) if received.is_some() || !matches!(carriage, Carriage::Spliced) => {
+            (Kind::Handled, received) if received.is_some() || how != How::Spliced => {
                 let received_after = received.unwrap_or(now);
                 if !answer.header.flags.has(Flags::KEPT) {
                     route.kept.give_back(route.sequence);
                 }
-                self.count(&carriage, route.link.passes_descriptors());
+                self.count(how, route.link.passes_descriptors());
                 let delivery = Delivery {
                     status: Status(answer.header.code),
                     received_after,
@@ -560,13 +570,11 @@ impl<'a> Task<'a> {
         }
     }
 
-    fn count(&self, carriage: &Carriage, unix: bool) {
+    fn count(&self, how: How, unix: bool) {
         let len = self.cargo.len();
-        let (how, copied) = match (carriage, &self.cargo.outgoing.payload) {
-            (Carriage::Sealed(_), Payload::Frozen(_)) => (How::Sealed, 0),
-            (Carriage::Sealed(_), Payload::Bytes(_)) => (How::Sealed, len),
-            (Carriage::Spliced, _) => (How::Spliced, 0),
-            (Carriage::Bytes, _) => (How::Inline, len),
+        let copied = match (how, self.cargo.outgoing.payload) {
+            (How::Sealed, Payload::Frozen(_) | Payload::Gift(_)) | (How::Spliced, _) => 0,
+            (How::Sealed, Payload::Bytes(_)) | (How::Inline, _) => len,
         };
         self.routes.count(self.target, len, copied, how, unix);
     }

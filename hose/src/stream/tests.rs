@@ -17,7 +17,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 
 use super::transcript::{Prover, Role, Transcript};
 use super::wire::{Challenge, Flags, HEADER_LEN, Header, Hello, Kind, Refusal, Scheme, message};
-use super::{Answer, Delivery, Local, Outgoing, Payload, Receiver, Sender};
+use super::{Answer, Delivery, Gift, Local, Outgoing, Payload, Receiver, Sender};
 use crate::config::Transfer;
 use crate::rendezvous::{Folder, Published, Record};
 use crate::sealed::Pool;
@@ -1201,6 +1201,40 @@ fn a_frozen_payload_serves_a_whole_fan_out_without_a_copy() {
         let statistics = sender.statistics(&name("b1"));
         assert_eq!((statistics.sealed, statistics.copied, statistics.bytes), (1, 0, 5_000_001));
         assert_eq!(sender.kept(), 0);
+    });
+}
+
+#[test]
+fn a_gift_is_let_go_of_when_it_is_on_its_way_and_only_then() {
+    let scene = Scene::new();
+    let a = scene.end("a", &["b", "nobody"], SHORT, LONG).transfer(Transfer::Memfd);
+    let b = scene.end("b", &[], LONG, LONG);
+    let payload = pattern(3 << 20);
+    let gift = || Gift::new(frozen(&payload));
+    thread::scope(|s| {
+        s.spawn(|| {
+            let mut receiver = b.receiver();
+            for _ in 0..2 {
+                let incoming = receiver.next(Some(LONG)).unwrap().unwrap();
+                let mut region = vec![0; incoming.len()];
+                let held = receiver.read_into(incoming, &mut region).unwrap();
+                assert!(region == payload);
+                receiver.handled(held, Status::OK, None).unwrap();
+            }
+        });
+        let mut sender = a.sender();
+        let sent = gift();
+        sender.send(&name("b"), &sent).unwrap();
+        assert!(sent.into_frozen().is_none());
+        let stays = gift();
+        assert_eq!(sender.send(&name("nobody"), &stays).unwrap_err().fate(), Fate::NotSent);
+        assert!(*stays.into_frozen().unwrap().view().unwrap() == payload[..]);
+        // One of two has it.
+        let sent = gift();
+        let results = sender.send_to_all(&sent);
+        assert_eq!(results.iter().filter(|(_, result)| result.is_ok()).count(), 1);
+        assert!(sent.into_frozen().is_none());
+        assert_eq!(sender.statistics(&name("b")).copied, 0);
     });
 }
 
