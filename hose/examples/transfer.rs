@@ -1,6 +1,8 @@
 //! Times the stream transports between two processes, each against its bare baseline in the same run: `transfer [unix|tcp [MAX_BYTES]]`.
-//! The baseline by itself, for others to compare with, in nanoseconds, one a line: `transfer bare-unix BYTES touch|all COUNT [CPU CPU]`; the
-//! processors are this process's and the other's.
+//!
+//! For others to compare with, in nanoseconds, one a line: the baseline by itself, `transfer bare-unix BYTES touch|all COUNT [CPU CPU]` (the
+//! processors are this process's and the other's), and over TCP baseline and hose, `transfer bare-tcp|hose-tcp ADDRESS plain|keyed BYTES COUNT`, to
+//! what `transfer tcp-bare ADDRESS BYTES plain|keyed` or `transfer tcp-receive ADDRESS plain|keyed` has said that it listens at.
 //!
 //! TCP runs over loopback, or into another network namespace: `HOSE_PEER=NAMESPACE:ADDRESS`, as `ip netns` knows it.
 //!
@@ -61,6 +63,12 @@ fn main() -> Result {
         [_, "bare-unix", size, how, count, ours, theirs] => {
             stay_on(ours)?;
             bare_times(size.parse()?, how, count.parse()?, Some(theirs))
+        }
+        [_, "bare-tcp", address, how, size, count] => {
+            tcp_bare_times(address.parse()?, how, size.parse()?, count.parse()?)
+        }
+        [_, "hose-tcp", address, how, size, count] => {
+            tcp_times(address.parse()?, how, size.parse()?, count.parse()?)
         }
         [_, "tcp-receive", address, how] => tcp_receive(address, how),
         [_, "tcp-bare", address, size, how] => tcp_bare_receiver(address, size.parse()?, how == "keyed"),
@@ -198,12 +206,7 @@ fn bare_times(size: usize, how: &str, count: usize, cpu: Option<&str>) -> Result
     let payload = region(size);
     payload.fill(7);
     let (mut ours, mut child) = bare_peer(size, how, cpu)?;
-    for _ in 0..count {
-        let start = Instant::now();
-        ours.write_all(payload)?;
-        ours.read_exact(&mut [0])?;
-        println!("{}", start.elapsed().as_nanos());
-    }
+    print_times(count, || Ok(ours.write_all(payload).and_then(|()| ours.read_exact(&mut [0]))?))?;
     drop(ours);
     child.wait()?;
     Ok(())
@@ -439,22 +442,56 @@ fn tcp_bare(payload: &[u8], how: &str) -> Result<Duration> {
     let (mut child, address) = spawn_there(&["tcp-bare", &payload.len().to_string(), how])?;
     let mut socket = TcpStream::connect(address)?;
     socket.set_nodelay(true)?;
-    let time = median(payload.len(), || {
-        if how == "keyed" {
-            let mut hasher = blake3::Hasher::new_keyed(&[3; 32]);
-            for chunk in payload.chunks(CHUNK) {
-                hasher.update(chunk);
-                socket.write_all(chunk).expect("the child reads");
-            }
-            socket.write_all(hasher.finalize().as_bytes()).expect("the child reads");
-        } else {
-            socket.write_all(payload).expect("the child reads");
-        }
-        socket.read_exact(&mut [0]).expect("the child answers");
-    });
+    let time = median(payload.len(), || tcp_bare_send(&mut socket, payload, how).expect("the child reads"));
     drop(socket);
     child.wait()?;
     Ok(time)
+}
+
+/// Sends a payload, with its tag or without, until it is answered.
+fn tcp_bare_send(socket: &mut TcpStream, payload: &[u8], how: &str) -> std::io::Result<()> {
+    if how == "keyed" {
+        let mut hasher = blake3::Hasher::new_keyed(&[3; 32]);
+        for chunk in payload.chunks(CHUNK) {
+            hasher.update(chunk);
+            socket.write_all(chunk)?;
+        }
+        socket.write_all(hasher.finalize().as_bytes())?;
+    } else {
+        socket.write_all(payload)?;
+    }
+    socket.read_exact(&mut [0])
+}
+
+fn tcp_bare_times(address: SocketAddr, how: &str, size: usize, count: usize) -> Result {
+    let payload = region(size);
+    payload.fill(7);
+    let mut socket = TcpStream::connect(address)?;
+    socket.set_nodelay(true)?;
+    print_times(count, || Ok(tcp_bare_send(&mut socket, payload, how)?))
+}
+
+fn tcp_times(address: SocketAddr, how: &str, size: usize, count: usize) -> Result {
+    let payload = region(size);
+    payload.fill(7);
+    let target = Name::try_from("b")?;
+    let network = network(how)?.with_target(target.clone(), address);
+    let mut sender = Sender::new(&tcp_end("a", vec![target.clone()], Transfer::Auto, network)?);
+    print_times(count, || {
+        sender.send(&target, &*payload)?;
+        Ok(())
+    })
+}
+
+/// The first is not counted: it connects.
+fn print_times(count: usize, mut send: impl FnMut() -> Result) -> Result {
+    send()?;
+    for _ in 0..count {
+        let start = Instant::now();
+        send()?;
+        println!("{}", start.elapsed().as_nanos());
+    }
+    Ok(())
 }
 
 fn tcp(max: usize) -> Result {

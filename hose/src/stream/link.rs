@@ -260,7 +260,9 @@ impl Link {
         filled: &mut usize,
     ) -> Result<Progress, Broken> {
         while *filled < region.len() {
-            let room = &mut region[*filled..];
+            // What is hashed is read as far as it will be hashed next: it is in a cache then, and the peer goes on writing meanwhile.
+            let end = self.incoming.as_ref().map_or(region.len(), |i| region.len().min(i.hashed + CHUNK));
+            let room = &mut region[*filled..end];
             let wanted = room.len();
             let Some(n) = read(self.socket.as_fd(), room)? else { return Ok(Progress::Later) };
             *filled += n;

@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::carriage::{Cargo, POOL};
 use super::delivery::Delivery;
@@ -11,7 +12,7 @@ use super::local::Local;
 use super::outgoing::Outgoing;
 use super::patience::Patience;
 use super::statistics::Statistics;
-use super::task::{Routes, Task};
+use super::task::{Routes, Task, Wait};
 use crate::sealed::Pool;
 use crate::{Error, ErrorKind, Name, Result, Transfer};
 
@@ -100,20 +101,22 @@ impl Sender {
         }
         let mut tasks: Vec<Task<'_>> =
             targets.iter().map(|target| Task::new(&self.local, &self.routes, target, &cargo)).collect();
-        let mut held = true;
-        while tasks.iter_mut().map(Task::advance).filter(|done| !done).count() > 0 {
+        let (mut held, mut due) = (true, vec![true; tasks.len()]);
+        loop {
+            tasks.iter_mut().zip(&due).filter(|(_, due)| **due).for_each(|(task, _)| task.advance());
             held = held && !let_go(&cargo, &tasks);
-            let waits: Vec<_> = tasks.iter().filter_map(Task::waits_for).collect();
-            let sockets: Vec<_> = waits.iter().filter_map(|(socket, _)| *socket).collect();
-            if let Err(e) = self.patience.wait(&sockets, waits.iter().map(|(_, until)| *until).min()) {
-                let errno = e.raw_os_error().unwrap_or(0);
-                tasks
-                    .iter_mut()
-                    .for_each(|t| t.fail(Error::system("poll", std::io::Error::from_raw_os_error(errno))));
+            let waits: Vec<_> = tasks.iter().map(Task::waits_for).collect();
+            let Some(until) = waits.iter().flatten().map(|(_, until)| *until).min() else { break };
+            let sockets: Vec<_> = waits.iter().flatten().filter_map(|(socket, _)| *socket).collect();
+            match self.patience.wait(&sockets, Some(until)) {
+                Ok(ready) => due = who_is_due(&waits, &ready),
+                Err(e) => {
+                    let errno = e.raw_os_error().unwrap_or(0);
+                    tasks.iter_mut().for_each(|t| {
+                        t.fail(Error::system("poll", std::io::Error::from_raw_os_error(errno)));
+                    });
+                }
             }
-        }
-        if held {
-            let_go(&cargo, &tasks);
         }
         let results = tasks.into_iter().map(Task::finish).collect();
         if cargo.wanted_buffer() {
@@ -132,4 +135,15 @@ fn let_go(cargo: &Cargo<'_>, tasks: &[Task<'_>]) -> bool {
         cargo.let_go();
     }
     leaves
+}
+
+/// Of tasks that wait, which can go on: those whose socket is ready, of which `ready` tells in their order, and whose time has come.
+fn who_is_due(waits: &[Option<Wait<'_>>], ready: &[bool]) -> Vec<bool> {
+    let (now, mut ready) = (Instant::now(), ready.iter());
+    let mut is_due = |(socket, until): &Wait<'_>| {
+        // Taken in any case: they are in step.
+        let is_ready = socket.is_some() && ready.next() == Some(&true);
+        is_ready || *until <= now
+    };
+    waits.iter().map(|wait| wait.as_ref().is_some_and(&mut is_due)).collect()
 }

@@ -142,6 +142,9 @@ impl Routes {
     }
 }
 
+/// What a task waits for: a socket, if it has one, and until when.
+pub(super) type Wait<'a> = (Option<(BorrowedFd<'a>, PollFlags)>, Instant);
+
 /// One payload on its way to one target.
 pub(super) struct Task<'a> {
     local: &'a Local,
@@ -227,8 +230,8 @@ impl<'a> Task<'a> {
         task
     }
 
-    /// As far as it goes without waiting: whether that was to the end.
-    pub(super) fn advance(&mut self) -> bool {
+    /// As far as it goes without waiting.
+    pub(super) fn advance(&mut self) {
         loop {
             let fate = self.fate();
             let step = match std::mem::replace(&mut self.stage, Stage::Moving) {
@@ -244,7 +247,7 @@ impl<'a> Task<'a> {
                 }
                 stage @ (Stage::Done(_) | Stage::Moving) => {
                     self.stage = stage;
-                    return true;
+                    return;
                 }
             };
             match step {
@@ -252,7 +255,7 @@ impl<'a> Task<'a> {
                 Ok(Step::Stay(stage)) => {
                     self.stage = stage;
                     if Instant::now() < self.deadline() {
-                        return false;
+                        return;
                     }
                     self.fail(self.late());
                 }
@@ -286,7 +289,7 @@ impl<'a> Task<'a> {
         }
     }
 
-    pub(super) fn waits_for(&self) -> Option<(Option<(BorrowedFd<'_>, PollFlags)>, Instant)> {
+    pub(super) fn waits_for(&self) -> Option<Wait<'_>> {
         let socket = match &self.stage {
             Stage::Done(_) | Stage::Moving => return None,
             Stage::Seek { again, .. } => return Some((None, (*again).min(self.connect_by))),

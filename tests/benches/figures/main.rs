@@ -3,13 +3,14 @@
 //! Each figure compares two things in one run, turn by turn where they are short, and its value is the ratio of their medians, so
 //! that a machine whose speed drifts drifts for both. Absolute times are printed for orientation only.
 //!
-//! Needs root, `runc`, the examples' guests (`scripts/build-guests`) and the examples `engine-alone`, `bare-call` and `pages` beside
-//! the runtime (`scripts/bench`). `crun` is compared where it runs: it refuses a hybrid cgroup hierarchy, so its
+//! Needs root, `runc`, the examples' guests (`scripts/build-guests`) and the examples `engine-alone`, `bare-call`, `pages` and
+//! `transfer` beside the runtime (`scripts/bench`), and for TCP `unshare`, `nsenter`, `ip` and `tc`. `crun` is compared where it runs: it refuses a hybrid cgroup hierarchy, so its
 //! processes are given a mount namespace in which the unified one is covered.
 
 mod memory;
 mod report;
 mod starting;
+mod tcp;
 mod unix;
 
 use std::fs;
@@ -41,6 +42,9 @@ fn main() {
     }
     if asked("unix") {
         unix::measure(&mut report, &ours);
+    }
+    if asked("tcp") {
+        tcp::measure(&mut report);
     }
     report.write();
 }

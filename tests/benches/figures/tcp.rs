@@ -1,0 +1,136 @@
+//! Across hosts: the library's sender and receiver in two network namespaces with a veth between them, against a plain program that writes and
+//! reads, and, with keys, computes the same tag (`hose/examples/transfer.rs`). They take turns.
+//!
+//! The namespaces have no names: each lives as long as a process in it, and those end with this one, however it ends. With them go the veth
+//! and its limit.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use crate::example;
+use crate::memory::micro;
+use crate::report::{Bar, Report, median};
+
+/// Of either end; the program trusts 10.0.0.0/8.
+const ADDRESSES: [&str; 2] = ["10.177.0.1", "10.177.0.2"];
+const LARGE: usize = 100_000_000;
+/// Turns of the contestants.
+const TURNS: usize = 4;
+
+pub(crate) fn measure(report: &mut Report) {
+    let hosts = Hosts::new();
+    for (how, name) in [
+        ("plain", "tcp: throughput over a veth, 100 MB, no key, against a plain program's"),
+        (
+            "keyed",
+            "tcp: throughput over a veth, 100 MB, with keys, against a plain program's with the same tag",
+        ),
+    ] {
+        let (bare, ours) = hosts.turns(how, LARGE, 15, TURNS);
+        let detail = format!("{} / {}", micro(ours), micro(bare));
+        report.value(name, bare / ours, "ratio", Bar::AtLeast("≥ 0.95", 0.95), detail);
+    }
+    hosts.limit("100mbit");
+    for (size, turns, name) in [
+        (10_000_000, 3, "tcp: time over a veth of 100 Mbit/s, 10 MB, against a plain program's"),
+        (40_000_000, 1, "tcp: time over a veth of 100 Mbit/s, 40 MB, against a plain program's"),
+    ] {
+        let (bare, ours) = hosts.turns("plain", size, 1, turns);
+        let detail = format!("{} / {}", micro(ours), micro(bare));
+        report.value(name, ours / bare, "ratio", Bar::AtMost("≤ 1.02", 1.02), detail);
+    }
+}
+
+/// Two hosts, as far as their networks go.
+struct Hosts([Host; 2]);
+
+/// A network namespace, and the process that keeps it: it ends when its standard input does.
+struct Host {
+    keeper: Child,
+    _input: ChildStdin,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // Its end is what matters, and it may have come already.
+        let _ = self.keeper.kill();
+        let _ = self.keeper.wait();
+    }
+}
+
+impl Host {
+    fn new() -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["--net", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut keeper = command.spawn().expect("unshare runs");
+        let mut input = keeper.stdin.take().expect("a pipe");
+        // It answers from within.
+        input.write_all(b"there\n").expect("it reads");
+        let mut line = String::new();
+        BufReader::new(keeper.stdout.take().expect("a pipe")).read_line(&mut line).expect("it answers");
+        assert_eq!(line, "there\n", "a network namespace cannot be made");
+        Self { keeper, _input: input }
+    }
+
+    /// A program of this host.
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg("--net").arg("--target").arg(self.keeper.id().to_string());
+        command.args(["setpriv", "--pdeathsig", "KILL"]).args(words);
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> String {
+        let output = self.command(words).stderr(Stdio::inherit()).output().expect("nsenter runs");
+        assert!(output.status.success(), "{words:?}: {}", output.status);
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+}
+
+impl Hosts {
+    fn new() -> Self {
+        let hosts = [Host::new(), Host::new()];
+        let other = hosts[1].keeper.id().to_string();
+        hosts[0]
+            .run(&["ip", "link", "add", "veth0", "type", "veth", "peer", "name", "veth0", "netns", &other]);
+        for (host, address) in hosts.iter().zip(ADDRESSES) {
+            host.run(&["ip", "address", "add", &format!("{address}/24"), "dev", "veth0"]);
+            host.run(&["ip", "link", "set", "veth0", "up"]);
+        }
+        Self(hosts)
+    }
+
+    /// Bounds what the first sends.
+    fn limit(&self, rate: &str) {
+        let words = "tc qdisc add dev veth0 root tbf burst 128kb latency 50ms rate";
+        self.0[0].run(&words.split(' ').chain([rate]).collect::<Vec<_>>());
+    }
+
+    /// Medians of the plain program and of the hose, in nanoseconds.
+    fn turns(&self, how: &str, size: usize, count: usize, turns: usize) -> (f64, f64) {
+        let (mut bare, mut ours) = (Vec::new(), Vec::new());
+        let bytes = size.to_string();
+        for _ in 0..turns {
+            bare.extend(self.times(&["tcp-bare", ADDRESSES[1], &bytes, how], "bare-tcp", how, size, count));
+            ours.extend(self.times(&["tcp-receive", ADDRESSES[1], how], "hose-tcp", how, size, count));
+        }
+        (median(&bare), median(&ours))
+    }
+
+    /// What the sender needs, beside a receiver that says first where it listens.
+    fn times(&self, receiver: &[&str], sender: &str, how: &str, size: usize, count: usize) -> Vec<f64> {
+        let transfer = example("transfer").display().to_string();
+        let listen = format!("{}:0", receiver[1]);
+        let words: Vec<&str> =
+            [&transfer, receiver[0], &listen].into_iter().chain(receiver[2..].iter().copied()).collect();
+        let mut receiver = self.0[1].command(&words).stdout(Stdio::piped()).spawn().expect("nsenter runs");
+        let mut address = String::new();
+        BufReader::new(receiver.stdout.take().expect("a pipe")).read_line(&mut address).expect("an address");
+        let (size, count) = (size.to_string(), count.to_string());
+        let sent = self.0[0].run(&[&transfer, sender, address.trim(), how, &size, &count]);
+        // The hose's goes on listening.
+        receiver.kill().expect("it runs, or is not waited for yet");
+        receiver.wait().expect("it ends");
+        sent.lines().map(|line| line.parse().expect("a number")).collect()
+    }
+}
