@@ -14,8 +14,10 @@ use crate::Result;
 pub struct Pool {
     buffers: Vec<Buffer>,
     stock: Stock,
-    /// Bytes of the last payload that wanted a buffer.
-    last: Option<usize>,
+    /// Bytes of the last payload that wanted a buffer, and when it had been sent.
+    last: Option<(usize, Instant)>,
+    /// How long there was nothing to send before this one.
+    pause: Duration,
     max_bytes: usize,
     warm: u64,
     cold: u64,
@@ -23,6 +25,8 @@ pub struct Pool {
     discouraged: Option<Instant>,
 }
 
+/// A shorter pause between two payloads is of no use to the thread: it would take the time from the next one.
+const USABLE: Duration = Duration::from_millis(1);
 /// How long to do without after there were no huge pages.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -33,6 +37,7 @@ impl Pool {
             buffers: Vec::new(),
             stock: Stock::new(),
             last: None,
+            pause: Duration::ZERO,
             max_bytes,
             warm: 0,
             cold: 0,
@@ -107,15 +112,17 @@ impl Pool {
     /// one that does not fit is given up, so that only one payload's memory is held beside its source.
     pub(crate) fn recall(&mut self, len: usize) {
         self.stock.recall(len);
+        self.pause = self.last.map_or(Duration::ZERO, |(_, sent)| sent.elapsed());
     }
 
-    /// To be called after a payload of `len` bytes was sent that wanted a buffer. From the second of like size on the next one's is made by a
-    /// thread, once each of `peers` has something to say.
+    /// To be called after a payload of `len` bytes was sent that wanted a buffer. From the second of like size on, where there is a pause between
+    /// them, the next one's is made by a thread, once each of `peers` has something to say.
     pub(crate) fn restock(&mut self, len: usize, peers: impl FnOnce() -> Vec<OwnedFd>) {
         let Some(size) = size_of(len) else { return };
-        let last = self.last.replace(size).unwrap_or(0);
+        let last = self.last.replace((size, Instant::now())).map_or(0, |(last, _)| last);
         let larger = last.max(size);
-        if fits(larger, last.min(size)) && self.fitting(len).is_none() {
+        let again = fits(larger, last.min(size)) && self.pause >= USABLE;
+        if again && self.fitting(len).is_none() {
             self.stock.wish(larger, peers());
         }
     }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::carriage::{Cargo, POOL};
 use super::delivery::Delivery;
+use super::link::wait;
 use super::local::Local;
 use super::outgoing::Outgoing;
 use super::patience::Patience;
@@ -108,7 +109,12 @@ impl Sender {
             let waits: Vec<_> = tasks.iter().map(Task::waits_for).collect();
             let Some(until) = waits.iter().flatten().map(|(_, until)| *until).min() else { break };
             let sockets: Vec<_> = waits.iter().flatten().filter_map(|(socket, _)| *socket).collect();
-            match self.patience.wait(&sockets, Some(until)) {
+            // Several targets may need the processor that looking would take.
+            let ready = match sockets.len() {
+                1 => self.patience.wait(&sockets, Some(until)),
+                _ => wait(&sockets, Some(until)),
+            };
+            match ready {
                 Ok(ready) => due = who_is_due(&waits, &ready),
                 Err(e) => {
                     let errno = e.raw_os_error().unwrap_or(0);

@@ -1342,16 +1342,22 @@ fn a_mapped_payload_outlives_its_sender() {
     });
 }
 
-/// Sends payloads of these lengths from ordinary memory, each mapped and given back: how many found a buffer, and how many did not.
-fn buffers_for(lengths: &[usize], transfer: Transfer) -> (u64, u64) {
+/// Sends payloads of these lengths from ordinary memory, each mapped and given back, with a pause after each or none: how many found a buffer, and how
+/// many did not.
+fn buffers_for(lengths: &[usize], transfer: Transfer, pause: bool) -> (u64, u64) {
     let scene = Scene::new();
     let (a, b) = (scene.end("a", &["b"], LONG, LONG).transfer(transfer), scene.end("b", &[], LONG, LONG));
     thread::scope(|s| {
         let sent = s.spawn(|| {
             let mut sender = a.sender();
-            for len in lengths {
-                sender.send(&name("b"), &pattern(*len)).unwrap();
+            let payloads: Vec<_> = lengths.iter().map(|len| pattern(*len)).collect();
+            for (len, payload) in lengths.iter().zip(&payloads) {
+                sender.send(&name("b"), payload).unwrap();
+                if !pause {
+                    continue;
+                }
                 // Until the next buffer is there, if there will be one.
+                thread::sleep(5 * MOMENT);
                 let had = (0..200).any(|_| {
                     sender.has_buffer(*len) || {
                         thread::sleep(MOMENT);
@@ -1383,11 +1389,13 @@ fn who_sends_large_payloads_again_and_again_finds_buffers_made() {
     if !matches!(Pool::new(0).take_if_quick(10 << 20), Ok(Some(_))) {
         return crate::announce_skip("no huge pages");
     }
-    assert_eq!(buffers_for(&[10 << 20], Transfer::Memfd), (0, 1));
-    assert_eq!(buffers_for(&[10 << 20, 9 << 20, 10 << 20, 9 << 20], Transfer::Memfd), (2, 2));
+    assert_eq!(buffers_for(&[10 << 20], Transfer::Memfd, true), (0, 1));
+    assert_eq!(buffers_for(&[10 << 20, 9 << 20, 10 << 20, 9 << 20], Transfer::Memfd, true), (2, 2));
     // Lengths that have nothing to do with each other are no reason.
-    assert_eq!(buffers_for(&[10 << 20, 30 << 20, 10 << 20], Transfer::Memfd), (0, 3));
-    assert_eq!(buffers_for(&[10 << 20; 3], Transfer::Copy), (0, 0));
+    assert_eq!(buffers_for(&[10 << 20, 30 << 20, 10 << 20], Transfer::Memfd, true), (0, 3));
+    assert_eq!(buffers_for(&[10 << 20; 3], Transfer::Copy, true), (0, 0));
+    // Who sends without a pause would only be kept waiting.
+    assert_eq!(buffers_for(&[10 << 20; 4], Transfer::Memfd, false), (0, 4));
 }
 
 #[test]
