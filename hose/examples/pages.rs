@@ -1,7 +1,7 @@
 //! Times the memory transport's step by itself: `pages [COUNT]`. For each size, medians in nanoseconds of COUNT (default: 15)
 //! runs, one line of JSON each: `remap` (mremap(2) alone), `move` (the same by this crate), `move_apart` (between addresses that are
 //! not congruent modulo 2 MiB), `copy_fresh` (memcpy into memory that was never touched, on pages as the system gives them
-//! unasked), `copy_fresh_huge` (on huge pages), `copy` (into touched memory).
+//! unasked), `copy_fresh_huge` (on huge pages), `copy` (into touched memory). `pages COUNT WHAT SIZE` prints each run of one of them, a line each.
 //!
 //! Sources are filled before each run, and targets of moves hold no pages: that of `remap` is one whose pages were given back, as a
 //! receiver's are, the others are fresh. But for `copy_fresh` all prefer huge pages.
@@ -20,6 +20,11 @@ const SIZES: [usize; 10] =
 
 fn main() {
     let count: usize = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(15);
+    if let (Some(what), Some(size)) = (std::env::args().nth(2), std::env::args().nth(3)) {
+        let size = size.parse().expect("a size in bytes");
+        (0..count).for_each(|_| println!("{}", time(&what, size)));
+        return;
+    }
     for size in SIZES {
         let mut runs = ["remap", "move", "move_apart", "copy_fresh", "copy_fresh_huge", "copy"]
             .map(|name| (name, Vec::new()));
