@@ -26,7 +26,8 @@
 //!   second says both.)
 //! - **Bounded.** Every wait has a deadline, every length a maximum that is checked before memory is asked for.
 //! - **Any start order.** A sender waits for a peer that is not there yet.
-//! - **No thread, no signal, no procfs.** One thread and `poll`; `SIGPIPE` is never raised; nothing is looked up in
+//! - **No thread that it needs, no signal, no procfs.** One thread and `poll` (a second one makes buffers between large payloads, where it may:
+//!   [`sealed::Pool`]); `SIGPIPE` is never raised; nothing is looked up in
 //!   `/proc` by an end that runs inside a container.
 //!
 //! This crate knows neither OCI nor WebAssembly.

@@ -12,6 +12,8 @@ use crate::config::Transfer;
 pub(super) const SPLICE_MIN: usize = 256 << 10;
 /// Payloads between two looks at the way that was slower.
 const PROBE_EVERY: u32 = 64;
+/// As many at first where windows grow: a connection's first payloads tell little then. The pauses double.
+const PROBE_AFTER: u32 = 4;
 /// How many of each before there is a verdict; the first of them finds caches and windows cold.
 const TRIALS: u32 = 3;
 
@@ -40,14 +42,24 @@ impl Seen {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Chooser {
     plain: Seen,
     by_pages: Seen,
     since_probe: u32,
+    probe_after: u32,
+    /// What that is after the faster way has become the slower one.
+    first_probe: u32,
 }
 
 impl Chooser {
+    /// For a connection whose windows grow (TCP), or not.
+    pub(super) fn new(grows: bool) -> Self {
+        let (plain, by_pages) = Default::default();
+        let first_probe = if grows { PROBE_AFTER } else { PROBE_EVERY };
+        Self { plain, by_pages, since_probe: 0, probe_after: first_probe, first_probe }
+    }
+
     pub(super) fn choose(&mut self, len: usize, transfer: Transfer) -> Writing {
         match transfer {
             Transfer::Splice if len > 0 => return Writing::ByPages,
@@ -57,16 +69,22 @@ impl Chooser {
         if self.plain.trials.min(self.by_pages.trials) < TRIALS {
             return if self.plain.trials < self.by_pages.trials { Writing::Plain } else { Writing::ByPages };
         }
-        let (faster, slower) = match self.plain.cost <= self.by_pages.cost {
-            true => (Writing::Plain, Writing::ByPages),
-            false => (Writing::ByPages, Writing::Plain),
-        };
+        let (faster, slower) = self.order();
         self.since_probe += 1;
-        if self.since_probe < PROBE_EVERY {
+        if self.since_probe < self.probe_after {
             return faster;
         }
         self.since_probe = 0;
+        self.probe_after = (self.probe_after * 2).min(PROBE_EVERY);
         slower
+    }
+
+    /// The faster way first.
+    fn order(&self) -> (Writing, Writing) {
+        match self.plain.cost <= self.by_pages.cost {
+            true => (Writing::Plain, Writing::ByPages),
+            false => (Writing::ByPages, Writing::Plain),
+        }
     }
 
     /// How long `len` bytes took until the peer had them.
@@ -75,9 +93,13 @@ impl Chooser {
             return;
         }
         let cost = took.as_nanos() as f64 / len as f64;
+        let before = self.order();
         match writing {
             Writing::Plain => self.plain.add(cost),
             Writing::ByPages => self.by_pages.add(cost),
+        }
+        if self.order() != before {
+            self.probe_after = self.first_probe;
         }
     }
 }
@@ -99,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_faster_way_is_taken_and_the_other_looked_at_again() {
-        let mut chooser = Chooser::default();
+        let mut chooser = Chooser::new(false);
         let spliced = run(&mut chooser, 100, 200, 646);
         assert_eq!(spliced, 3 + 10);
         // The network changes: the probes find out.
@@ -108,8 +130,16 @@ mod tests {
     }
 
     #[test]
+    fn first_payloads_that_mislead_are_soon_made_up_for() {
+        let mut chooser = Chooser::new(true);
+        run(&mut chooser, 600, 500, 8);
+        // Windows have grown.
+        assert!(run(&mut chooser, 250, 500, 40) < 20);
+    }
+
+    #[test]
     fn short_payloads_are_plain_and_a_forced_way_is_kept() {
-        let mut chooser = Chooser::default();
+        let mut chooser = Chooser::new(true);
         assert_eq!(chooser.choose(SPLICE_MIN - 1, Transfer::Auto), Writing::Plain);
         for _ in 0..100 {
             assert_eq!(chooser.choose(1, Transfer::Splice), Writing::ByPages);

@@ -422,13 +422,14 @@ impl<'a> Task<'a> {
                 }
                 let mut kept = Kept::new(&self.routes.0.kept);
                 kept.belongs_to(self.target, peer_key);
+                let grows = !link.passes_descriptors();
                 self.write(Route {
                     id: self.routes.next_id(),
                     link,
                     max_size,
                     sequence: 0,
                     kept,
-                    chooser: Chooser::default(),
+                    chooser: Chooser::new(grows),
                     chosen: None,
                 })
                 .map(Step::On)

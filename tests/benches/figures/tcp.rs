@@ -1,5 +1,6 @@
 //! Across hosts: the library's sender and receiver in two network namespaces with a veth between them, against a plain program that writes and
-//! reads, and, with keys, computes the same tag (`hose/examples/transfer.rs`). They take turns.
+//! reads, and, with keys, computes the same tag (`hose/examples/transfer.rs`). They take turns, each end on a processor of its own, as hosts have: left to itself the system puts both on one
+//! now and then, either contestant's.
 //!
 //! The namespaces have no names: each lives as long as a process in it, and those end with this one, however it ends. With them go the veth
 //! and its limit.
@@ -10,6 +11,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use crate::example;
 use crate::memory::micro;
 use crate::report::{Bar, Report, median};
+use crate::unix::{on, processors};
 
 /// Of either end; the program trusts 10.0.0.0/8.
 const ADDRESSES: [&str; 2] = ["10.177.0.1", "10.177.0.2"];
@@ -123,11 +125,15 @@ impl Hosts {
         let listen = format!("{}:0", receiver[1]);
         let words: Vec<&str> =
             [&transfer, receiver[0], &listen].into_iter().chain(receiver[2..].iter().copied()).collect();
-        let mut receiver = self.0[1].command(&words).stdout(Stdio::piped()).spawn().expect("nsenter runs");
+        let all = processors();
+        let mut command = self.0[1].command(&words);
+        let start = || command.stdout(Stdio::piped()).spawn().expect("nsenter runs");
+        let mut receiver = on(all.last().copied(), start);
         let mut address = String::new();
         BufReader::new(receiver.stdout.take().expect("a pipe")).read_line(&mut address).expect("an address");
         let (size, count) = (size.to_string(), count.to_string());
-        let sent = self.0[0].run(&[&transfer, sender, address.trim(), how, &size, &count]);
+        let words = [&transfer, sender, address.trim(), how, &size, &count];
+        let sent = on(all.first().copied(), || self.0[0].run(&words));
         // The hose's goes on listening.
         receiver.kill().expect("it runs, or is not waited for yet");
         receiver.wait().expect("it ends");

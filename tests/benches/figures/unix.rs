@@ -182,13 +182,13 @@ fn growth(report: &mut Report, case: &Case) {
 }
 
 /// The processors that this program may use.
-fn processors() -> Vec<usize> {
+pub(crate) fn processors() -> Vec<usize> {
     let set = sched_getaffinity(None).expect("an affinity");
     (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect()
 }
 
 /// Starts what `start` starts on one processor: affinity is inherited.
-fn on<R>(cpu: Option<usize>, start: impl FnOnce() -> R) -> R {
+pub(crate) fn on<R>(cpu: Option<usize>, start: impl FnOnce() -> R) -> R {
     let Some(cpu) = cpu else { return start() };
     let had = sched_getaffinity(None).expect("an affinity");
     let mut one = CpuSet::new();
