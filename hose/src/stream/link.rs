@@ -95,21 +95,33 @@ impl Outbound<'_> {
         self.head.len() + self.payload.len() + self.tail_len()
     }
 
-    /// Sees to it that the next bytes of the payload may go: up to where.
-    fn hash_ahead(&mut self) -> usize {
+    /// Hashes the next chunk, if less than `lead` bytes are hashed that the socket has not got. Whether it did.
+    fn hash_within(&mut self, lead: usize) -> bool {
         let (len, sent) = (self.payload.len(), self.sent_payload());
-        let Some(tag) = &mut self.tag else { return len };
-        if self.hashed < len && self.hashed - sent < CHUNK / 2 {
+        let Some(tag) = &mut self.tag else { return false };
+        let hashes = self.hashed < len && self.hashed - sent < lead;
+        if hashes {
             let end = len.min(self.hashed + CHUNK);
             tag.update(&self.payload[self.hashed..end]);
             self.hashed = end;
         }
+        hashes
+    }
+
+    /// Sees to it that the next bytes of the payload may go: up to where.
+    fn hash_ahead(&mut self) -> usize {
+        let len = self.payload.len();
+        self.hash_within(CHUNK / 2);
+        let Some(tag) = &mut self.tag else { return len };
         if self.hashed == len && self.tail.is_empty() {
             self.tail = tag.finish().to_vec();
         }
         self.hashed
     }
 }
+
+/// How far hashing may be ahead of sending: what is sent shall still be in a cache.
+const LEAD: usize = 2 * CHUNK;
 
 /// The tag of a payload that is being received.
 #[derive(Debug)]
@@ -338,7 +350,8 @@ impl Link {
                 }
                 _ => self.copy_out(frame, ready)?,
             };
-            if progress == Progress::Later {
+            // While the peer reads and hashes, this end hashes too: were it asleep, the two would take turns for good.
+            if progress == Progress::Later && !frame.hash_within(LEAD) {
                 return Ok(Progress::Later);
             }
         }
