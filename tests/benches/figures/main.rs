@@ -7,6 +7,7 @@
 //! `transfer` beside the runtime (`scripts/bench`), and for TCP `unshare`, `nsenter`, `ip` and `tc`. `crun` is compared where it runs: it refuses a hybrid cgroup hierarchy, so its
 //! processes are given a mount namespace in which the unified one is covered.
 
+mod curves;
 mod memory;
 mod report;
 mod starting;
@@ -45,6 +46,9 @@ fn main() {
     }
     if asked("tcp") {
         tcp::measure(&mut report);
+    }
+    if asked("curves") {
+        curves::measure(&ours);
     }
     report.write();
 }

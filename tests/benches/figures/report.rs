@@ -13,7 +13,7 @@ const WARM_UP: usize = 5;
 
 /// One row of the table.
 pub(crate) struct Figure {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) value: f64,
     pub(crate) unit: &'static str,
     /// Text of the bar, and whether the value meets it. A figure without a bar is for orientation.
@@ -40,7 +40,7 @@ impl Report {
     pub(crate) fn ratio(&mut self, name: &'static str, pair: &Pair, bar: Option<(&'static str, f64)>) {
         let value = median(&pair.a) / median(&pair.b);
         self.add(Figure {
-            name,
+            name: name.to_owned(),
             value,
             unit: "ratio",
             bar: bar.map(|(text, at_most)| (text, value <= at_most)),
@@ -62,7 +62,7 @@ impl Report {
     /// Adds a value, which is held to its bar.
     pub(crate) fn value(
         &mut self,
-        name: &'static str,
+        name: impl Into<String>,
         value: f64,
         unit: &'static str,
         bar: Bar,
@@ -73,7 +73,7 @@ impl Report {
             Bar::AtLeast(text, bar) => Some((text, value >= bar)),
             Bar::AtMost(text, bar) => Some((text, value <= bar)),
         };
-        self.add(Figure { name, value, unit, bar, samples: vec![value], detail });
+        self.add(Figure { name: name.into(), value, unit, bar, samples: vec![value], detail });
     }
 
     pub(crate) fn write(&self) {

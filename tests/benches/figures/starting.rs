@@ -104,7 +104,7 @@ fn memory_at_rest(report: &mut Report, ours: &Runtime) {
     let samples: Vec<f64> = (0..5).map(|_| resident_without_libc(pid)).collect();
     let value = median(&samples);
     report.add(Figure {
-        name: "resident memory of a hello function at rest, without libc",
+        name: "resident memory of a hello function at rest, without libc".to_owned(),
         value,
         unit: "MB",
         bar: Some(("≤ 8 MB", value <= 8.0)),
@@ -158,7 +158,7 @@ fn fib(report: &mut Report, ours: &Runtime) {
     };
     let value = net(&ours) / net(&alone);
     report.add(Figure {
-        name: "fib(32) from the cache, less start-up, against the engine alone",
+        name: "fib(32) from the cache, less start-up, against the engine alone".to_owned(),
         value,
         unit: "ratio",
         bar: Some(("≤ 1.1", value <= 1.1)),
@@ -168,7 +168,7 @@ fn fib(report: &mut Report, ours: &Runtime) {
     let slow: Vec<f64> = (0..5).map(|_| run(&case, &interpreted).as_secs_f64()).collect();
     let value = (median(&slow) - median(&ours.b)) / net(&ours);
     report.add(Figure {
-        name: "fib(32) from the cache, against interpreted",
+        name: "fib(32) from the cache, against interpreted".to_owned(),
         value,
         unit: "times faster",
         bar: Some(("≥ 20", value >= 20.0)),

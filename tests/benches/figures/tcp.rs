@@ -119,24 +119,45 @@ impl Hosts {
         (median(&bare), median(&ours))
     }
 
-    /// What the sender needs, beside a receiver that says first where it listens.
+    /// What the sender needs.
     fn times(&self, receiver: &[&str], sender: &str, how: &str, size: usize, count: usize) -> Vec<f64> {
         let transfer = example("transfer").display().to_string();
         let listen = format!("{}:0", receiver[1]);
         let words: Vec<&str> =
             [&transfer, receiver[0], &listen].into_iter().chain(receiver[2..].iter().copied()).collect();
-        let all = processors();
-        let mut command = self.0[1].command(&words);
-        let start = || command.stdout(Stdio::piped()).spawn().expect("nsenter runs");
-        let mut receiver = on(all.last().copied(), start);
-        let mut address = String::new();
-        BufReader::new(receiver.stdout.take().expect("a pipe")).read_line(&mut address).expect("an address");
         let (size, count) = (size.to_string(), count.to_string());
-        let words = [&transfer, sender, address.trim(), how, &size, &count];
-        let sent = on(all.first().copied(), || self.0[0].run(&words));
-        // The hose's goes on listening.
-        receiver.kill().expect("it runs, or is not waited for yet");
-        receiver.wait().expect("it ends");
-        sent.lines().map(|line| line.parse().expect("a number")).collect()
+        meet(self.0[1].command(&words), |address| {
+            self.0[0].run(&[&transfer, sender, address, how, &size, &count])
+        })
     }
+}
+
+/// What `send` prints, beside a receiver that says first where it listens; each is on a processor of its own.
+fn meet(mut receiver: Command, send: impl FnOnce(&str) -> String) -> Vec<f64> {
+    let all = processors();
+    let start = || receiver.stdout(Stdio::piped()).spawn().expect("the receiver starts");
+    let mut receiver = on(all.last().copied(), start);
+    let mut address = String::new();
+    BufReader::new(receiver.stdout.take().expect("a pipe")).read_line(&mut address).expect("an address");
+    let sent = on(all.first().copied(), || send(address.trim()));
+    // The hose's goes on listening.
+    receiver.kill().expect("it runs, or is not waited for yet");
+    receiver.wait().expect("it ends");
+    sent.lines().map(|line| line.parse().expect("a number")).collect()
+}
+
+/// Nanoseconds of the plain program over loopback.
+pub(crate) fn bare_over_loopback(size: u64, count: usize) -> Vec<f64> {
+    let transfer = example("transfer");
+    let size = size.to_string();
+    let mut receiver = Command::new(&transfer);
+    receiver.args(["tcp-bare", "127.0.0.1:0", &size, "plain"]);
+    meet(receiver, |address| {
+        let count = count.to_string();
+        let mut sender = Command::new(&transfer);
+        sender.args(["bare-tcp", address, "plain", &size, &count]).stderr(Stdio::inherit());
+        let output = sender.output().expect("transfer runs");
+        assert!(output.status.success(), "transfer: {}", output.status);
+        String::from_utf8(output.stdout).expect("UTF-8")
+    })
 }
