@@ -108,8 +108,6 @@ struct Function {
     call: fn(&Host, &Guest<'_>, &[Val]) -> Outcome<Option<Val>>,
 }
 
-/// Bytes from which a buffer is worth sealing: below, bytes through a socket arrive earlier (`hose/examples/transfer.rs`).
-const SEALABLE_FROM: u32 = 256 << 10;
 /// Bytes from which the memory of a payload is given back: what is shorter is copied into the pages that are there.
 const GIVEN_BACK_FROM: usize = hose::pages::MOVE_FROM;
 
@@ -314,7 +312,10 @@ impl Host {
     /// become. Whether it lies there now.
     fn make_sealable(&self, guest: &Guest<'_>, covered: Covered, region: Region) -> bool {
         let sealable = self.hose.as_ref().is_some_and(Hose::gives_sealed_memory);
-        if !sealable || region.len < SEALABLE_FROM || self.mappings.borrow().overlaps(region) {
+        if !sealable
+            || (region.len as usize) < hose::sealed::FROZEN_MIN
+            || self.mappings.borrow().overlaps(region)
+        {
             return false;
         }
         let Ok(Some(pages)) = memory::pages_of(self.linear(guest), covered) else { return false };

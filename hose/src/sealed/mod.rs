@@ -53,6 +53,10 @@ pub(crate) const PAGE: usize = 4096;
 /// Bytes of a huge page.
 pub(crate) const HUGE: usize = 2 << 20;
 
+/// A payload from this length on is worth sealing where it lies on memory that can be, and goes as a descriptor: a shorter one has no whole
+/// huge page, and costs more to map than to copy (`examples/transfer.rs`, `frozen` against `inline`).
+pub const FROZEN_MIN: usize = HUGE;
+
 /// A payload from this length on gets huge pages: below, what one costs to wipe is more than what it saves (`examples/transfer.rs`).
 pub(crate) const HUGE_MIN: usize = 512 << 10;
 

@@ -21,14 +21,10 @@ pub struct Pool {
     max_bytes: usize,
     warm: u64,
     cold: u64,
-    /// Until when no huge pages are asked for, as there were none.
-    discouraged: Option<Instant>,
 }
 
 /// A shorter pause between two payloads is of no use to the thread: it would take the time from the next one.
 const USABLE: Duration = Duration::from_millis(1);
-/// How long to do without after there were no huge pages.
-const PAUSE: Duration = Duration::from_secs(1);
 
 impl Pool {
     /// Holds at most `max_bytes`.
@@ -41,7 +37,6 @@ impl Pool {
             max_bytes,
             warm: 0,
             cold: 0,
-            discouraged: None,
         }
     }
 
@@ -84,22 +79,8 @@ impl Pool {
         }
     }
 
-    /// As [`Pool::take`], but `None` where a new one would not have huge pages, or where there were none lately.
-    pub(crate) fn take_if_quick(&mut self, len: usize) -> Result<Option<Buffer>> {
-        if let Some(buffer) = self.take_ready(len)? {
-            return Ok(Some(buffer));
-        }
-        if self.discouraged.is_some_and(|until| Instant::now() < until) {
-            return Ok(None);
-        }
-        let buffer = Buffer::of_huge_pages(len)?;
-        self.cold += u64::from(buffer.is_some());
-        self.discouraged = buffer.is_none().then(|| Instant::now() + PAUSE);
-        Ok(buffer)
-    }
-
     /// One that waits, or that is being made.
-    fn take_ready(&mut self, len: usize) -> Result<Option<Buffer>> {
+    pub(crate) fn take_ready(&mut self, len: usize) -> Result<Option<Buffer>> {
         let buffer = match self.fitting(len) {
             Some(index) => Some(self.buffers.swap_remove(index)),
             None => self.stock.take(len).map(Buffer::of).transpose()?,

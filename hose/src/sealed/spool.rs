@@ -10,12 +10,9 @@ use rustix::fs::{SealFlags, SeekFrom, fcntl_add_seals, ftruncate, seek};
 
 use super::buffer::{file_for, fill, memfd};
 use super::map::Mapping;
-use super::{Frozen, Pages, size_of};
+use super::{FROZEN_MIN, Frozen, Pages, size_of};
 use crate::stream::Payload;
 use crate::{Error, Held, Incoming, Receiver, Result};
-
-/// Bytes from which a payload is frozen rather than read: below, bytes through a socket arrive earlier (`examples/transfer.rs`).
-const FROZEN_FROM: usize = 256 << 10;
 
 /// A payload as a file.
 #[derive(Debug)]
@@ -66,7 +63,7 @@ impl Spool {
         // At the end of what was written.
         let at = seek(&file, SeekFrom::Current(0)).map_err(|e| Error::system("lseek a memfd", e))?;
         let len = usize::try_from(at).unwrap_or(usize::MAX);
-        if len < FROZEN_FROM {
+        if len < FROZEN_MIN {
             let mut bytes = vec![0; len];
             let mut read = 0;
             while read < len {
@@ -121,12 +118,12 @@ mod tests {
 
     #[test]
     fn what_is_written_is_the_payload_whatever_its_length() {
-        for len in [0, 1, FROZEN_FROM - 1, FROZEN_FROM, 2 * HUGE, 2 * HUGE + 1] {
+        for len in [0, 1, FROZEN_MIN - 1, FROZEN_MIN, 2 * HUGE, 2 * HUGE + 1] {
             let bytes: Vec<u8> = (0..len).map(|i| (i / 7) as u8).collect();
             match written(4 * HUGE, &bytes) {
-                Contents::Bytes(found) => assert!(found == bytes && len < FROZEN_FROM, "{len}"),
+                Contents::Bytes(found) => assert!(found == bytes && len < FROZEN_MIN, "{len}"),
                 Contents::Frozen(frozen) => {
-                    assert!(*frozen.view().unwrap() == bytes[..] && len >= FROZEN_FROM, "{len}");
+                    assert!(*frozen.view().unwrap() == bytes[..] && len >= FROZEN_MIN, "{len}");
                     assert_eq!(frozen.size(), size_of(len).unwrap());
                 }
             }
@@ -146,7 +143,7 @@ mod tests {
     fn nobody_writes_to_a_payload() {
         let spool = Spool::with_room(HUGE).unwrap();
         let mut file = std::fs::File::from(spool.as_fd().try_clone_to_owned().unwrap());
-        file.write_all(&vec![1; FROZEN_FROM]).unwrap();
+        file.write_all(&vec![1; FROZEN_MIN]).unwrap();
         let contents = spool.finish().unwrap();
         assert!(file.write_all(&[2]).is_err());
         assert!(

@@ -245,13 +245,12 @@ fn a_pool_serves_what_was_prepared_once() {
 }
 
 #[test]
-fn a_pool_that_gets_no_huge_pages_leaves_it_for_a_while() {
+fn what_waits_in_a_pool_is_taken_and_nothing_made_where_that_is_asked_for() {
     let mut pool = Pool::new(4 * HUGE);
-    // Less than a huge page stands for none to be had.
-    assert!(pool.take_if_quick(PAGE).unwrap().is_none());
-    assert!(pool.take_if_quick(2 * HUGE).unwrap().is_none(), "it asks again at once");
+    assert!(pool.take_ready(2 * HUGE).unwrap().is_none());
     pool.prepare(2 * HUGE).unwrap();
-    assert!(pool.take_if_quick(2 * HUGE).unwrap().is_some(), "but what waits is taken");
+    assert!(pool.take_ready(2 * HUGE).unwrap().is_some());
+    assert_eq!(pool.taken(), (1, 0));
 }
 
 /// A memfd of `size` bytes of memory, with `seals`.

@@ -5,16 +5,14 @@ use std::cell::{Cell, OnceCell, RefCell};
 use super::outgoing::{LET_GO, Outgoing, Payload};
 use super::statistics::How;
 use crate::config::Transfer;
-use crate::sealed::{Frozen, Pool, View};
+use crate::sealed::{FROZEN_MIN, Frozen, Pool, View};
 use crate::{Error, ErrorKind, Result};
 
-/// A frozen payload from this length on goes as a descriptor; a shorter one costs more to map than to copy (`examples/transfer.rs`,
-/// `frozen` against `inline`).
-const FROZEN_MIN: usize = 512 << 10;
-/// One in ordinary memory from this length on is copied into a memfd that waits in the pool, and from that on into one that has to be made:
-/// a shorter one costs more to prepare than to copy twice (`examples/transfer.rs`, `warm` and `cold` against `inline`).
+/// One in ordinary memory from this length on is copied into a memfd, if one waits in the pool: to make one takes as long as copying twice, and
+/// where the system has to look for the memory far longer (`examples/transfer.rs`, `warm` and `cold` against `inline`).
 const WARM_MIN: usize = 1 << 20;
-const COLD_MIN: usize = 8 << 20;
+/// From this length on one is made for the next payload, between two sends.
+const STOCK_MIN: usize = 8 << 20;
 
 /// Bytes of buffers that may wait in the pool of one end.
 pub(super) const POOL: usize = 256 << 20;
@@ -69,19 +67,10 @@ impl<'a> Cargo<'a> {
         self.transfer
     }
 
-    /// Whether a memfd would have to be made to seal the payload, and it is not decided whether that is worth it.
-    pub(super) fn would_make_memfd(&self) -> bool {
-        let chooses = matches!(self.transfer, Transfer::Auto | Transfer::Move);
-        self.may_want_buffer()
-            && chooses
-            && self.frozen.borrow().is_none()
-            && !self.pool.borrow().has(self.len())
-    }
-
-    /// Whether it lies in ordinary memory, and is long enough to be copied into a memfd that has to be made.
+    /// Whether it lies in ordinary memory, and is long enough for a memfd to be made for the next one like it.
     pub(super) fn may_want_buffer(&self) -> bool {
         let seals = !matches!(self.transfer, Transfer::Copy | Transfer::Splice);
-        seals && matches!(self.outgoing.payload, Payload::Bytes(_)) && self.len() >= COLD_MIN
+        seals && matches!(self.outgoing.payload, Payload::Bytes(_)) && self.len() >= STOCK_MIN
     }
 
     /// Whether a memfd was of use for it, or would have been.
@@ -116,7 +105,7 @@ impl<'a> Cargo<'a> {
     pub(super) fn carriage(&self, passes: bool) -> Carriage {
         let (min_frozen, min_bytes) = match self.transfer {
             Transfer::Auto | Transfer::Move if self.pool.borrow().has(self.len()) => (FROZEN_MIN, WARM_MIN),
-            Transfer::Auto | Transfer::Move => (FROZEN_MIN, COLD_MIN),
+            Transfer::Auto | Transfer::Move => (FROZEN_MIN, usize::MAX),
             Transfer::Memfd => (1, 1),
             Transfer::Copy | Transfer::Splice => (usize::MAX, usize::MAX),
         };
@@ -143,12 +132,12 @@ impl<'a> Cargo<'a> {
         }
     }
 
-    /// `None` where that would take longer than the plain way.
+    /// `None` where no buffer waits, and the plain way is as fast.
     fn freeze(&self, bytes: &[u8]) -> Result<Option<Frozen>> {
         let mut pool = self.pool.borrow_mut();
         let buffer = match self.transfer {
             Transfer::Memfd => Some(pool.take(bytes.len())?),
-            _ => pool.take_if_quick(bytes.len())?,
+            _ => pool.take_ready(bytes.len())?,
         };
         let Some(mut buffer) = buffer else { return Ok(None) };
         buffer.fill(bytes)?;

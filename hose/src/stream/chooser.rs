@@ -1,7 +1,5 @@
-//! Which way of sending what lies in ordinary memory is faster on one connection: measured, and measured again now and then.
-//!
-//! Over TCP that is lending pages or not; it depends on the network. Over a Unix socket it is making a memfd first or not; it depends on how soon
-//! the kernel finds huge pages, which on a busy machine can take tens of milliseconds.
+//! Which way of sending is faster on one TCP connection, lending pages or copying them: measured, and measured again now and then, as it depends on
+//! the network.
 
 use std::time::Duration;
 
@@ -12,7 +10,8 @@ use crate::config::Transfer;
 pub(super) const SPLICE_MIN: usize = 256 << 10;
 /// Payloads between two looks at the way that was slower.
 const PROBE_EVERY: u32 = 64;
-/// As many at first where windows grow: a connection's first payloads tell little then. The pauses double.
+/// As many at first, and after the faster way has become the slower one: windows grow, so that a connection's first payloads tell little. The
+/// pauses double.
 const PROBE_AFTER: u32 = 4;
 /// How many of each before there is a verdict; the first of them finds caches and windows cold.
 const TRIALS: u32 = 3;
@@ -22,8 +21,8 @@ const TRIALS: u32 = 3;
 pub(super) enum Writing {
     /// The kernel copies it.
     Plain,
-    /// Its pages go: lent and spliced over TCP, or sealed, after one copy, over a Unix socket.
-    ByPages,
+    /// Its pages are lent, and spliced.
+    Spliced,
 }
 
 /// What was seen of one way.
@@ -45,29 +44,25 @@ impl Seen {
 #[derive(Debug)]
 pub(super) struct Chooser {
     plain: Seen,
-    by_pages: Seen,
+    spliced: Seen,
     since_probe: u32,
     probe_after: u32,
-    /// What that is after the faster way has become the slower one.
-    first_probe: u32,
 }
 
 impl Chooser {
-    /// For a connection whose windows grow (TCP), or not.
-    pub(super) fn new(grows: bool) -> Self {
-        let (plain, by_pages) = Default::default();
-        let first_probe = if grows { PROBE_AFTER } else { PROBE_EVERY };
-        Self { plain, by_pages, since_probe: 0, probe_after: first_probe, first_probe }
+    pub(super) fn new() -> Self {
+        let (plain, spliced) = Default::default();
+        Self { plain, spliced, since_probe: 0, probe_after: PROBE_AFTER }
     }
 
     pub(super) fn choose(&mut self, len: usize, transfer: Transfer) -> Writing {
         match transfer {
-            Transfer::Splice if len > 0 => return Writing::ByPages,
+            Transfer::Splice if len > 0 => return Writing::Spliced,
             Transfer::Auto | Transfer::Move | Transfer::Memfd if len >= SPLICE_MIN => {}
             _ => return Writing::Plain,
         }
-        if self.plain.trials.min(self.by_pages.trials) < TRIALS {
-            return if self.plain.trials < self.by_pages.trials { Writing::Plain } else { Writing::ByPages };
+        if self.plain.trials.min(self.spliced.trials) < TRIALS {
+            return if self.plain.trials < self.spliced.trials { Writing::Plain } else { Writing::Spliced };
         }
         let (faster, slower) = self.order();
         self.since_probe += 1;
@@ -81,9 +76,9 @@ impl Chooser {
 
     /// The faster way first.
     fn order(&self) -> (Writing, Writing) {
-        match self.plain.cost <= self.by_pages.cost {
-            true => (Writing::Plain, Writing::ByPages),
-            false => (Writing::ByPages, Writing::Plain),
+        match self.plain.cost <= self.spliced.cost {
+            true => (Writing::Plain, Writing::Spliced),
+            false => (Writing::Spliced, Writing::Plain),
         }
     }
 
@@ -96,10 +91,10 @@ impl Chooser {
         let before = self.order();
         match writing {
             Writing::Plain => self.plain.add(cost),
-            Writing::ByPages => self.by_pages.add(cost),
+            Writing::Spliced => self.spliced.add(cost),
         }
         if self.order() != before {
-            self.probe_after = self.first_probe;
+            self.probe_after = PROBE_AFTER;
         }
     }
 }
@@ -114,16 +109,17 @@ mod tests {
             let writing = chooser.choose(1 << 20, Transfer::Auto);
             let micros = if writing == Writing::Plain { plain } else { spliced };
             chooser.record(writing, 1 << 20, Duration::from_micros(micros));
-            count += usize::from(writing == Writing::ByPages);
+            count += usize::from(writing == Writing::Spliced);
         }
         count
     }
 
     #[test]
     fn the_faster_way_is_taken_and_the_other_looked_at_again() {
-        let mut chooser = Chooser::new(false);
+        let mut chooser = Chooser::new();
         let spliced = run(&mut chooser, 100, 200, 646);
-        assert_eq!(spliced, 3 + 10);
+        // Three trials, and a look after 4, 8, 16, 32, 64, 64 … more.
+        assert_eq!(spliced, 3 + 4 + (640 - 60) / 64);
         // The network changes: the probes find out.
         let spliced = run(&mut chooser, 300, 100, 1000);
         assert!(spliced > 700, "{spliced}");
@@ -131,7 +127,7 @@ mod tests {
 
     #[test]
     fn first_payloads_that_mislead_are_soon_made_up_for() {
-        let mut chooser = Chooser::new(true);
+        let mut chooser = Chooser::new();
         run(&mut chooser, 600, 500, 8);
         // Windows have grown.
         assert!(run(&mut chooser, 250, 500, 40) < 20);
@@ -139,10 +135,10 @@ mod tests {
 
     #[test]
     fn short_payloads_are_plain_and_a_forced_way_is_kept() {
-        let mut chooser = Chooser::new(true);
+        let mut chooser = Chooser::new();
         assert_eq!(chooser.choose(SPLICE_MIN - 1, Transfer::Auto), Writing::Plain);
         for _ in 0..100 {
-            assert_eq!(chooser.choose(1, Transfer::Splice), Writing::ByPages);
+            assert_eq!(chooser.choose(1, Transfer::Splice), Writing::Spliced);
             assert_eq!(chooser.choose(1 << 30, Transfer::Copy), Writing::Plain);
         }
     }

@@ -422,14 +422,13 @@ impl<'a> Task<'a> {
                 }
                 let mut kept = Kept::new(&self.routes.0.kept);
                 kept.belongs_to(self.target, peer_key);
-                let grows = !link.passes_descriptors();
                 self.write(Route {
                     id: self.routes.next_id(),
                     link,
                     max_size,
                     sequence: 0,
                     kept,
-                    chooser: Chooser::new(grows),
+                    chooser: Chooser::new(),
                     chosen: None,
                 })
                 .map(Step::On)
@@ -451,20 +450,15 @@ impl<'a> Task<'a> {
         route.sequence += 1;
         let started = Instant::now();
         let unix = route.link.passes_descriptors();
-        let mut passes = unix
+        let passes = unix
             && route.kept.has_room(self.cargo.outgoing.payload, |name, key| self.local.is_gone(name, key));
         if passes {
             self.cargo.can_pass();
         }
-        // Where there is a choice of two ways, it is made by what they took before.
-        let chooses = !unix || (passes && self.cargo.would_make_memfd());
-        route.chosen = chooses.then(|| route.chooser.choose(self.cargo.len(), self.cargo.transfer()));
-        let by_pages = route.chosen == Some(Writing::ByPages);
-        if chooses && unix {
-            passes = by_pages;
-        }
+        // Over TCP there are two ways for bytes; which is taken is decided by what they took before.
+        route.chosen = (!unix).then(|| route.chooser.choose(self.cargo.len(), self.cargo.transfer()));
         let mut carriage = self.cargo.carriage(passes);
-        if !unix && by_pages && route.link.can_lend() {
+        if route.chosen == Some(Writing::Spliced) && route.link.can_lend() {
             carriage = Carriage::Spliced;
         }
         let flags = match carriage {

@@ -20,8 +20,8 @@ use super::wire::{Challenge, Flags, HEADER_LEN, Header, Hello, Kind, Refusal, Sc
 use super::{Answer, Delivery, Gift, Local, Outgoing, Payload, Receiver, Sender};
 use crate::config::Transfer;
 use crate::rendezvous::{Folder, Published, Record};
-use crate::sealed::Pool;
 use crate::sealed::tests::{Place, frauds, frozen};
+use crate::sealed::{Buffer, Pages};
 use crate::{Config, Error, ErrorKind, Fate, Limits, Name, Result, Secret, Status, TraceContext};
 
 /// Long enough for a loaded machine, short enough to wait for.
@@ -1278,14 +1278,18 @@ fn small_payloads_and_large_ones_go_different_ways() {
     let a = scene.end("a", &["b"], LONG, LONG).transfer(Transfer::Auto);
     let b = scene.end("b", &[], LONG, LONG);
     thread::scope(|s| {
-        s.spawn(|| take(&mut b.receiver(), 4));
+        s.spawn(|| take(&mut b.receiver(), 5));
         let mut sender = a.sender();
-        for payload in [&pattern(100), &pattern(8 << 20)] {
+        let large = pattern(8 << 20);
+        for payload in [&pattern(100), &large] {
             sender.send(&name("b"), payload).unwrap();
             sender.send(&name("b"), &frozen(payload)).unwrap();
         }
+        // No memfd waited for what lies in ordinary memory. Now one does.
+        assert!(sender.prepare(large.len()).unwrap());
+        sender.send(&name("b"), &large).unwrap();
         let statistics = sender.statistics(&name("b"));
-        assert_eq!((statistics.inline, statistics.sealed, statistics.copied), (2, 2, 200 + (8 << 20)));
+        assert_eq!((statistics.inline, statistics.sealed, statistics.copied), (3, 2, 200 + (16 << 20)));
     });
 }
 
@@ -1386,7 +1390,7 @@ const MOMENT: Duration = Duration::from_millis(1);
 
 #[test]
 fn who_sends_large_payloads_again_and_again_finds_buffers_made() {
-    if !matches!(Pool::new(0).take_if_quick(10 << 20), Ok(Some(_))) {
+    if Buffer::new(10 << 20).unwrap().pages() != Pages::Huge {
         return crate::announce_skip("no huge pages");
     }
     assert_eq!(buffers_for(&[10 << 20], Transfer::Memfd, true), (0, 1));
