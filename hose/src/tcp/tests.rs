@@ -115,7 +115,7 @@ fn a_frozen_payload_goes_over_the_network_too() {
     });
 }
 
-/// How many times the next test sends; the million of a full run takes a minute.
+/// How many times the next test sends; the million of `make test` takes half a minute, optimised.
 fn sends() -> usize {
     std::env::var("HOSE_LENT_SENDS").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000)
 }
