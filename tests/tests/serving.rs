@@ -226,6 +226,35 @@ fn sigterm_finishes_what_runs_and_the_drain_timeout_ends_it() {
     scene.hoses.nothing_left();
 }
 
+/// A handler that itself waits for a function of another container, which never comes.
+#[test]
+fn a_call_within_a_call_has_no_more_time_than_that_one() {
+    let case = wasm_case!();
+    let scene = Scene::new(&case);
+    let relay = wat::parse_str(
+        r#"(module
+          (import "roadrunner" "send_to_host" (func $send (param i32 i32) (result i32)))
+          (memory (export "memory") 2)
+          (func (export "allocate_memory") (param i32) (result i32) (i32.const 4096))
+          (func (export "deallocate_memory") (param i32))
+          (func (export "read_memory_wasm") (param $at i32) (param $len i32)
+            (if (local.get $len) (then (drop (call $send (local.get $at) (local.get $len)))))))"#,
+    );
+    let bundle = scene.hoses.function_of(&relay.expect("the test's own module"), "relay", "nobody", &[]);
+    for (key, value) in [("lifecycle", "serve"), ("io-timeout", "500ms"), ("connect-timeout", "20s")] {
+        bundle.annotation(&format!("io.roadrunner.hose/{key}"), value);
+    }
+    let served = scene.serve(&bundle);
+    for _ in 0..2 {
+        let since = Instant::now();
+        let _ = scene.invoke(&served, &["--data", "x", "--timeout", "10s"]).output();
+        assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+        let _ = scene.invoke(&served, &[]).ok();
+    }
+    let _ = scene.end(served).exits(0);
+    scene.hoses.nothing_left();
+}
+
 #[test]
 fn what_waits_beyond_max_inflight_is_refused_as_busy() {
     let case = wasm_case!();

@@ -199,15 +199,16 @@ impl Host {
         let there: Vec<usize> = (0..chosen.len()).filter(|i| here[*i].is_none()).collect();
         if !there.is_empty() {
             let names = there.iter().map(|i| chosen[*i].clone()).collect::<Vec<_>>();
+            let by = self.deadline.get();
             let sent = match sealed.take() {
                 // Nobody else needs it.
                 Some(frozen) if names.len() == chosen.len() => {
                     let gift = Gift::new(frozen);
-                    let sent = hose.send_out(&names, Outgoing::from(&gift));
+                    let sent = hose.send_out(&names, Outgoing::from(&gift), by);
                     sealed = gift.into_frozen();
                     sent
                 }
-                Some(frozen) => hose.send_out(&names, Outgoing::from(&*sealed.insert(frozen))),
+                Some(frozen) => hose.send_out(&names, Outgoing::from(&*sealed.insert(frozen)), by),
                 None => self.send_bytes_out(guest, hose, &names, region),
             };
             for (i, verdict) in there.iter().zip(self.judge(sent, names.len())) {
@@ -247,7 +248,7 @@ impl Host {
         self.covered(region).and_then(|covered| {
             self.note_read(region);
             memory::read_memory_host(self.linear(guest), covered, |bytes| {
-                hose.send_out(names, Outgoing::from(bytes))
+                hose.send_out(names, Outgoing::from(bytes), self.deadline.get())
             })
         })?
     }
@@ -392,7 +393,7 @@ impl Host {
             let covered = host.covered(region)?;
             host.note_read(region);
             memory::read_memory_host(host.linear(guest), covered, |bytes| {
-                hose.send_one(&mut remote.sender.borrow_mut(), name, bytes.into())
+                hose.send_one(&mut remote.sender.borrow_mut(), name, bytes.into(), host.deadline.get())
             })
         })?;
         let delivery = match sent {
@@ -462,16 +463,17 @@ fn handled(delivery: Delivery) -> Status {
 type Sent = std::result::Result<Vec<hose::Result<Delivery>>, Refused>;
 
 impl Hose {
-    /// Sends to some functions of other containers, at once.
-    fn send_out(&self, names: &[Name], outgoing: Outgoing<'_>) -> Sent {
+    /// Sends to some functions of other containers, at once; it has to be over `by` then, for a handler whose own time is limited.
+    fn send_out(&self, names: &[Name], outgoing: Outgoing<'_>, by: Option<Instant>) -> Sent {
         let Some(remote) = &self.remote else { return Ok(Vec::new()) };
         let mut sender = remote.sender.borrow_mut();
         if let [one] = names {
-            return Ok(vec![self.send_one(&mut sender, one, outgoing)]);
+            return Ok(vec![self.send_one(&mut sender, one, outgoing, by)]);
         }
         let since = self.statistics.now();
         let before: Vec<_> =
             since.iter().flat_map(|_| names.iter().map(|name| sender.statistics(name))).collect();
+        sender.limit(by);
         let results = sender.send_to_all(outgoing);
         for ((name, result), before) in results.iter().zip(before) {
             self.statistics.sent(name, [before, sender.statistics(name)], since, result);
@@ -492,7 +494,7 @@ impl Hose {
         };
         let said = |status: Status| (!status.is_ok()).then(|| status.text().to_owned());
         if !there.is_empty() {
-            let results = self.send_out(&there, Outgoing::from(payload));
+            let results = self.send_out(&there, Outgoing::from(payload), None);
             for (name, result) in there.iter().zip(results.into_iter().flatten()) {
                 judge(
                     name,
@@ -520,9 +522,16 @@ impl Hose {
         failed.map_or(Ok(()), Err)
     }
 
-    fn send_one(&self, sender: &mut Sender, name: &Name, outgoing: Outgoing<'_>) -> hose::Result<Delivery> {
+    fn send_one(
+        &self,
+        sender: &mut Sender,
+        name: &Name,
+        outgoing: Outgoing<'_>,
+        by: Option<Instant>,
+    ) -> hose::Result<Delivery> {
         let since = self.statistics.now();
         let before = sender.statistics(name);
+        sender.limit(by);
         let result = sender.send(name, outgoing);
         self.statistics.sent(name, [before, sender.statistics(name)], since, &result);
         result

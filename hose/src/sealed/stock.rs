@@ -11,8 +11,8 @@
 //! - One buffer at most is there, and of [`MAX`] bytes at most; it is given up after [`IDLE`] without use, and the thread with it.
 //! - None is begun while a peer has not given back what it was sent before: so the memory of a copy is still twice the payload.
 //! - Only huge pages are waited for: small ones would save too little.
-//! - What the thread does is never necessary: without it (a limit on processes, a filter on system calls) buffers are
-//!   made when they are needed.
+//! - What the thread does is never necessary: without it (a limit on processes, a filter on system calls) payloads go
+//!   through the socket, or into a buffer that is made for them where that was asked for.
 
 use std::iter::once;
 use std::os::fd::{AsFd, OwnedFd};

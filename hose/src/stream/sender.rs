@@ -24,6 +24,7 @@ pub struct Sender {
     routes: Routes,
     pool: RefCell<Pool>,
     patience: Patience,
+    by: Option<Instant>,
 }
 
 impl Sender {
@@ -34,6 +35,7 @@ impl Sender {
             routes: Routes::default(),
             pool: RefCell::new(Pool::new(POOL)),
             patience: Patience::new(),
+            by: None,
         }
     }
 
@@ -54,6 +56,12 @@ impl Sender {
         let targets = self.local.config().targets().to_vec();
         let results = self.run(&targets, outgoing.into());
         targets.into_iter().zip(results).collect()
+    }
+
+    /// Sets when whatever is sent from now on has to be over, if that is earlier than the configuration's limits: for a caller whose own time is
+    /// limited.
+    pub fn limit(&mut self, by: Option<Instant>) {
+        self.by = by;
     }
 
     /// Makes a buffer for a payload of `len` bytes that will lie in ordinary memory, so that sending it need not: `false` when no more may wait.
@@ -100,8 +108,10 @@ impl Sender {
         if cargo.may_want_buffer() {
             self.pool.borrow_mut().recall(cargo.len());
         }
-        let mut tasks: Vec<Task<'_>> =
-            targets.iter().map(|target| Task::new(&self.local, &self.routes, target, &cargo)).collect();
+        let mut tasks: Vec<Task<'_>> = targets
+            .iter()
+            .map(|target| Task::new(&self.local, &self.routes, target, &cargo, self.by))
+            .collect();
         let (mut held, mut due) = (true, vec![true; tasks.len()]);
         loop {
             tasks.iter_mut().zip(&due).filter(|(_, due)| **due).for_each(|(task, _)| task.advance());

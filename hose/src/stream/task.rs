@@ -152,6 +152,7 @@ pub(super) struct Task<'a> {
     target: &'a Name,
     cargo: &'a Cargo<'a>,
     connect_by: Instant,
+    by: Option<Instant>,
     stage: Stage<'a>,
 }
 
@@ -206,8 +207,19 @@ enum Step<'a> {
     Stay(Stage<'a>),
 }
 
+fn earlier(at: Instant, by: Option<Instant>) -> Instant {
+    by.map_or(at, |by| by.min(at))
+}
+
 impl<'a> Task<'a> {
-    pub(super) fn new(local: &'a Local, routes: &'a Routes, target: &'a Name, cargo: &'a Cargo<'a>) -> Self {
+    /// `by` is when it has to be over, whatever the limits say.
+    pub(super) fn new(
+        local: &'a Local,
+        routes: &'a Routes,
+        target: &'a Name,
+        cargo: &'a Cargo<'a>,
+        by: Option<Instant>,
+    ) -> Self {
         let now = Instant::now();
         let limits = local.config().limits();
         let why = Cow::Borrowed("it is not published");
@@ -216,7 +228,8 @@ impl<'a> Task<'a> {
             routes,
             target,
             cargo,
-            connect_by: now + limits.connect_timeout(),
+            connect_by: earlier(now + limits.connect_timeout(), by),
+            by,
             stage: Stage::Seek { again: now, pause: PAUSE.0, why },
         };
         if !local.config().targets().contains(target) {
@@ -304,7 +317,7 @@ impl<'a> Task<'a> {
     fn deadline(&self) -> Instant {
         match &self.stage {
             Stage::Write { started, .. } | Stage::Verdict { started, .. } => {
-                *started + self.local.config().limits().io_timeout()
+                earlier(*started + self.local.config().limits().io_timeout(), self.by)
             }
             _ => self.connect_by,
         }
@@ -324,6 +337,10 @@ impl<'a> Task<'a> {
     fn late(&self) -> Error {
         let (target, limits) = (self.target, self.local.config().limits());
         let (connect, io) = (limits.connect_timeout(), limits.io_timeout());
+        if self.by.is_some_and(|by| by <= Instant::now()) {
+            let message = format!("function {target} was not done when the time of the caller was over");
+            return Error::new(ErrorKind::Timeout, message);
+        }
         let message = match &self.stage {
             Stage::Seek { why, .. } => format!("function {target} did not come within {connect:?}: {why}"),
             Stage::Write { frame, .. } => {
