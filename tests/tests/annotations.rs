@@ -90,19 +90,6 @@ fn a_hose_needs_its_name_and_workflow() {
 }
 
 #[test]
-fn what_comes_later_is_refused_not_ignored() {
-    let case = wasm_case!();
-    for (key, value) in [("stdin", "x"), ("stdout", "x")] {
-        let key = format!("{HOSE}{key}");
-        let bundle = with_hose(&case);
-        bundle.annotation(&key, value);
-        refused(&case, &bundle, &key);
-        let out = case.cmd(["create", "--bundle"]).arg(bundle.dir()).arg(case.id()).output().exits(1);
-        assert!(out.stderr.contains("not supported yet"), "{}", out.stderr);
-    }
-}
-
-#[test]
 fn a_native_container_is_held_to_them_too() {
     let case = wasm_case!();
     let bundle = case.busybox();
