@@ -83,15 +83,31 @@ pub fn orphan_status(pid: u32, timeout: Duration) -> i32 {
 ///
 /// Those of spawning and waiting.
 pub fn bare_status(command: &mut Command) -> std::io::Result<ExitStatus> {
-    let mut child = {
-        let mut children = children();
-        let child = command.spawn()?;
-        children.ours.insert(child.id());
-        child
-    };
+    let mut child = spawn_ours(command)?;
     let status = child.wait();
     children().ours.remove(&child.id());
     status
+}
+
+/// The same, for what it writes to its standard output.
+///
+/// # Errors
+///
+/// Those of spawning and waiting.
+pub fn bare_output(command: &mut Command) -> std::io::Result<std::process::Output> {
+    let child = spawn_ours(command.stdout(Stdio::piped()))?;
+    let id = child.id();
+    let output = child.wait_with_output();
+    children().ours.remove(&id);
+    output
+}
+
+/// A child that nobody else reaps.
+fn spawn_ours(command: &mut Command) -> std::io::Result<Child> {
+    let mut children = children();
+    let child = command.spawn()?;
+    children.ours.insert(child.id());
+    Ok(child)
 }
 
 /// Calls `probe` until it gives something or the time is over.

@@ -382,7 +382,7 @@ impl Receiver {
     fn read_inline(&mut self, incoming: &Incoming, region: &mut [u8]) -> Result<()> {
         let name = &incoming.peer.name;
         let connection = self.connections.get_mut(&incoming.connection).ok_or_else(|| gone(name))?;
-        read_payload(&mut connection.link, name, region, incoming.by)
+        read_payload(&mut connection.link, &mut self.patience, name, region, incoming.by)
     }
 
     /// The payload is whole: it is handed over even when its sender is no longer there to be told. Of a short one it is told when it is
@@ -773,7 +773,13 @@ fn challenge(
     Ok((transcript, prover))
 }
 
-fn read_payload(link: &mut Link, sender: &Name, region: &mut [u8], by: Instant) -> Result<()> {
+fn read_payload(
+    link: &mut Link,
+    patience: &mut Patience,
+    sender: &Name,
+    region: &mut [u8],
+    by: Instant,
+) -> Result<()> {
     let mut filled = 0;
     loop {
         let before = filled;
@@ -795,7 +801,8 @@ fn read_payload(link: &mut Link, sender: &Name, region: &mut [u8], by: Instant) 
             let message = format!("function {sender} sent {filled} of {total} bytes of a payload in time");
             return Err(Error::new(ErrorKind::Timeout, message));
         }
-        wait(&[link.readable()], Some(by)).map_err(|e| Error::system("poll", e))?;
+        // Where both ends hash, one that were woken for every piece would make the other wait in turn.
+        patience.wait(&[link.readable()], Some(by)).map_err(|e| Error::system("poll", e))?;
     }
 }
 

@@ -10,6 +10,7 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::Value;
+use tests::command::bare_output;
 use tests::{Case, Flow, Runtime};
 
 use crate::report::{Bar, Report, median, workspace};
@@ -80,14 +81,14 @@ pub(crate) fn measure(report: &mut Report, ours: &Runtime) {
 /// Nanoseconds of bare remaps, in a process of their own.
 fn remaps_of(size: u64) -> Vec<f64> {
     let args = ["15", "remap", &size.to_string()];
-    let output = Command::new(example("pages")).args(args).output().expect("pages runs");
+    let output = bare_output(Command::new(example("pages")).args(args)).expect("pages runs");
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     text.lines().map(|line| line.parse().expect("a number")).collect()
 }
 
 /// Medians of the primitives in nanoseconds, by size.
 fn bare() -> BTreeMap<u64, Value> {
-    let output = Command::new(example("pages")).output().expect("pages runs");
+    let output = bare_output(&mut Command::new(example("pages"))).expect("pages runs");
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
     lines.map(|line| (line["size"].as_u64().expect("a size"), line)).collect()
@@ -162,7 +163,7 @@ fn calls(report: &mut Report, case: &Case) {
         (func (export "f") (param i32 i32) (i32.store (i32.const 0) (local.get 0))))"#;
     fs::write(&module, wat::parse_str(text).expect("WAT")).expect("write");
     case.cmd(["compile", "--output"]).arg(&code).arg(&module).ok();
-    let output = Command::new(example("bare-call")).arg(&code).arg("f").output().expect("bare-call runs");
+    let output = bare_output(Command::new(example("bare-call")).arg(&code).arg("f")).expect("bare-call runs");
     assert!(output.status.success(), "bare-call: {}", String::from_utf8_lossy(&output.stderr));
     let bare: f64 = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number");
     let ours = median(&handled(case, "call", "3", 64, 20_001));

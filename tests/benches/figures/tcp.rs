@@ -16,8 +16,8 @@ use crate::unix::{on, processors};
 /// Of either end; the program trusts 10.0.0.0/8.
 const ADDRESSES: [&str; 2] = ["10.177.0.1", "10.177.0.2"];
 const LARGE: usize = 100_000_000;
-/// Turns of the contestants.
-const TURNS: usize = 4;
+/// Turns of the contestants: whether two ends keep pace with each other or take turns is a connection's fate.
+const TURNS: usize = 15;
 
 pub(crate) fn measure(report: &mut Report) {
     let hosts = Hosts::new();
@@ -28,7 +28,7 @@ pub(crate) fn measure(report: &mut Report) {
             "tcp: throughput over a veth, 100 MB, with keys, against a plain program's with the same tag",
         ),
     ] {
-        let (bare, ours) = hosts.turns(how, LARGE, 15, TURNS);
+        let (bare, ours) = hosts.turns(how, LARGE, 7, TURNS);
         let detail = format!("{} / {}", micro(ours), micro(bare));
         report.value(name, bare / ours, "ratio", Bar::AtLeast("≥ 0.95", 0.95), detail);
     }
@@ -156,7 +156,7 @@ pub(crate) fn bare_over_loopback(size: u64, count: usize) -> Vec<f64> {
         let count = count.to_string();
         let mut sender = Command::new(&transfer);
         sender.args(["bare-tcp", address, "plain", &size, &count]).stderr(Stdio::inherit());
-        let output = sender.output().expect("transfer runs");
+        let output = tests::command::bare_output(&mut sender).expect("transfer runs");
         assert!(output.status.success(), "transfer: {}", output.status);
         String::from_utf8(output.stdout).expect("UTF-8")
     })

@@ -211,8 +211,8 @@ pub(crate) fn bare(size: u64, how: &str, count: usize, places: Option<[usize; 2]
     let mut command = Command::new(example("transfer"));
     command.args(["bare-unix", &size.to_string(), how, &count.to_string()]);
     command.args(places.iter().flatten().map(usize::to_string));
-    let output = command.output().expect("transfer runs");
-    assert!(output.status.success(), "transfer: {}", String::from_utf8_lossy(&output.stderr));
+    let output = tests::command::bare_output(&mut command).expect("transfer runs");
+    assert!(output.status.success(), "transfer: {}", output.status);
     lines(&String::from_utf8(output.stdout).expect("UTF-8")).collect()
 }
 
