@@ -1,0 +1,83 @@
+//! The sender's half: does what `rr-eval` says on standard input, one line at a time, and answers each with a line.
+
+use std::io::{BufRead, Write};
+
+use anyhow::{Context, Result, bail};
+
+use crate::payload::Work;
+
+/// What is to be sent next.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    /// In bytes, at least one.
+    pub size: usize,
+    /// What the receiver shall do with it.
+    pub work: Work,
+    /// What it is drawn from.
+    pub seed: u64,
+}
+
+impl Order {
+    /// Fills a payload that has its size already.
+    pub fn fill(&self, payload: &mut [u8]) {
+        crate::payload::fill(payload, self.work, self.seed);
+    }
+}
+
+/// Stamps of one transfer, of [`crate::now`].
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    /// Before the payload was serialized.
+    pub start: u64,
+    /// When it was; the same as `start` for bytes that are sent as they are.
+    pub serialized: u64,
+    /// When the sender knew that all its receivers were done.
+    pub end: u64,
+}
+
+/// A road from this function to its receivers.
+pub trait Road {
+    /// Makes a payload ready, which is not timed.
+    ///
+    /// # Errors
+    ///
+    /// When there is no memory for it.
+    fn fill(&mut self, order: &Order) -> Result<()>;
+
+    /// Sends it to all receivers, and waits until each is done with it.
+    ///
+    /// # Errors
+    ///
+    /// When one of them does not have it.
+    fn send(&mut self) -> Result<Sent>;
+}
+
+/// Takes a road as often as standard input says.
+///
+/// # Errors
+///
+/// When a line cannot be understood, or a transfer fails: the first that does is the last.
+pub fn follow(road: &mut impl Road) -> Result<()> {
+    say("ready")?;
+    for line in std::io::stdin().lock().lines() {
+        let line = line.context("standard input")?;
+        match line.split(' ').collect::<Vec<_>>()[..] {
+            ["fill", size, work, seed] => {
+                let [work] = work.as_bytes() else { bail!("{line:?}: a work is one letter") };
+                let (size, seed) = (size.parse().context("a size")?, seed.parse().context("a seed")?);
+                road.fill(&Order { size, work: Work::of(*work)?, seed })?;
+                say("filled")?;
+            }
+            ["send"] => {
+                let sent = road.send()?;
+                say(&format!("sent {} {} {}", sent.start, sent.serialized, sent.end))?;
+            }
+            _ => bail!("{line:?} is no order"),
+        }
+    }
+    Ok(())
+}
+
+fn say(line: &str) -> Result<()> {
+    std::io::stdout().write_all(format!("{line}\n").as_bytes()).context("standard output")
+}
