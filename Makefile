@@ -55,4 +55,4 @@ uninstall: ## what install put there
 	@scripts/install --remove
 
 clean: ## all that was built; the cache folder stays (CONTRIBUTING.md says where)
-	rm -rf target guest/examples/target demo-output bench-output
+	rm -rf target guest/examples/target demo-output bench-output eval-output

@@ -1,0 +1,199 @@
+//! The command line.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, Subcommand};
+
+use crate::contestant::{self, Contestant, Workshop};
+use crate::interrupt::Interrupt;
+use crate::machine::Machine;
+use crate::plan::{Cell, Effort, Figure};
+use crate::progress::Progress;
+use crate::runner::Runner;
+use crate::store::Store;
+use crate::{compare, report};
+
+/// Re-run the evaluation of the Roadrunner paper against baselines, and draw it.
+#[derive(Parser)]
+#[command(name = "rr-eval", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// How much of a transfer is serialization
+    Fig2(Run),
+    /// The parts of a transfer of 100 MB between two nodes
+    Fig6(Run),
+    /// Two functions on one node, by size
+    Fig7(Run),
+    /// Two functions on two nodes, by size
+    Fig8(Run),
+    /// Fan-out of 10 MB on one node
+    Fig9(Run),
+    /// Fan-out of 10 MB between two nodes
+    Fig10(Run),
+    /// All figures
+    All(Run),
+    /// Draw what was measured
+    Report(Report),
+    /// Tell which differences between two runs are beyond the noise
+    Compare {
+        /// Output folder of the one run
+        before: PathBuf,
+        /// Output folder of the other
+        after: PathBuf,
+    },
+}
+
+#[derive(clap::Args)]
+struct Run {
+    #[command(flatten)]
+    report: Report,
+    /// The runtime under test
+    #[arg(long, value_name = "PATH", default_value = "/usr/local/bin/rr-runtime")]
+    runtime: PathBuf,
+    /// Folder that scripts/build-guests fills
+    #[arg(long, value_name = "DIR", default_value = "guest/examples/target")]
+    functions: PathBuf,
+    /// As in the paper, and until medians are sure; otherwise fewer sizes and repetitions
+    #[arg(long, conflicts_with = "quick")]
+    full: bool,
+    /// All figures in ten minutes, which is the default
+    #[arg(long)]
+    quick: bool,
+    /// Only contestants whose names begin so
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// A file of further contestants
+    #[arg(long, value_name = "FILE")]
+    contestants: Option<PathBuf>,
+    /// Only cells with this size in bytes
+    #[arg(long, value_name = "BYTES")]
+    size: Option<u64>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Report {
+    /// Folder of samples, plots and the page
+    #[arg(long, value_name = "DIR", default_value = "eval-output")]
+    pub(crate) out: PathBuf,
+    /// Folder of the paper's published measurements
+    #[arg(long, value_name = "DIR", default_value = "../shared/paper/results")]
+    pub(crate) paper: PathBuf,
+}
+
+/// Runs the command line; prints what went wrong.
+#[must_use]
+pub fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rr-eval: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<()> {
+    match verb {
+        Verb::Fig2(run) => measure(&run, &[Figure::Fig2]),
+        Verb::Fig6(run) => measure(&run, &[Figure::Fig6]),
+        Verb::Fig7(run) => measure(&run, &[Figure::Fig7]),
+        Verb::Fig8(run) => measure(&run, &[Figure::Fig8]),
+        Verb::Fig9(run) => measure(&run, &[Figure::Fig9]),
+        Verb::Fig10(run) => measure(&run, &[Figure::Fig10]),
+        Verb::All(run) => measure(&run, &Figure::ALL),
+        Verb::Report(arguments) => report::write(&arguments),
+        Verb::Compare { before, after } => compare::print(&before, &after),
+    }
+}
+
+fn measure(run: &Run, figures: &[Figure]) -> Result<()> {
+    let interrupt = Interrupt::listen()?;
+    let effort = if run.full { Effort::Full } else { Effort::Quick };
+    // On a tmpfs, as states are on nearly every host: a disk would be timed with them.
+    let home = ["/dev/shm", "/tmp"].into_iter().find(|folder| Path::new(folder).is_dir()).unwrap_or("/");
+    let folder =
+        tempfile::Builder::new().prefix("rr-eval-").tempdir_in(home).context("a temporary folder")?;
+    let workshop = workshop(run, folder.path())?;
+    let contestants = contestants(run, &workshop)?;
+    ensure!(!contestants.is_empty(), "there is no contestant");
+    workshop.compile()?;
+    std::fs::create_dir_all(&run.report.out)
+        .with_context(|| format!("create {}", run.report.out.display()))?;
+    let text = serde_json::to_string_pretty(&Machine::look(&workshop))?;
+    std::fs::write(run.report.out.join("machine.json"), text + "\n").context("machine.json")?;
+
+    let cells: Vec<Cell> = figures.iter().flat_map(|figure| figure.cells(effort)).collect();
+    let cells: Vec<Cell> =
+        cells.into_iter().filter(|cell| run.size.is_none_or(|size| size == cell.size)).collect();
+    let (store, samples) = Store::open(&run.report.out)?;
+    let mut known: BTreeMap<_, Vec<f64>> = BTreeMap::new();
+    for sample in samples.iter().filter(|sample| sample.counts()) {
+        known.entry(sample.key()).or_default().push(sample.done_ns as f64);
+    }
+    let mut runner = Runner {
+        progress: Progress::of(Runner::work(&cells, &contestants, effort)),
+        workshop: &workshop,
+        contestants: &contestants,
+        effort,
+        interrupt,
+        store,
+        known,
+        scratch: Vec::new(),
+        failures: Vec::new(),
+    };
+    let ended = runner.run(&cells);
+    let failures = std::mem::take(&mut runner.failures);
+    drop(runner);
+    report::write(&run.report)?;
+    ended?;
+    ensure!(failures.is_empty(), "{} times a contestant was thrown out: see above", failures.len());
+    Ok(())
+}
+
+fn workshop(run: &Run, folder: &Path) -> Result<Workshop> {
+    let runtime = std::fs::canonicalize(&run.runtime)
+        .with_context(|| format!("the runtime {} (--runtime)", run.runtime.display()))?;
+    let config = folder.join("config.toml");
+    let text = format!(
+        "tenant = \"eval\"\n[hose]\ndirectory = \"{0}/hose\"\ntrusted-networks = \"10.77.0.0/24\"\n[cache]\ndirectory = \"{0}/cache\"\n",
+        folder.display()
+    );
+    std::fs::write(&config, text).context("config.toml")?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    Ok(Workshop {
+        runtime,
+        peer: std::env::split_paths(&path).map(|folder| folder.join("runc")).find(|file| file.is_file()),
+        modules: run.functions.join("wasm32-wasip1/release"),
+        native: run
+            .functions
+            .join(format!("twins/{}-unknown-linux-gnu/release/eval-native", std::env::consts::ARCH)),
+        config,
+        folder: folder.to_owned(),
+    })
+}
+
+/// Those that can take part; the others are left out with a line.
+fn contestants(run: &Run, workshop: &Workshop) -> Result<Vec<Contestant>> {
+    let mut all = contestant::all();
+    if let Some(file) = &run.contestants {
+        all.extend(contestant::read_external(file)?);
+    }
+    let asked =
+        |name: &str| run.only.is_empty() || run.only.iter().any(|start| name.starts_with(start.as_str()));
+    let mut there = Vec::new();
+    for contestant in all.into_iter().filter(|contestant| asked(&contestant.name)) {
+        match contestant.missing(workshop) {
+            Some(why) => eprintln!("rr-eval: {} is left out: {why}", contestant.name),
+            None => there.push(contestant),
+        }
+    }
+    Ok(there)
+}

@@ -1,0 +1,195 @@
+//! The contestants: who they are, and how their functions are started in a placement.
+
+mod external;
+mod hose;
+mod native;
+mod sockets;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::bundle::{Bundle, Network};
+
+pub(crate) use external::read as read_external;
+
+/// Where two functions are.
+#[derive(Clone, Debug)]
+pub(crate) enum Placement {
+    /// On one node.
+    Node,
+    /// On two, which are network namespaces: their files, and the receivers' address.
+    Nodes { source: PathBuf, sink: PathBuf, address: std::net::IpAddr },
+}
+
+/// A pair of functions, and the road between them.
+#[derive(Clone, Debug)]
+pub(crate) struct Contestant {
+    /// As it stands in tables.
+    pub(crate) name: String,
+    /// Whether it is one of those that the paper compares, or takes part in the figure by size alone.
+    pub(crate) main: bool,
+    road: Road,
+}
+
+#[derive(Clone, Debug)]
+enum Road {
+    Hose(hose::Hose),
+    Sockets(&'static str),
+    Native { road: &'static str, form: &'static str },
+    External { source: Vec<String>, sink: Vec<String> },
+}
+
+/// What contestants are made of, and where.
+#[derive(Debug)]
+pub(crate) struct Workshop {
+    /// rr-runtime.
+    pub(crate) runtime: PathBuf,
+    /// runc, where it is installed.
+    pub(crate) peer: Option<PathBuf>,
+    /// Folder of the modules.
+    pub(crate) modules: PathBuf,
+    /// The native program.
+    pub(crate) native: PathBuf,
+    /// The administrator's file of the runs' own.
+    pub(crate) config: PathBuf,
+    /// Folder for states and bundles, below which everything is taken away.
+    pub(crate) folder: PathBuf,
+}
+
+/// One program to start; of several, the first is the sender.
+pub(crate) enum Recipe {
+    /// In a container: the runtime with its global flags, and the bundle.
+    Container {
+        runtime: Vec<String>,
+        bundle: Box<Bundle>,
+    },
+    Bare(Vec<String>),
+}
+
+/// A contestant's programs for one sender and its receivers.
+pub(crate) struct Line {
+    /// The receivers' programs first, in the order in which they are to be started; the sender's is the last.
+    pub(crate) programs: Vec<Recipe>,
+    /// How many of the first say `ready` when a sender may come.
+    pub(crate) say_ready: usize,
+}
+
+/// All contestants of the project.
+pub(crate) fn all() -> Vec<Contestant> {
+    let mut all = hose::all();
+    all.extend(native::all());
+    all.extend(sockets::all());
+    all
+}
+
+impl Contestant {
+    /// Why it cannot take part on this machine, where it cannot.
+    pub(crate) fn missing(&self, workshop: &Workshop) -> Option<String> {
+        let file = |path: &Path| (!path.is_file()).then(|| format!("{} is not built", path.display()));
+        match &self.road {
+            Road::Hose(_) => hose::MODULES.iter().find_map(|name| file(&workshop.modules.join(name))),
+            Road::Sockets(_) => file(&workshop.modules.join(sockets::MODULE)),
+            Road::Native { .. } if workshop.peer.is_none() => Some("runc is not installed".to_owned()),
+            Road::Native { .. } => file(&workshop.native),
+            Road::External { .. } => None,
+        }
+    }
+
+    /// Whether it has a road in this placement, to so many receivers.
+    pub(crate) fn goes(&self, between_nodes: bool, fan_out: usize) -> bool {
+        match &self.road {
+            Road::Hose(hose) => !between_nodes || hose.crosses_hosts(),
+            Road::Sockets(_) => true,
+            Road::Native { road, .. } => {
+                (!between_nodes || native::crosses_hosts(road)) && (fan_out == 1 || native::fans_out(road))
+            }
+            Road::External { .. } => !between_nodes && fan_out == 1,
+        }
+    }
+
+    /// Its programs for a sender and `fan_out` receivers.
+    pub(crate) fn line(
+        &self,
+        workshop: &Workshop,
+        placement: &Placement,
+        fan_out: usize,
+        tag: &str,
+    ) -> Result<Line> {
+        match &self.road {
+            Road::Hose(hose) => hose.line(workshop, placement, fan_out, tag),
+            Road::Sockets(form) => sockets::line(form, workshop, placement, fan_out),
+            Road::Native { road, form } => native::line(road, form, workshop, placement, fan_out, tag),
+            Road::External { source, sink } => Ok(Line {
+                programs: vec![Recipe::Bare(sink.clone()), Recipe::Bare(source.clone())],
+                say_ready: 1,
+            }),
+        }
+    }
+}
+
+impl Placement {
+    fn sink_network(&self) -> Network {
+        match self {
+            Self::Node => Network::Host,
+            Self::Nodes { sink, .. } => Network::At(sink.clone()),
+        }
+    }
+
+    fn source_network(&self) -> Network {
+        match self {
+            Self::Node => Network::Host,
+            Self::Nodes { source, .. } => Network::At(source.clone()),
+        }
+    }
+
+    /// Addresses for so many receivers.
+    fn addresses(&self, count: usize) -> Result<Vec<String>> {
+        match self {
+            Self::Node => {
+                free_ports(count).map(|ports| ports.iter().map(|port| format!("127.0.0.1:{port}")).collect())
+            }
+            // A network of their own, so all ports are free.
+            Self::Nodes { address, .. } => {
+                Ok((0..count).map(|i| format!("{address}:{}", 20_000 + i)).collect())
+            }
+        }
+    }
+}
+
+/// Ports of loopback that nobody has right now.
+fn free_ports(count: usize) -> Result<Vec<u16>> {
+    let held: std::io::Result<Vec<_>> =
+        (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0")).collect();
+    Ok(held?.iter().map(|socket| socket.local_addr().map(|at| at.port())).collect::<std::io::Result<_>>()?)
+}
+
+impl Workshop {
+    /// The runtime's words before its verb.
+    fn ours(&self) -> Vec<String> {
+        let text = |path: &Path| path.display().to_string();
+        let root = text(&self.folder.join("ours"));
+        vec![text(&self.runtime), "--root".into(), root, "--config".into(), text(&self.config)]
+    }
+
+    /// runc's.
+    fn theirs(&self) -> Vec<String> {
+        let runc = self.peer.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        vec![runc, "--root".into(), self.folder.join("theirs").display().to_string()]
+    }
+
+    /// Compiles all modules into the cache beforehand, so that no sender waits for a compiler.
+    pub(crate) fn compile(&self) -> Result<()> {
+        for module in hose::MODULES.iter().chain([&sockets::MODULE]).map(|name| self.modules.join(name)) {
+            if !module.is_file() {
+                continue;
+            }
+            let words = self.ours();
+            let output = Command::new(&words[0]).args(&words[1..]).arg("compile").arg(&module).output()?;
+            let text = String::from_utf8_lossy(&output.stderr);
+            anyhow::ensure!(output.status.success(), "compile {}: {}", module.display(), text.trim());
+        }
+        Ok(())
+    }
+}

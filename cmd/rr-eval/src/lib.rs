@@ -1,0 +1,26 @@
+//! The evaluation of the Roadrunner paper, re-run on this machine and drawn. It drives built binaries only.
+//!
+//! A *contestant* is a pair of functions and the road between them. A [`plan`] says which contestants send what, and how often; the
+//! [`runner`] asks them in turn, so that noise hits all of them; the [`referee`] believes a time only with a receipt; what it believed, and what
+//! it did not, is in the [`store`], and the [`report`] is made of that alone.
+
+mod bundle;
+mod cgroup;
+pub mod cli;
+mod compare;
+mod contestant;
+mod interrupt;
+mod machine;
+mod nodes;
+mod paper;
+mod payload;
+mod plan;
+mod process;
+mod progress;
+mod protocol;
+mod referee;
+mod report;
+mod runner;
+mod session;
+mod statistics;
+mod store;

@@ -1,0 +1,68 @@
+//! Two nodes on one machine: network namespaces with a pair of veth between them, and a token bucket (tc-tbf(8)) at either end where there
+//! is a rate. Gone when it is dropped.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::contestant::Placement;
+
+/// The receivers' address; the namespaces have no way out, so nothing else has to be looked for.
+const SINK: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+
+/// See the module.
+pub(crate) struct Nodes {
+    names: [String; 2],
+}
+
+impl Nodes {
+    /// Makes both, with `rate` bits per second between them; 0 is unlimited.
+    pub(crate) fn make(rate: u64) -> Result<Self> {
+        let name = |node: &str| format!("rr-eval-{}-{node}", std::process::id());
+        let nodes = Self { names: [name("a"), name("b")] };
+        let [a, b] = &nodes.names;
+        for node in [a, b] {
+            ip(&["netns", "add", node])?;
+            ip(&["-n", node, "link", "set", "lo", "up"])?;
+        }
+        ip(&["-n", a, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", b])?;
+        for (node, address) in [(a, "10.77.0.1/24".to_owned()), (b, format!("{SINK}/24"))] {
+            ip(&["-n", node, "address", "add", &address, "dev", "eth0"])?;
+            ip(&["-n", node, "link", "set", "eth0", "up"])?;
+            if rate > 0 {
+                // As much as 4 ms bring, at least two of the largest packets that veth hands on in one.
+                let burst = (rate / 8 / 250).max(128 * 1024).to_string();
+                let rate = format!("{rate}bit");
+                let words = ["qdisc", "add", "dev", "eth0", "root", "tbf", "rate", &rate, "burst", &burst];
+                run(Command::new("tc").args(["-n", node]).args(words).args(["latency", "50ms"]))?;
+            }
+        }
+        Ok(nodes)
+    }
+
+    pub(crate) fn placement(&self) -> Placement {
+        let [source, sink] = self.names.each_ref().map(|name| PathBuf::from("/run/netns").join(name));
+        Placement::Nodes { source, sink, address: IpAddr::V4(SINK) }
+    }
+}
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        // The pair of veth goes with its namespaces.
+        for name in &self.names {
+            let _ = ip(&["netns", "delete", name]);
+        }
+    }
+}
+
+fn ip(words: &[&str]) -> Result<()> {
+    run(Command::new("ip").args(words))
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("{command:?}"))?;
+    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! The payloads, and what receivers have to say of them. The contestants make and read them by code of their own
+//! (`guest/examples/eval/src/payload.rs`); this is the referee's, which never sees theirs.
+//!
+//! A payload is a text of the letters `a` to `p` that JSON carries as it is, drawn from a seed which is new for each transfer. Word `i` is the
+//! i-th output of splitmix64, each byte cut to its low four bits and added to `a`, in little-endian order. The first byte is then replaced by
+//! the letter of the receiver's work.
+
+use twox_hash::XxHash3_128;
+
+use crate::protocol::{Order, Work};
+
+/// The distance of the bytes that are read of a payload that is touched.
+const PAGE: usize = 4096;
+
+/// The receipt of a receiver that has done its work with this order's payload. `scratch` is memory for it, used again.
+pub(crate) fn receipt(order: &Order, scratch: &mut Vec<u8>) -> u128 {
+    fill(order, scratch);
+    match order.work {
+        Work::Touch => {
+            let pages = scratch.iter().step_by(PAGE).chain(scratch.last());
+            pages.fold(0_u64, |sum, byte| sum.rotate_left(5) ^ u64::from(*byte)).into()
+        }
+        Work::Read => {
+            let word = |bytes: &[u8]| {
+                let mut word = [0; 8];
+                word[..bytes.len()].copy_from_slice(bytes);
+                u64::from_le_bytes(word)
+            };
+            scratch.chunks(8).fold(0_u64, |sum, bytes| sum.wrapping_add(word(bytes))).into()
+        }
+        Work::Check => XxHash3_128::oneshot(scratch),
+    }
+}
+
+fn fill(order: &Order, payload: &mut Vec<u8>) {
+    payload.resize(usize::try_from(order.size).unwrap_or(usize::MAX), 0);
+    let mut state = order.seed;
+    for bytes in payload.chunks_mut(8) {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = state;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word = ((word ^ (word >> 31)) & 0x0f0f_0f0f_0f0f_0f0f) + 0x6161_6161_6161_6161;
+        bytes.copy_from_slice(&word.to_le_bytes()[..bytes.len()]);
+    }
+    if let (Some(first), Ok(letter)) = (payload.first_mut(), u8::try_from(order.work.letter())) {
+        *first = letter;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_is_text_that_begins_with_its_work() {
+        let mut payload = Vec::new();
+        fill(&Order { size: 21, work: Work::Read, seed: 7 }, &mut payload);
+        assert_eq!((payload.len(), payload[0]), (21, b'r'));
+        assert!(payload[1..].iter().all(|byte| (b'a'..=b'p').contains(byte)));
+    }
+
+    #[test]
+    fn receipts_differ_by_seed_and_work() {
+        let mut scratch = Vec::new();
+        let mut of = |work, seed| receipt(&Order { size: 9000, work, seed }, &mut scratch);
+        let all = [(Work::Touch, 1), (Work::Touch, 2), (Work::Read, 1), (Work::Read, 2), (Work::Check, 1)];
+        let receipts: std::collections::BTreeSet<u128> = all.map(|(work, seed)| of(work, seed)).into();
+        assert_eq!(receipts.len(), all.len());
+    }
+}

@@ -1,0 +1,80 @@
+//! What is made of the samples: `results.json`, `table.md`, plots as SVG and PNG, and `index.html`, which has all of it.
+
+mod bars;
+mod charts;
+mod page;
+mod plot;
+mod summary;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::cli::Report;
+use crate::store;
+
+use bars::Row;
+use page::{Drawing, Page};
+use summary::Summary;
+
+/// Draws what the samples of an output folder say.
+pub(crate) fn write(arguments: &Report) -> Result<()> {
+    let out = &arguments.out;
+    let summary = Summary::of(&store::read(&store::path(out))?);
+    let machine = fs::read_to_string(out.join("machine.json")).unwrap_or_default();
+    let machine: Value = serde_json::from_str(&machine).unwrap_or_default();
+    let rows = bars::rows(&summary);
+    let all: Vec<Value> = rows.iter().map(Row::json).collect();
+    put(&out.join("results.json"), &(serde_json::to_string_pretty(&all)? + "\n"))?;
+    put(&out.join("table.md"), &table(&rows))?;
+    if !arguments.paper.is_dir() {
+        eprintln!("rr-eval: the paper's curves are left out: {} is not there", arguments.paper.display());
+    }
+    let drawings = draw(&summary, arguments)?;
+    let page = Page { summary: &summary, rows: &rows, drawings: &drawings, machine: &machine };
+    put(&out.join("index.html"), &page.html())?;
+    println!("{}", table(&rows));
+    for line in &summary.thrown_out {
+        eprintln!("rr-eval: thrown out: {line}");
+    }
+    eprintln!("rr-eval: {} has the plots", out.join("index.html").display());
+    Ok(())
+}
+
+fn draw(summary: &Summary, arguments: &Report) -> Result<Vec<Drawing>> {
+    let plots = arguments.out.join("plots");
+    fs::create_dir_all(&plots).with_context(|| format!("create {}", plots.display()))?;
+    if let Err(error) = plot::load_font() {
+        eprintln!("rr-eval: the plots are left out: {error:#}");
+        return Ok(Vec::new());
+    }
+    let mut drawings = Vec::new();
+    for chart in charts::charts(summary, &arguments.paper) {
+        let [light, dark] = [chart.svg(plot::LIGHT)?, chart.svg(plot::DARK)?];
+        put(&plots.join(format!("{}.svg", chart.name)), &light)?;
+        chart.png(&plots.join(format!("{}.png", chart.name)))?;
+        drawings.push(Drawing { title: chart.title, light, dark });
+    }
+    Ok(drawings)
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut table =
+        String::from("| what | value | bar | holds | medians |\n| --- | --- | --- | --- | --- |\n");
+    for row in rows {
+        let holds = if row.holds { "yes" } else { "**no**" };
+        let _ = writeln!(
+            table,
+            "| {} | {:.2} {} | {} | {holds} | {} |",
+            row.name, row.value, row.unit, row.bar, row.detail
+        );
+    }
+    table
+}
+
+fn put(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))
+}

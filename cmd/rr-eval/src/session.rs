@@ -1,0 +1,277 @@
+//! A contestant whose functions run: asked for one transfer at a time, idle in between. Whatever it has started is gone when it is dropped.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::cgroup::{Cpu, Groups};
+use crate::contestant::{Contestant, Placement, Recipe, Workshop};
+use crate::interrupt::Interrupt;
+use crate::process::{Heard, Program, now};
+use crate::protocol::{Got, Line, Order, Sent};
+use crate::referee::{Claim, Times, judge};
+
+/// How long functions may take to appear.
+const APPEARANCE: Duration = Duration::from_secs(60);
+
+/// How often an interrupt is looked for while waiting.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// See the module.
+pub(crate) struct Session {
+    programs: Vec<Program>,
+    containers: Vec<Container>,
+    heard: Receiver<Heard>,
+    folders: Vec<PathBuf>,
+    receivers: usize,
+    interrupt: Interrupt,
+    /// What all its containers had before the first transfer, in bytes.
+    at_rest: Option<u64>,
+}
+
+struct Container {
+    /// The runtime's words before its verb.
+    runtime: Vec<String>,
+    id: String,
+    groups: Groups,
+}
+
+/// One transfer: times, and what both sides together took for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measured {
+    pub(crate) times: Times,
+    pub(crate) cpu: Option<Cpu>,
+    /// The peaks of all containers together, less what they had at rest, in bytes.
+    pub(crate) peak: Option<u64>,
+    /// Proportional share of memory afterwards, in bytes.
+    pub(crate) share: Option<u64>,
+}
+
+impl Session {
+    /// Starts a contestant's functions, and waits until they are there.
+    pub(crate) fn start(
+        contestant: &Contestant,
+        workshop: &Workshop,
+        placement: &Placement,
+        fan_out: usize,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
+        let tag = tag();
+        let line = contestant.line(workshop, placement, fan_out, &tag)?;
+        let (to, heard) = channel();
+        let mut session = Self {
+            programs: Vec::new(),
+            containers: Vec::new(),
+            heard,
+            folders: vec![workshop.folder.join(format!("shared-{tag}"))],
+            receivers: fan_out,
+            interrupt: interrupt.clone(),
+            at_rest: None,
+        };
+        let last = line.programs.len() - 1;
+        for (index, recipe) in line.programs.iter().enumerate() {
+            let id = format!("{tag}-{index}");
+            let errors = workshop.folder.join(format!("{id}.err"));
+            session.folders.push(errors.clone());
+            let mut command = match recipe {
+                Recipe::Bare(words) => {
+                    let mut command = Command::new(&words[0]);
+                    command.args(&words[1..]);
+                    command
+                }
+                Recipe::Container { runtime, bundle } => {
+                    let folder = workshop.folder.join(&id);
+                    bundle.write(&folder)?;
+                    let mut command = Command::new(&runtime[0]);
+                    command.args(&runtime[1..]).args(["run", "--pid-file"]).arg(folder.join("pid"));
+                    command.arg("--bundle").arg(&folder).arg(&id);
+                    session.folders.push(folder);
+                    command
+                }
+            };
+            session.programs.push(Program::start(&mut command, index, to.clone(), &errors)?);
+            if let Recipe::Container { runtime, .. } = recipe {
+                session.await_container(runtime, &id, &workshop.folder.join(&id))?;
+            }
+            let says_ready = index < line.say_ready || index == last;
+            if says_ready {
+                session
+                    .hear(APPEARANCE, |from, line| (from == index && *line == Line::Ready).then_some(()))?;
+            }
+        }
+        session.at_rest = session.containers.iter().map(|container| container.groups.memory()).sum();
+        Ok(session)
+    }
+
+    /// Waits for init's pid, which its runtime writes down.
+    fn await_container(&mut self, runtime: &[String], id: &str, folder: &std::path::Path) -> Result<()> {
+        let deadline = Instant::now() + APPEARANCE;
+        loop {
+            let text = fs::read_to_string(folder.join("pid")).unwrap_or_default();
+            if let Ok(pid) = text.trim().parse() {
+                let container =
+                    Container { runtime: runtime.to_vec(), id: id.to_owned(), groups: Groups::of(pid)? };
+                self.containers.push(container);
+                return Ok(());
+            }
+            self.interrupt.check()?;
+            if Instant::now() > deadline || self.programs.last_mut().is_some_and(Program::has_ended) {
+                bail!("its container did not start: {}", self.complaints());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Asks for one transfer, whose receipt has to be this.
+    pub(crate) fn transfer(&mut self, order: &Order, receipt: u128, patience: Duration) -> Result<Measured> {
+        for container in &self.containers {
+            container.groups.forget_peak();
+        }
+        self.tell(&order.line())?;
+        self.hear(patience, |_, line| (*line == Line::Filled).then_some(()))?;
+        let before = self.cpu();
+        let told = now();
+        self.tell("send")?;
+        let mut got: Vec<Got> = Vec::new();
+        let mut sent: Option<(Sent, u64)> = None;
+        let receivers = self.receivers;
+        self.hear_all(patience, |heard, line| {
+            match line {
+                Line::Sent(line) => sent = Some((line, heard)),
+                Line::Got(line) => got.push(line),
+                Line::Ready | Line::Filled => {}
+            }
+            (sent.is_some() && got.len() >= receivers).then_some(())
+        })?;
+        let after = self.cpu();
+        let (sent, heard) = sent.context("it says nothing")?;
+        ensure!(got.len() == receivers, "{} receipts of {receivers} receivers", got.len());
+        let times = judge(&Claim { order, told, heard, sent: &sent, got: &got, receipt })?;
+        Ok(Measured {
+            times,
+            cpu: before.zip(after).map(|(before, after)| Cpu {
+                all: after.all.saturating_sub(before.all),
+                user: after.user.saturating_sub(before.user),
+                system: after.system.saturating_sub(before.system),
+            }),
+            peak: self.peak(),
+            share: self.sum(Groups::share),
+        })
+    }
+
+    fn tell(&mut self, line: &str) -> Result<()> {
+        let complaints = self.complaints();
+        let source = self.programs.last_mut().context("no sender")?;
+        source.tell(line).with_context(|| format!("the sender has ended: {complaints}"))
+    }
+
+    /// Waits for a line.
+    fn hear<T>(
+        &mut self,
+        patience: Duration,
+        mut wanted: impl FnMut(usize, &Line) -> Option<T>,
+    ) -> Result<T> {
+        self.listen(patience, |heard, line| wanted(heard.from, &line))
+    }
+
+    /// Waits until there are enough lines; gives each with when it was heard.
+    fn hear_all<T>(
+        &mut self,
+        patience: Duration,
+        mut enough: impl FnMut(u64, Line) -> Option<T>,
+    ) -> Result<T> {
+        self.listen(patience, |heard, line| enough(heard.at, line))
+    }
+
+    fn listen<T>(
+        &mut self,
+        patience: Duration,
+        mut visit: impl FnMut(&Heard, Line) -> Option<T>,
+    ) -> Result<T> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.heard.recv_timeout(GLANCE) {
+                Ok(heard) => {
+                    let Some(text) = &heard.line else {
+                        bail!("a function has ended: {}", self.complaints())
+                    };
+                    let line = text.parse()?;
+                    if let Some(found) = visit(&heard, line) {
+                        return Ok(found);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    bail!("all functions have ended: {}", self.complaints())
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.interrupt.check()?;
+                    if Instant::now() > deadline {
+                        bail!("nothing came within {} s: {}", patience.as_secs(), self.complaints());
+                    }
+                }
+            }
+        }
+    }
+
+    fn complaints(&self) -> String {
+        let said: Vec<String> =
+            self.programs.iter().map(Program::complaint).filter(|text| !text.is_empty()).collect();
+        if said.is_empty() { "without a word".to_owned() } else { said.join("; ") }
+    }
+
+    fn sum(&self, of: impl Fn(&Groups) -> Option<u64>) -> Option<u64> {
+        if self.containers.is_empty() {
+            return None;
+        }
+        self.containers.iter().map(|container| of(&container.groups)).sum()
+    }
+
+    fn peak(&self) -> Option<u64> {
+        Some(self.sum(Groups::peak)?.saturating_sub(self.at_rest?))
+    }
+
+    fn cpu(&self) -> Option<Cpu> {
+        if self.containers.is_empty() {
+            return None;
+        }
+        self.containers.iter().try_fold(Cpu::default(), |sum, container| {
+            let cpu = container.groups.cpu()?;
+            Some(Cpu { all: sum.all + cpu.all, user: sum.user + cpu.user, system: sum.system + cpu.system })
+        })
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // The sender ends at the end of its input, and the receivers with it.
+        for program in self.programs.iter_mut().rev() {
+            program.dismiss();
+        }
+        for program in self.programs.iter_mut().rev() {
+            program.await_end();
+        }
+        for container in &self.containers {
+            let delete = Command::new(&container.runtime[0])
+                .args(&container.runtime[1..])
+                .args(["delete", "--force", &container.id])
+                .stdin(Stdio::null())
+                .output();
+            drop(delete);
+        }
+        self.programs.clear();
+        for path in &self.folders {
+            let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        }
+    }
+}
+
+/// A name of its own for each session: of its containers and its workflow.
+fn tag() -> String {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("rr-eval-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
