@@ -8,10 +8,10 @@ TIME ?= 60
 export PREFIX DESTDIR TIME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build guests demo test lint bench fuzz install uninstall clean
+.PHONY: help setup build guests demo test lint bench eval eval-full fuzz install uninstall clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## what the machine lacks, for all targets
 	@scripts/setup
@@ -43,6 +43,18 @@ bench: ## against runc and crun; a table, and bench-output/results.json
 	@scripts/build
 	@scripts/build-guests
 	@scripts/bench
+
+eval: ## the paper's evaluation in ten minutes: plots, and the page eval-output/index.html (as root)
+	@scripts/setup build guests eval
+	@scripts/build
+	@scripts/build-guests
+	@scripts/eval all --quick
+
+eval-full: ## the same as in the paper, which takes hours; goes on where it was interrupted
+	@scripts/setup build guests eval
+	@scripts/build
+	@scripts/build-guests
+	@scripts/eval all --full
 
 fuzz: ## hostile bytes for every parser of the hose, each for TIME seconds (60)
 	@scripts/setup build

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
@@ -73,6 +74,9 @@ struct Run {
     /// A file of further contestants
     #[arg(long, value_name = "FILE")]
     contestants: Option<PathBuf>,
+    /// How long a transfer may take, beside what its bytes need
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    patience: u64,
     /// Only cells with this size in bytes
     #[arg(long, value_name = "BYTES")]
     size: Option<u64>,
@@ -143,6 +147,7 @@ fn measure(run: &Run, figures: &[Figure]) -> Result<()> {
         workshop: &workshop,
         contestants: &contestants,
         effort,
+        patience: Duration::from_secs(run.patience),
         interrupt,
         store,
         known,

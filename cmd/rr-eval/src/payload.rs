@@ -4,8 +4,14 @@
 //! A payload is a text of the letters `a` to `p` that JSON carries as it is, drawn from a seed which is new for each transfer. Word `i` is the
 //! i-th output of splitmix64, each byte cut to its low four bits and added to `a`, in little-endian order. The first byte is then replaced by
 //! the letter of the receiver's work.
+//!
+//! | work | receipt |
+//! | --- | --- |
+//! | `t` | of the first byte of each 4,096 and the last byte, in turn: the receipt so far, rotated left by 5 in 64 bits, XOR the byte |
+//! | `r` | the sum of all words modulo 2⁶⁴, the last one filled up with zeros |
+//! | `c` | the first 16 bytes of the SHA-256, as a big-endian number |
 
-use twox_hash::XxHash3_128;
+use sha2::{Digest, Sha256};
 
 use crate::protocol::{Order, Work};
 
@@ -28,7 +34,10 @@ pub(crate) fn receipt(order: &Order, scratch: &mut Vec<u8>) -> u128 {
             };
             scratch.chunks(8).fold(0_u64, |sum, bytes| sum.wrapping_add(word(bytes))).into()
         }
-        Work::Check => XxHash3_128::oneshot(scratch),
+        Work::Check => {
+            let digest: [u8; 32] = Sha256::digest(scratch).into();
+            digest.iter().take(16).fold(0, |sum, byte| sum << 8 | u128::from(*byte))
+        }
     }
 }
 

@@ -76,7 +76,7 @@ impl Figure {
             Self::Fig2 => [1, 60, 100].map(|size| cell(size * MB, 1, None)).to_vec(),
             Self::Fig6 => vec![cell(100 * MB, 1, Some(PAPER_RATE))],
             Self::Fig7 => {
-                let small: &[u64] = if full { &[1, 1000, 100_000] } else { &[1] };
+                let small: &[u64] = if full { &[1, 1000, 100_000] } else { &[1, 1000] };
                 let sizes = sizes(&[MB, 10 * MB, 100 * MB]);
                 small.iter().chain(&sizes).map(|&size| cell(size, 1, None)).collect()
             }
@@ -140,10 +140,10 @@ impl Cell {
         }
     }
 
-    /// How long one transfer may take: a hundred times what a slow machine needs, and the wire.
-    pub(crate) fn patience(&self) -> Duration {
+    /// How long one transfer may take, if the smallest may take this: a hundred times what a slow machine needs, and the wire.
+    pub(crate) fn patience(&self, least: Duration) -> Duration {
         let bytes = self.size * self.fan_out as u64;
-        Duration::from_secs(20 + bytes / (20 * MB)) + self.wire() * 4
+        least + Duration::from_secs(bytes / (20 * MB)) + self.wire() * 4
     }
 }
 

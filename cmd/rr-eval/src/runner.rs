@@ -1,7 +1,7 @@
 //! A run: cell by cell, its contestants in turn. What a run that was interrupted has already is not measured again.
 
 use std::collections::BTreeMap;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 
@@ -13,9 +13,10 @@ use crate::payload;
 use crate::plan::{Cell, Effort, turns};
 use crate::progress::Progress;
 use crate::protocol::{Order, Work};
+use crate::referee::Foul;
 use crate::session::{Measured, Session};
 use crate::statistics::Estimate;
-use crate::store::{COUNTS, Key, Sample, Store};
+use crate::store::{COUNTS, FOUL, Key, Sample, Store};
 
 /// Where a median is sure enough: its confidence interval on either side.
 const SURE: f64 = 0.05;
@@ -25,6 +26,8 @@ pub(crate) struct Runner<'a> {
     pub(crate) workshop: &'a Workshop,
     pub(crate) contestants: &'a [Contestant],
     pub(crate) effort: Effort,
+    /// How long the smallest transfer may take.
+    pub(crate) patience: Duration,
     pub(crate) interrupt: Interrupt,
     pub(crate) store: Store,
     /// Times until done of the samples that count.
@@ -148,7 +151,7 @@ impl<'a> Runner<'a> {
     fn sample(&mut self, cell: &Cell, player: &mut Player<'_>, work: Work, others: f64) -> Result<bool> {
         let order = Order { size: cell.size, work, seed: seed()? };
         let receipt = payload::receipt(&order, &mut self.scratch);
-        let measured = player.session.transfer(&order, receipt, cell.patience());
+        let measured = player.session.transfer(&order, receipt, cell.patience(self.patience));
         self.interrupt.check()?;
         let key = self.key(cell, player.contestant, work);
         let repetition = self.known.get(&key).map_or(0, Vec::len);
@@ -161,7 +164,8 @@ impl<'a> Runner<'a> {
             Err(error) => {
                 self.fail(cell, player.contestant, &error);
                 let mut row = empty(&key, repetition, order.seed, others);
-                row.verdict = format!("{error:#}");
+                let foul = error.downcast_ref::<Foul>();
+                row.verdict = foul.map_or_else(|| format!("{error:#}"), |foul| format!("{FOUL}{foul}"));
                 self.store.add(&row)?;
                 Ok(false)
             }

@@ -12,6 +12,9 @@ use crate::protocol::Work;
 /// The verdict of a sample that counts.
 pub(crate) const COUNTS: &str = "counts";
 
+/// What the verdict of a sample begins with that throws its contestant out of the cell.
+pub(crate) const FOUL: &str = "foul: ";
+
 /// One transfer. Times are in nanoseconds after its start; of several receivers, those of the last one.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Sample {
@@ -45,7 +48,7 @@ pub(crate) struct Sample {
     pub(crate) others: f64,
     /// Seconds since the epoch.
     pub(crate) taken: u64,
-    /// [`COUNTS`], or why it does not.
+    /// [`COUNTS`], or why it does not; see [`FOUL`].
     pub(crate) verdict: String,
 }
 

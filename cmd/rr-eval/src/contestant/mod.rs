@@ -7,6 +7,7 @@ mod sockets;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::Result;
 
@@ -150,9 +151,11 @@ impl Placement {
             Self::Node => {
                 free_ports(count).map(|ports| ports.iter().map(|port| format!("127.0.0.1:{port}")).collect())
             }
-            // A network of their own, so all ports are free.
+            // All ports of the namespace are ours; each is used once, so that nobody meets another one's receiver.
             Self::Nodes { address, .. } => {
-                Ok((0..count).map(|i| format!("{address}:{}", 20_000 + i)).collect())
+                static NEXT: AtomicU16 = AtomicU16::new(0);
+                let port = || 10_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 20_000;
+                Ok((0..count).map(|_| format!("{address}:{}", port())).collect())
             }
         }
     }

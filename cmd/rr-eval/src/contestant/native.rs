@@ -14,7 +14,14 @@ pub(super) fn all() -> Vec<Contestant> {
         main: road == "http",
         road: Road::Native { road, form },
     };
-    vec![one("runc + HTTP, raw", "http", "raw"), one("runc + HTTP, JSON", "http", "json")]
+    vec![
+        one("runc + HTTP, raw", "http", "raw"),
+        one("runc + HTTP, JSON", "http", "json"),
+        one("gRPC, raw", "grpc", "raw"),
+        one("Unix socket", "unix", "raw"),
+        one("pipe", "pipe", "raw"),
+        one("shared memory", "memory", "raw"),
+    ]
 }
 
 /// Whether a road reaches another host.

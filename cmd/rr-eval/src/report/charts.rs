@@ -1,5 +1,6 @@
 //! Which charts there are, and what is on them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::plot::{Chart, Line};
@@ -98,12 +99,18 @@ const SUBJECTS: [Subject; 9] = [
 
 /// All charts for which there are samples.
 pub(super) fn charts(summary: &Summary, paper: &Path) -> Vec<Chart> {
-    let contestants = contestant::all();
-    let main: Vec<&Contestant> = contestants.iter().filter(|contestant| contestant.main).collect();
-    let other: Vec<&Contestant> = contestants
-        .iter()
-        .filter(|contestant| !contestant.main || ["rr user", "rr kernel"].contains(&contestant.name.as_str()))
-        .collect();
+    let all = contestant::all();
+    let names = |wanted: fn(&Contestant) -> bool| -> Vec<String> {
+        all.iter().filter(|contestant| wanted(contestant)).map(|contestant| contestant.name.clone()).collect()
+    };
+    let mut main = names(|contestant| contestant.main);
+    let other =
+        names(|contestant| !contestant.main || ["rr user", "rr kernel"].contains(&contestant.name.as_str()));
+    // Contestants of others.
+    let known: BTreeSet<&String> = main.iter().chain(&other).collect();
+    let strangers: BTreeSet<String> =
+        summary.keys().map(|key| &key.contestant).filter(|name| !known.contains(name)).cloned().collect();
+    main.extend(strangers);
     let mut charts = Vec::new();
     for figure in [Figure::Fig7, Figure::Fig8, Figure::Fig9, Figure::Fig10] {
         for subject in &SUBJECTS {
@@ -125,19 +132,19 @@ fn chart(
     summary: &Summary,
     figure: Figure,
     subject: &Subject,
-    contestants: &[&Contestant],
+    contestants: &[String],
     paper: Option<&Path>,
 ) -> Option<Chart> {
     let by_receivers = matches!(figure, Figure::Fig9 | Figure::Fig10);
     let x = |key: &Key| if by_receivers { key.fan_out as f64 } else { key.size as f64 };
-    let ours = |contestant: &&Contestant| {
-        let keys = summary.keys().filter(|key| {
-            key.figure == figure.name() && key.work == subject.work && key.contestant == contestant.name
-        });
+    let ours = |name: &String| {
+        let keys = summary
+            .keys()
+            .filter(|key| key.figure == figure.name() && key.work == subject.work && key.contestant == *name);
         // A logarithmic axis has no place for what is nothing.
         let points = keys.filter_map(|key| Some((x(key), summary.estimate(key, subject.of)?)));
         let points: Vec<_> = points.filter(|(_, estimate)| estimate.median > 0.0).collect();
-        (!points.is_empty()).then(|| Line { name: contestant.name.clone(), points })
+        (!points.is_empty()).then(|| Line { name: name.clone(), points })
     };
     let lines: Vec<Line> = contestants.iter().filter_map(ours).collect();
     if lines.is_empty() {

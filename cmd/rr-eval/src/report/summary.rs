@@ -1,11 +1,11 @@
 //! What the samples say: an estimate of each quantity for all that belongs together, and what the referee has thrown out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::protocol::Work;
 use crate::referee::way_back_is_too_long;
 use crate::statistics::Estimate;
-use crate::store::{self, Key, Sample};
+use crate::store::{self, FOUL, Key, Sample};
 
 /// Samples that count, by what belongs together, and what does not count with its reason.
 pub(crate) struct Summary {
@@ -16,20 +16,32 @@ pub(crate) struct Summary {
 impl Summary {
     pub(crate) fn of(samples: &[Sample]) -> Self {
         let (mut groups, mut thrown_out) = (BTreeMap::new(), Vec::new());
+        let mut fouls = BTreeSet::new();
         for (key, samples) in store::groups(samples) {
             let (counted, out): (Vec<&Sample>, Vec<&Sample>) =
                 samples.into_iter().partition(|sample| sample.counts());
             let place = format!("{}: {}, {} bytes to {}", key.contestant, key.figure, key.size, key.fan_out);
             thrown_out.extend(out.iter().map(|sample| format!("{place}: {}", sample.verdict)));
-            let ways = counted.iter().map(|sample| sample.end_ns.saturating_sub(sample.done_ns));
-            // After a check the digest is told at once, too, but it is no time.
-            if key.work != Work::Check && way_back_is_too_long(ways, key.fan_out as u64) {
-                thrown_out
-                    .push(format!("{place}: its sender always knows long after it was done, as it says"));
-            } else if !counted.is_empty() {
+            let mut foul = out.iter().any(|sample| sample.verdict.starts_with(FOUL));
+            let ways = counted.iter().map(|sample| (sample.done_ns, sample.end_ns));
+            // A check is no time.
+            if key.work != Work::Check
+                && !counted.is_empty()
+                && way_back_is_too_long(ways, key.fan_out as u64)
+            {
+                thrown_out.push(format!(
+                    "{place}: its sender always knows much later than it says that it was done"
+                ));
+                foul = true;
+            }
+            if foul {
+                fouls.insert(Key { work: Work::Check, ..key.clone() });
+            }
+            if !counted.is_empty() {
                 groups.insert(key, counted.into_iter().cloned().collect());
             }
         }
+        groups.retain(|key, _| !fouls.contains(&Key { work: Work::Check, ..key.clone() }));
         Self { groups, thrown_out }
     }
 
@@ -126,7 +138,8 @@ mod tests {
     fn a_sender_that_always_knows_late_is_thrown_out() {
         let honest = sample("honest", 1, Work::Read, 10_000);
         let early = Sample { end_ns: 9_000_000, ..sample("early", 1, Work::Read, 10_000) };
-        let summary = Summary::of(&[honest, early.clone(), early]);
+        let summary = Summary::of(&[honest, early.clone(), early, sample("early", 1, Work::Touch, 10)]);
+        // With all that it has done in the cell.
         let names: Vec<&str> = summary.keys().map(|key| key.contestant.as_str()).collect();
         assert_eq!(names, ["honest"]);
         assert_eq!(summary.thrown_out.len(), 1);

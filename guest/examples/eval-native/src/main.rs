@@ -1,11 +1,17 @@
 //! `eval-native source ROAD FORM ADDRESS...` and `eval-native sink ROAD FORM ADDRESS`: a function over one of the roads that native
-//! programs take, until the sender is told of no more. FORM is `raw` or `json`, where a road knows both.
+//! programs take, until the sender is told of no more. FORM is `raw` or, over `http`, `json`.
 //!
 //! | road | address |
 //! | --- | --- |
-//! | `http` | IP:PORT |
+//! | `http`, `grpc` | IP:PORT |
+//! | `unix`, `pipe`, `memory` | a folder that both share |
 
+mod grpc;
 mod http;
+mod memory;
+mod stream;
+
+use std::path::Path;
 
 use anyhow::{Result, bail};
 use eval::sink::Form;
@@ -16,6 +22,14 @@ fn main() -> Result<()> {
     match arguments[..] {
         ["source", "http", form, ref to @ ..] => http::source(Form::of(form)?, to),
         ["sink", "http", form, at] => http::sink(Form::of(form)?, at),
+        ["source", "grpc", "raw", ref to @ ..] => grpc::source(to),
+        ["sink", "grpc", "raw", at] => grpc::sink(at),
+        ["source", "unix", "raw", folder] => stream::unix_source(Path::new(folder)),
+        ["sink", "unix", "raw", folder] => stream::unix_sink(Path::new(folder)),
+        ["source", "pipe", "raw", folder] => stream::pipe_source(Path::new(folder)),
+        ["sink", "pipe", "raw", folder] => stream::pipe_sink(Path::new(folder)),
+        ["source", "memory", "raw", folder] => memory::source(Path::new(folder)),
+        ["sink", "memory", "raw", folder] => memory::sink(Path::new(folder)),
         _ => bail!("usage: eval-native source|sink ROAD FORM ADDRESS..."),
     }
 }

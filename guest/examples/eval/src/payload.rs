@@ -5,7 +5,7 @@
 //! added to `a`, in little-endian order.
 
 use anyhow::{Result, bail};
-use xxhash_rust::xxh3::xxh3_128;
+use sha2::{Digest, Sha256};
 
 /// Distance between two bytes of which [`Work::Touch`] reads one.
 pub const PAGE: usize = 4096;
@@ -50,38 +50,85 @@ impl Work {
         match self {
             Self::Touch => touch(payload).into(),
             Self::Read => read(payload).into(),
-            Self::Check => xxh3_128(payload),
+            Self::Check => Check::default().and(payload).receipt(),
         }
     }
 }
 
 /// Fills `payload`, which has its size already.
 pub fn fill(payload: &mut [u8], work: Work, seed: u64) {
-    let (words, rest) = payload.as_chunks_mut::<8>();
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = state;
+    Filler::new(work, seed).fill(payload);
+}
+
+/// Fills a payload piece by piece.
+pub struct Filler {
+    state: u64,
+    /// What stands at the very beginning.
+    first: Option<u8>,
+}
+
+impl Filler {
+    /// Of a payload that is drawn from a seed.
+    #[must_use]
+    pub fn new(work: Work, seed: u64) -> Self {
+        Self { state: seed, first: Some(work.letter()) }
+    }
+
+    /// Fills the next piece. All but the last have to be of whole words.
+    pub fn fill(&mut self, piece: &mut [u8]) {
+        let (words, rest) = piece.as_chunks_mut::<8>();
+        for word in words {
+            *word = self.next().to_le_bytes();
+        }
+        if !rest.is_empty() {
+            let last = self.next().to_le_bytes();
+            rest.copy_from_slice(&last[..rest.len()]);
+        }
+        if let Some(first) = piece.first_mut() {
+            *first = self.first.take().unwrap_or(*first);
+        }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.state;
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((word ^ (word >> 31)) & 0x0f0f_0f0f_0f0f_0f0f) + 0x6161_6161_6161_6161
-    };
-    for word in words {
-        *word = next().to_le_bytes();
     }
-    let last = next().to_le_bytes();
-    rest.copy_from_slice(&last[..rest.len()]);
-    if let Some(first) = payload.first_mut() {
-        *first = work.letter();
+}
+
+/// The receipt of [`Work::Check`], piece by piece.
+#[derive(Default)]
+pub struct Check(Sha256);
+
+impl Check {
+    /// Adds the next piece.
+    #[must_use]
+    pub fn and(self, piece: &[u8]) -> Self {
+        Self(self.0.chain_update(piece))
+    }
+
+    /// Of all pieces.
+    #[must_use]
+    pub fn receipt(self) -> u128 {
+        let digest: [u8; 32] = self.0.finalize().into();
+        digest.iter().take(16).fold(0, |sum, byte| sum << 8 | u128::from(*byte))
     }
 }
 
 fn touch(payload: &[u8]) -> u64 {
-    let pages = payload.iter().step_by(PAGE).chain(payload.last());
-    pages.fold(0_u64, |sum, byte| sum.rotate_left(5) ^ u64::from(*byte))
+    touched(payload.iter().step_by(PAGE).chain(payload.last()).copied())
 }
 
-fn read(payload: &[u8]) -> u64 {
+/// The receipt of [`Work::Touch`], of the first bytes of all pages and the last byte.
+pub fn touched(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0_u64, |sum, byte| sum.rotate_left(5) ^ u64::from(byte))
+}
+
+/// The receipt of [`Work::Read`]. Those of pieces of whole words add up to that of all.
+#[must_use]
+pub fn read(payload: &[u8]) -> u64 {
     let (words, rest) = payload.as_chunks::<8>();
     let mut last = [0; 8];
     last[..rest.len()].copy_from_slice(rest);

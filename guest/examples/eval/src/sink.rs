@@ -52,12 +52,28 @@ impl Form {
 ///
 /// When the payload is empty, or names no work, or nobody listens.
 pub fn received(payload: &[u8], arrived: u64, parsed: u64) -> Result<()> {
-    let work = Work::of(*payload.first().context("an empty payload")?)?;
-    let receipt = std::hint::black_box(work.receipt(std::hint::black_box(payload)));
+    let first = *payload.first().context("an empty payload")?;
+    let work = |work: Work| Ok(work.receipt(std::hint::black_box(payload)));
+    received_elsewhere(first, payload.len(), arrived, parsed, work)
+}
+
+/// The same for a payload that is no slice: of its first byte, its length, and what makes its receipt.
+///
+/// # Errors
+///
+/// Those of [`received`] and of what makes the receipt.
+pub fn received_elsewhere(
+    first: u8,
+    length: usize,
+    arrived: u64,
+    parsed: u64,
+    receipt: impl FnOnce(Work) -> Result<u128>,
+) -> Result<()> {
+    let receipt = std::hint::black_box(receipt(Work::of(first)?)?);
     let done = now();
     let name = std::env::args().next().unwrap_or_default();
     // One write: functions of one process share a pipe.
-    let line = format!("got {name} {} {arrived} {parsed} {done} {receipt:032x}\n", payload.len());
+    let line = format!("got {name} {length} {arrived} {parsed} {done} {receipt:032x}\n");
     std::io::stdout().write_all(line.as_bytes()).context("standard output")
 }
 

@@ -1,0 +1,150 @@
+//! Contestants that cheat, each in its own way, beside one that does not: `contestant.py` has them. And a run that is interrupted.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A run's output folder, and what it needs.
+struct Run {
+    folder: TempDir,
+}
+
+impl Run {
+    /// With a contestant of each behaviour, called after it.
+    fn of(behaviours: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/contestant.py");
+        let mut text = String::new();
+        for name in behaviours {
+            let socket = folder.path().join(name);
+            let side = |side: &str| {
+                format!("['python3', '{}', '{side}', '{}', '{name}']", script.display(), socket.display())
+            };
+            let _ = writeln!(
+                text,
+                "[[contestant]]\nname = \"{name}\"\nsource = {}\nsink = {}",
+                side("source"),
+                side("sink")
+            );
+        }
+        fs::write(folder.path().join("contestants.toml"), text).expect("write");
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rr-eval"));
+        command.args(["fig7", "--size", "1000", "--patience", "2"]);
+        // There are no other contestants in an empty folder, so nobody asks the runtime for anything.
+        command.arg("--runtime").arg("/bin/true").arg("--functions").arg(self.folder.path());
+        command.arg("--contestants").arg(self.path("contestants.toml")).arg("--out").arg(self.path("out"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn output(&self) -> (Output, String) {
+        let output = self.command().output().expect("rr-eval runs");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output, text)
+    }
+
+    /// Rows of the samples that count: contestant, work, repetition.
+    fn counted(&self) -> Vec<(String, String, String)> {
+        let text = fs::read_to_string(self.path("out/samples.csv")).expect("samples");
+        let rows = text.lines().skip(1).filter(|row| row.ends_with(",counts"));
+        let fields = rows.map(|row| row.split(',').map(str::to_owned).collect::<Vec<_>>());
+        fields.map(|row| (row[1].clone(), row[5].clone(), row[6].clone())).collect()
+    }
+}
+
+/// Whether the test can run; says so otherwise.
+fn has_python(test: &str) -> bool {
+    let there = Command::new("python3").arg("--version").output().is_ok();
+    if !there {
+        eprintln!("SKIPPED: {test}: no python3 is installed");
+    }
+    there
+}
+
+#[test]
+fn who_cheats_is_thrown_out_with_the_reason_and_the_run_goes_on() {
+    if !has_python("who_cheats_is_thrown_out_with_the_reason_and_the_run_goes_on") {
+        return;
+    }
+    let cheats = [
+        ("silent", "nothing came within"),
+        ("short", "500 bytes were delivered of 1000"),
+        ("wrong", "the receipt is wrong"),
+        ("half", "the receipt is wrong"),
+        ("replay", "the receipt is wrong"),
+        ("hasty", "the sender knew"),
+        ("early", "much later than it says"),
+    ];
+    let mut all: Vec<&str> = cheats.iter().map(|(name, _)| *name).collect();
+    all.push("honest");
+    let run = Run::of(&all);
+    let (output, text) = run.output();
+    assert!(!output.status.success(), "{text}");
+    let page = fs::read_to_string(run.path("out/index.html")).expect("a page");
+    let (times, out) = page.split_once("Thrown out").expect("the page tells who was thrown out");
+    for (name, why) in cheats {
+        let line = text.lines().find(|line| line.contains(&format!("thrown out: {name}:")));
+        assert!(line.is_some_and(|line| line.contains(why)), "{name}: {why:?} is not in {line:?} of\n{text}");
+        assert!(out.contains(&format!("{name}: fig7")), "{name} is not on the page");
+        assert!(!times.contains(&format!("<td>{name}</td><td>")), "{name} has times");
+    }
+    for work in ["touch", "read"] {
+        let samples = run.counted().iter().filter(|(name, what, _)| name == "honest" && what == work).count();
+        assert_eq!(samples, 5, "{work}: {text}");
+        assert!(times.contains(&format!("<td>honest</td><td>{work}")), "honest has no times");
+    }
+}
+
+#[test]
+fn an_interrupted_run_leaves_nothing_and_goes_on_where_it_stopped() {
+    if !has_python("an_interrupted_run_leaves_nothing_and_goes_on_where_it_stopped") {
+        return;
+    }
+    let run = Run::of(&["honest"]);
+    let mut running = run.command().spawn().expect("rr-eval runs");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let rows = || fs::read_to_string(run.path("out/samples.csv")).unwrap_or_default().lines().count();
+    while rows() < 4 {
+        assert!(Instant::now() < deadline, "no samples within 30 s");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let script = run.path("honest").display().to_string();
+    let pid = rustix::process::Pid::from_raw(running.id().cast_signed()).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("kill");
+    let status = running.wait().expect("it ends");
+    assert!(!status.success() && status.code().is_some(), "{status}");
+    assert!(!is_running(&script), "a contestant is left");
+
+    let before = run.counted();
+    let (output, text) = run.output();
+    assert!(output.status.success(), "{text}");
+    let after = run.counted();
+    assert_eq!(after[..before.len()], before);
+    for work in ["touch", "read"] {
+        let mut taken: Vec<&str> =
+            after.iter().filter(|(_, what, _)| what == work).map(|(_, _, which)| which.as_str()).collect();
+        taken.sort_unstable();
+        assert_eq!(taken, ["0", "1", "2", "3", "4"], "{work}");
+    }
+    let (output, _) = run.output();
+    assert!(output.status.success() && run.counted() == after, "a run that is done measures again");
+}
+
+/// Whether a process has this among its arguments.
+fn is_running(argument: &str) -> bool {
+    let entries = fs::read_dir("/proc").expect("/proc").flatten();
+    let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    lines.into_iter().any(|line| line.split(|byte| *byte == 0).any(|word| word == argument.as_bytes()))
+}
