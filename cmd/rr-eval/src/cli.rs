@@ -15,7 +15,7 @@ use crate::plan::{Cell, Effort, Figure};
 use crate::progress::Progress;
 use crate::runner::Runner;
 use crate::store::Store;
-use crate::{compare, report};
+use crate::{compare, limits, report};
 
 /// Re-run the evaluation of the Roadrunner paper against baselines, and draw it.
 #[derive(Parser)]
@@ -77,9 +77,15 @@ struct Run {
     /// How long a transfer may take, beside what its bytes need
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     patience: u64,
+    /// A program that measures what the machine itself could do (hose/examples/pages.rs)
+    #[arg(long, value_name = "PROGRAM")]
+    limits: Option<PathBuf>,
     /// Only cells with this size in bytes
     #[arg(long, value_name = "BYTES")]
     size: Option<u64>,
+    /// Only cells with so many receivers
+    #[arg(long, value_name = "COUNT")]
+    fan_out: Option<usize>,
 }
 
 #[derive(clap::Args)]
@@ -133,10 +139,15 @@ fn measure(run: &Run, figures: &[Figure]) -> Result<()> {
         .with_context(|| format!("create {}", run.report.out.display()))?;
     let text = serde_json::to_string_pretty(&Machine::look(&workshop))?;
     std::fs::write(run.report.out.join("machine.json"), text + "\n").context("machine.json")?;
+    if let Some(program) = &run.limits {
+        limits::measure(program, &run.report.out)?;
+    }
 
     let cells: Vec<Cell> = figures.iter().flat_map(|figure| figure.cells(effort)).collect();
-    let cells: Vec<Cell> =
-        cells.into_iter().filter(|cell| run.size.is_none_or(|size| size == cell.size)).collect();
+    let asked = |cell: &Cell| {
+        run.size.is_none_or(|size| size == cell.size) && run.fan_out.is_none_or(|count| count == cell.fan_out)
+    };
+    let cells: Vec<Cell> = cells.into_iter().filter(asked).collect();
     let (store, samples) = Store::open(&run.report.out)?;
     let mut known: BTreeMap<_, Vec<f64>> = BTreeMap::new();
     for sample in samples.iter().filter(|sample| sample.counts()) {

@@ -10,6 +10,7 @@ pub mod cli;
 mod compare;
 mod contestant;
 mod interrupt;
+mod limits;
 mod machine;
 mod nodes;
 mod paper;

@@ -80,7 +80,13 @@ impl Figure {
                 let sizes = sizes(&[MB, 10 * MB, 100 * MB]);
                 small.iter().chain(&sizes).map(|&size| cell(size, 1, None)).collect()
             }
-            Self::Fig8 => sizes(&[MB, 10 * MB]).iter().map(|&size| cell(size, 1, Some(PAPER_RATE))).collect(),
+            Self::Fig8 => {
+                // The paper's rate, and faster ones; 0 is unlimited.
+                let sizes = sizes(&[MB, 10 * MB]);
+                let rates = [PAPER_RATE, 1000 * MB, 10_000 * MB, 0];
+                let cells = |rate| sizes.iter().map(move |&size| cell(size, 1, Some(rate)));
+                rates.into_iter().flat_map(cells).collect()
+            }
             Self::Fig9 => fans.iter().map(|&count| cell(10 * MB, count, None)).collect(),
             Self::Fig10 => fans.iter().map(|&count| cell(10 * MB, count, Some(PAPER_RATE))).collect(),
         }
@@ -147,6 +153,17 @@ impl Cell {
     }
 }
 
+/// The rate that a placement's name tells, in bits per second.
+pub(crate) fn rate(placement: &str) -> Option<f64> {
+    let (number, unit) = placement.strip_prefix("nodes ")?.split_once(' ')?;
+    let unit = match unit {
+        "Mbit/s" => 1e6,
+        "Gbit/s" => 1e9,
+        _ => return None,
+    };
+    Some(number.parse::<f64>().ok()? * unit)
+}
+
 /// The contestants' turns in a round: each round begins with another one.
 pub(crate) fn turns(count: usize, round: usize) -> impl Iterator<Item = usize> {
     (0..count).map(move |i| (i + round) % count.max(1))
@@ -174,5 +191,6 @@ mod tests {
         let cells = [None, Some(0), Some(100 * MB), Some(10_000 * MB)]
             .map(|rate| Cell { figure: Figure::Fig8, size: 1, fan_out: 1, rate }.placement());
         assert_eq!(cells, ["node", "nodes", "nodes 100 Mbit/s", "nodes 10 Gbit/s"]);
+        assert_eq!(cells.each_ref().map(|name| rate(name)), [None, None, Some(1e8), Some(1e10)]);
     }
 }

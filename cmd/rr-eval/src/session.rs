@@ -164,9 +164,9 @@ impl Session {
     }
 
     fn tell(&mut self, line: &str) -> Result<()> {
-        let complaints = self.complaints();
         let source = self.programs.last_mut().context("no sender")?;
-        source.tell(line).with_context(|| format!("the sender has ended: {complaints}"))
+        let told = source.tell(line);
+        told.with_context(|| format!("the sender has ended: {}", self.complaints()))
     }
 
     /// Waits for a line.

@@ -3,6 +3,7 @@
 mod bars;
 mod charts;
 mod page;
+mod parts;
 mod plot;
 mod summary;
 
@@ -18,6 +19,7 @@ use crate::store;
 
 use bars::Row;
 use page::{Drawing, Page};
+use plot::Picture;
 use summary::Summary;
 
 /// Draws what the samples of an output folder say.
@@ -52,13 +54,21 @@ fn draw(summary: &Summary, arguments: &Report) -> Result<Vec<Drawing>> {
         return Ok(Vec::new());
     }
     let mut drawings = Vec::new();
-    for chart in charts::charts(summary, &arguments.paper) {
-        let [light, dark] = [chart.svg(plot::LIGHT)?, chart.svg(plot::DARK)?];
-        put(&plots.join(format!("{}.svg", chart.name)), &light)?;
-        chart.png(&plots.join(format!("{}.png", chart.name)))?;
-        drawings.push(Drawing { title: chart.title, light, dark });
+    for parts in parts::all(summary) {
+        drawings.push(drawing(&parts, &parts.title, &parts.meaning, &plots)?);
+    }
+    for chart in charts::charts(summary, &arguments.out, &arguments.paper) {
+        drawings.push(drawing(&chart, &chart.title, &chart.meaning, &plots)?);
     }
     Ok(drawings)
+}
+
+/// Draws one picture to its files, and for the page.
+fn drawing(picture: &impl Picture, title: &str, meaning: &str, plots: &Path) -> Result<Drawing> {
+    let [light, dark] = [picture.svg(plot::LIGHT)?, picture.svg(plot::DARK)?];
+    put(&plots.join(format!("{}.svg", picture.name())), &light)?;
+    picture.png(&plots.join(format!("{}.png", picture.name())))?;
+    Ok(Drawing { title: title.to_owned(), meaning: meaning.to_owned(), light, dark })
 }
 
 fn table(rows: &[Row]) -> String {

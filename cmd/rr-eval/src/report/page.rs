@@ -17,6 +17,7 @@ const STYLE: &str = "
 }
 @media (prefers-color-scheme: light) { .dark { display: none } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground); max-width: 60rem; margin: 0 auto; padding: 1rem }
+figure { margin: 1.5rem 0 } figcaption { font-size: .9rem }
 svg { width: 100%; height: auto }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-size: .9rem; width: 100% }
@@ -29,6 +30,7 @@ td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: 
 /// A chart for both kinds of page.
 pub(super) struct Drawing {
     pub(super) title: String,
+    pub(super) meaning: String,
     pub(super) light: String,
     pub(super) dark: String,
 }
@@ -118,11 +120,12 @@ impl Page<'_> {
     fn figures(&self) -> Markup {
         html! {
             h2 { "Figures" }
-            p { "Medians, with their confidence intervals of 95 % as error bars. Grey: what the paper has published, on its own machines." }
+            p { "Medians, with their confidence intervals of 95 % as error bars. Grey: what the paper has published, on its own machines. Dotted: what this machine could do." }
             @for drawing in self.drawings {
                 figure aria-label=(drawing.title) {
                     div.light { (PreEscaped(&drawing.light)) }
                     div.dark { (PreEscaped(&drawing.dark)) }
+                    figcaption { (drawing.meaning) }
                 }
             }
         }

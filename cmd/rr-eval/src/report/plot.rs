@@ -22,7 +22,7 @@ const FONTS: [&str; 3] = [
 ];
 
 /// Easily told apart, also by those who see few colours (Okabe and Ito's, and darker ones).
-const COLOURS: [RGBColor; 8] = [
+pub(super) const COLOURS: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -50,15 +50,27 @@ pub(super) struct Chart {
     pub(super) y: &'static str,
     pub(super) lines: Vec<Line>,
     pub(super) grey: Vec<Curve>,
+    /// What the machine itself could do.
+    pub(super) limits: Vec<Curve>,
+    /// What it means, in a sentence.
+    pub(super) meaning: String,
+}
+
+impl Line {
+    /// The estimate at this place.
+    pub(super) fn at(&self, x: f64) -> Option<Estimate> {
+        self.points.iter().find(|point| (point.0 - x).abs() < 0.5).map(|point| point.1)
+    }
 }
 
 /// Colours of what is not data.
 #[derive(Clone, Copy)]
 pub(super) struct Theme {
-    ink: RGBColor,
-    faint: RGBColor,
+    pub(super) ink: RGBColor,
+    pub(super) faint: RGBColor,
+    /// Of the paper's curves.
     paper: RGBColor,
-    ground: Option<RGBColor>,
+    pub(super) ground: Option<RGBColor>,
 }
 
 /// For light pages.
@@ -77,16 +89,27 @@ pub(super) const DARK: Theme = Theme {
     ground: None,
 };
 
-impl Chart {
+/// What can be drawn.
+pub(super) trait Picture {
+    /// Of its files.
+    fn name(&self) -> &str;
+
+    /// Draws it on an area of any kind.
+    fn draw_on<B: DrawingBackend>(
+        &self,
+        area: &DrawingArea<B, Shift>,
+        theme: Theme,
+    ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>>;
+
     /// As SVG text.
-    pub(super) fn svg(&self, theme: Theme) -> Result<String> {
+    fn svg(&self, theme: Theme) -> Result<String> {
         let mut text = String::new();
         self.draw(&SVGBackend::with_string(&mut text, SIZE).into_drawing_area(), theme)?;
         Ok(text)
     }
 
     /// As PNG file.
-    pub(super) fn png(&self, path: &Path) -> Result<()> {
+    fn png(&self, path: &Path) -> Result<()> {
         let (width, height) = SIZE;
         let mut pixels = vec![0; (width * height * 3) as usize];
         let theme = Theme { ground: Some(WHITE), ..LIGHT };
@@ -98,12 +121,19 @@ impl Chart {
         encoder.write_header()?.write_image_data(&pixels).with_context(|| path.display().to_string())
     }
 
+    /// As [`Picture::draw_on`], with an error that names it.
     fn draw<B>(&self, area: &DrawingArea<B, Shift>, theme: Theme) -> Result<()>
     where
         B: DrawingBackend,
         B::ErrorType: 'static,
     {
-        self.draw_on(area, theme).map_err(|error| anyhow!("{}: {error}", self.name))
+        self.draw_on(area, theme).map_err(|error| anyhow!("{}: {error}", self.name()))
+    }
+}
+
+impl Picture for Chart {
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn draw_on<B: DrawingBackend>(
@@ -134,17 +164,14 @@ impl Chart {
             .x_label_formatter(&|value| short(*value))
             .y_label_formatter(&|value| short(*value))
             .draw()?;
-        for curve in &self.grey {
-            let style = theme.paper.stroke_width(1);
-            let points: Vec<(f64, f64)> =
-                curve.points.iter().copied().filter(|point| point.1 > 0.0).collect();
-            if let Some(last) = points.last() {
+        for (curve, colour, gap) in self.behind(theme) {
+            let style = colour.stroke_width(1);
+            if let Some(last) = curve.points.last() {
                 let anchor = Pos::new(HPos::Right, VPos::Bottom);
-                let style = ("sans-serif", 13).into_font().color(&theme.paper).pos(anchor);
-                let label = Text::new(curve.name, *last, style);
-                chart.draw_series([label])?;
+                let style = ("sans-serif", 13).into_font().color(&colour).pos(anchor);
+                chart.draw_series([Text::new(curve.name, *last, style)])?;
             }
-            chart.draw_series(DashedLineSeries::new(points, 5, 4, style))?;
+            chart.draw_series(DashedLineSeries::new(curve.points, 5, gap, style))?;
         }
         for (line, colour) in self.lines.iter().zip(COLOURS.iter().cycle()) {
             let style = colour.stroke_width(2);
@@ -166,12 +193,33 @@ impl Chart {
             .draw()?;
         area.present()
     }
+}
+
+impl Chart {
+    /// The curves that are not ours, with their colours and the gaps of their lines. A limit is told where ours is measured only, so that it does
+    /// not make the rest small.
+    fn behind(&self, theme: Theme) -> Vec<(Curve, RGBColor, u32)> {
+        let places = self.lines.iter().flat_map(|line| &line.points).map(|point| point.0);
+        let (low, high) = places.fold((f64::INFINITY, 0.0_f64), |(low, high), x| (low.min(x), high.max(x)));
+        let shown = |curve: &Curve, low: f64, high: f64| Curve {
+            name: curve.name,
+            points: curve
+                .points
+                .iter()
+                .copied()
+                .filter(|(x, y)| *y > 0.0 && (low..=high).contains(x))
+                .collect(),
+        };
+        let grey = self.grey.iter().map(|curve| (shown(curve, 0.0, f64::INFINITY), theme.paper, 4));
+        let limits = self.limits.iter().map(|curve| (shown(curve, low, high), theme.ink, 2));
+        grey.chain(limits).filter(|(curve, ..)| !curve.points.is_empty()).collect()
+    }
 
     /// Of both axes, so that everything has its place.
     fn ranges(&self) -> (std::ops::Range<f64>, std::ops::Range<f64>) {
         let ours = self.lines.iter().flat_map(|line| &line.points);
         let ours = ours.flat_map(|(x, estimate)| [(*x, estimate.low), (*x, estimate.high)]);
-        let theirs = self.grey.iter().flat_map(|curve| curve.points.iter().copied());
+        let theirs = self.behind(LIGHT).into_iter().flat_map(|(curve, ..)| curve.points);
         let points: Vec<(f64, f64)> = ours.chain(theirs).filter(|(x, y)| *x > 0.0 && *y > 0.0).collect();
         let range = |values: Vec<f64>, above: f64| {
             let low = values.iter().copied().fold(f64::INFINITY, f64::min);
@@ -184,7 +232,10 @@ impl Chart {
 }
 
 /// `1.5M`, `20µ`.
-fn short(value: f64) -> String {
+pub(super) fn short(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
     let units = [(1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n")];
     let (unit, name) = units.into_iter().find(|(unit, _)| value >= *unit).unwrap_or((1e-9, "n"));
     format!("{:.3}", value / unit).trim_end_matches('0').trim_end_matches('.').to_owned() + name
@@ -217,12 +268,14 @@ mod tests {
                 points: vec![(1.0, estimate(1e-5)), (1e8, estimate(1e-4))],
             }],
             grey: vec![Curve { name: "paper: user", points: vec![(1e6, 0.003), (1e8, 0.25)] }],
+            limits: vec![Curve { name: "limit: wire", points: vec![(1e6, 0.001), (1e9, 0.25)] }],
+            meaning: String::new(),
         }
     }
 
     #[test]
     fn numbers_are_short() {
-        assert_eq!([1.0, 1_500_000.0, 2e-5, 0.25].map(short), ["1", "1.5M", "20µ", "250m"]);
+        assert_eq!([0.0, 1.0, 1_500_000.0, 2e-5, 0.25].map(short), ["0", "1", "1.5M", "20µ", "250m"]);
     }
 
     #[test]
