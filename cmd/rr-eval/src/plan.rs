@@ -131,6 +131,12 @@ impl Cell {
             .map_or(Duration::ZERO, |rate| Duration::from_millis(bits * 1000 / rate))
     }
 
+    /// The most that a contestant needs, in bytes: a payload and its JSON at the sender, a body at each receiver, and what programs are themselves.
+    pub(crate) fn memory(&self) -> u64 {
+        let receivers = self.fan_out as u64;
+        self.size * (2 + receivers) + 15 * MB * (1 + receivers)
+    }
+
     /// A measure of how long one transfer takes, for the estimate of the time left: a constant, and its bytes.
     pub(crate) fn cost(&self) -> u64 {
         50 + self.size * self.fan_out as u64 / 300_000 + u64::try_from(self.wire().as_millis()).unwrap_or(0)
@@ -164,7 +170,7 @@ pub(crate) fn rate(placement: &str) -> Option<f64> {
     Some(number.parse::<f64>().ok()? * unit)
 }
 
-/// The contestants' turns in a round: each round begins with another one.
+/// The turns of so many in a round: each round begins with another one.
 pub(crate) fn turns(count: usize, round: usize) -> impl Iterator<Item = usize> {
     (0..count).map(move |i| (i + round) % count.max(1))
 }

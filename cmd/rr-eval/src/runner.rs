@@ -56,12 +56,13 @@ impl<'a> Runner<'a> {
         for cell in cells {
             self.interrupt.check()?;
             let work = cell.work(self.contestants, self.effort);
-            if self.is_done(cell) {
+            let missing = self.missing(cell);
+            if missing.is_empty() {
                 self.progress.done(work);
                 continue;
             }
             self.progress.at(&cell.to_string());
-            self.measure(cell).with_context(|| cell.to_string())?;
+            self.measure(cell, &missing).with_context(|| cell.to_string())?;
         }
         self.progress.finish();
         Ok(())
@@ -90,25 +91,39 @@ impl<'a> Runner<'a> {
         known.len() < least || (!late && known.len() < most && unsure())
     }
 
-    fn is_done(&self, cell: &Cell) -> bool {
+    /// Contestants of a cell that are not measured yet.
+    fn missing(&self, cell: &Cell) -> Vec<&'a Contestant> {
         let late = self.effort.limit().is_zero();
-        self.contestants
-            .iter()
-            .filter(|contestant| cell.has(contestant))
-            .all(|contestant| cell.works().iter().all(|&work| !self.needs(cell, contestant, work, late)))
+        let needed = |contestant: &Contestant| {
+            cell.works().iter().any(|&work| self.needs(cell, contestant, work, late))
+        };
+        let there = self.contestants.iter().filter(|contestant| cell.has(contestant));
+        there.filter(|contestant| needed(contestant)).collect()
     }
 
-    fn measure(&mut self, cell: &Cell) -> Result<()> {
+    /// Measures contestants of a cell, all of them in turn if there is memory for all.
+    fn measure(&mut self, cell: &Cell, contestants: &[&'a Contestant]) -> Result<()> {
         let nodes = cell.rate.map(Nodes::make).transpose()?;
         let placement = nodes.as_ref().map_or(Placement::Node, Nodes::placement);
-        let mut players = self.start(cell, &placement)?;
+        let room = machine::memory("MemAvailable:") / 5 * 4 / cell.memory();
+        let room = usize::try_from(room).unwrap_or(usize::MAX).max(1);
+        if room < contestants.len() {
+            self.progress
+                .say(&format!("there is memory for {room} contestants at once: they are measured in groups"));
+        }
+        contestants.chunks(room).try_for_each(|group| self.measure_group(cell, &placement, group))
+    }
+
+    fn measure_group(&mut self, cell: &Cell, placement: &Placement, group: &[&'a Contestant]) -> Result<()> {
+        let mut players = self.start(cell, placement, group)?;
         let started = Instant::now();
         for round in 0..cell.repetitions(self.effort).1 {
             let others = self.look_around();
             let late = started.elapsed() > self.effort.limit();
             let mut asked = false;
             for index in turns(players.len(), round) {
-                for &work in cell.works() {
+                // What comes first after a pause is slower: each has its turn at that, too.
+                for work in turns(cell.works().len(), round).map(|index| cell.works()[index]) {
                     let Some(player) = &mut players[index] else { continue };
                     let contestant = player.contestant;
                     if !self.needs(cell, contestant, work, late) {
@@ -129,9 +144,14 @@ impl<'a> Runner<'a> {
     }
 
     /// Starts the contestants of a cell, and sees for each that bytes arrive as they were sent.
-    fn start(&mut self, cell: &Cell, placement: &Placement) -> Result<Vec<Option<Player<'a>>>> {
+    fn start(
+        &mut self,
+        cell: &Cell,
+        placement: &Placement,
+        group: &[&'a Contestant],
+    ) -> Result<Vec<Option<Player<'a>>>> {
         let mut players = Vec::new();
-        for contestant in self.contestants.iter().filter(|contestant| cell.has(contestant)) {
+        for &contestant in group {
             let session = Session::start(contestant, self.workshop, placement, cell.fan_out, &self.interrupt);
             self.interrupt.check()?;
             match session {

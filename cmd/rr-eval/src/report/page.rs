@@ -18,11 +18,12 @@ const STYLE: &str = "
 @media (prefers-color-scheme: light) { .dark { display: none } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground); max-width: 60rem; margin: 0 auto; padding: 1rem }
 figure { margin: 1.5rem 0 } figcaption { font-size: .9rem }
-svg { width: 100%; height: auto }
-.wide { overflow-x: auto }
+svg { width: 100%; min-width: 34rem; height: auto }
+.wide, .light, .dark { overflow-x: auto }
 table { border-collapse: collapse; font-size: .9rem; width: 100% }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--faint); vertical-align: top }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+@media (max-width: 40rem) { th, td { padding: .3rem .35rem } td.number { white-space: normal } }
 .yes { color: var(--good) } .no { color: var(--bad); font-weight: bold }
 .warning { border-left: 4px solid var(--bad); padding-left: 1rem }
 ";
