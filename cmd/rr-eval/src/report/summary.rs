@@ -27,7 +27,7 @@ impl Summary {
             // A check is no time.
             if key.work != Work::Check
                 && !counted.is_empty()
-                && way_back_is_too_long(ways, key.fan_out as u64)
+                && way_back_is_too_long(ways, key.fan_out as u64, key.size)
             {
                 thrown_out.push(format!(
                     "{place}: its sender always knows much later than it says that it was done"
