@@ -163,6 +163,7 @@ fn measure(run: &Run, figures: &[Figure]) -> Result<()> {
         store,
         known,
         scratch: Vec::new(),
+        said_busy: false,
         failures: Vec::new(),
     };
     let ended = runner.run(&cells);

@@ -1,8 +1,8 @@
 //! The evaluation of the Roadrunner paper, re-run on this machine and drawn. It drives built binaries only.
 //!
-//! A *contestant* is a pair of functions and the road between them. A [`plan`] says which contestants send what, and how often; the
-//! [`runner`] asks them in turn, so that noise hits all of them; the [`referee`] believes a time only with a receipt; what it believed, and what
-//! it did not, is in the [`store`], and the [`report`] is made of that alone.
+//! A *contestant* is a pair of functions and the road between them. A `plan` says which contestants send what, and how often; the
+//! `runner` asks them in turn, so that noise hits all of them; the `referee` believes a time only with a receipt; what it believed, and what
+//! it did not, is in the `store`, and the `report` is made of that alone.
 
 mod bundle;
 mod cgroup;

@@ -35,6 +35,8 @@ pub(crate) struct Runner<'a> {
     pub(crate) progress: Progress,
     /// Memory for the referee's payloads.
     pub(crate) scratch: Vec<u8>,
+    /// Whether it was said that the machine is busy.
+    pub(crate) said_busy: bool,
     /// What went wrong, a line each.
     pub(crate) failures: Vec<String>,
 }
@@ -198,9 +200,11 @@ impl<'a> Runner<'a> {
         self.failures.push(line);
     }
 
-    fn look_around(&self) -> f64 {
+    /// How busy the machine is with other things; says so once in a run.
+    fn look_around(&mut self) -> f64 {
         let others = machine::others();
-        if others > TOO_BUSY {
+        if others > TOO_BUSY && !self.said_busy {
+            self.said_busy = true;
             self.progress
                 .say(&format!("the machine is busy: others use {:.0} % of its processors", others * 100.0));
         }

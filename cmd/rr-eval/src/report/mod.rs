@@ -39,6 +39,9 @@ pub(crate) fn write(arguments: &Report) -> Result<()> {
     let page = Page { summary: &summary, rows: &rows, drawings: &drawings, machine: &machine };
     put(&out.join("index.html"), &page.html())?;
     println!("{}", table(&rows));
+    if let Some(warning) = summary.warning() {
+        eprintln!("rr-eval: {warning}");
+    }
     for line in &summary.thrown_out {
         eprintln!("rr-eval: thrown out: {line}");
     }

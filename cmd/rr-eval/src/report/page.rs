@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use super::bars::Row;
 use super::summary::{Summary, quantity};
-use crate::machine::TOO_BUSY;
 use crate::statistics::Estimate;
 use crate::store::Sample;
 
@@ -77,12 +76,7 @@ impl Page<'_> {
                 (self.summary.count()) " samples on " (text("processor")) ", " (self.machine["processors"].to_string()) " processors, Linux "
                 (text("kernel")) "; " (text("runtime")) " at " (text("commit")) ", " (text("runc")) "."
             }
-            @if self.summary.busiest() > TOO_BUSY {
-                p.warning {
-                    "The machine was too busy: others used up to " (format!("{:.0}", self.summary.busiest() * 100.0))
-                    " % of its processors while this was measured."
-                }
-            }
+            @if let Some(warning) = self.summary.warning() { p.warning { (warning) } }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::machine::TOO_BUSY;
 use crate::protocol::Work;
 use crate::referee::way_back_is_too_long;
 use crate::statistics::Estimate;
@@ -58,9 +59,18 @@ impl Summary {
         Estimate::of(&self.values(key, of))
     }
 
-    /// The largest share of the processors that others used.
-    pub(crate) fn busiest(&self) -> f64 {
-        self.groups.values().flatten().map(|sample| sample.others).fold(0.0, f64::max)
+    /// That the machine was too busy with other things, where it was.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let all = || self.groups.values().flatten();
+        let busy = all().filter(|sample| sample.others > TOO_BUSY).count();
+        let most = all().map(|sample| sample.others).fold(0.0, f64::max);
+        (busy > 0).then(|| {
+            format!(
+                "The machine was too busy for {busy} of {} samples: others used up to {:.0} % of its processors.",
+                self.count(),
+                most * 100.0
+            )
+        })
     }
 
     pub(crate) fn count(&self) -> usize {
