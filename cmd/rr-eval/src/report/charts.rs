@@ -192,12 +192,13 @@ impl Scene<'_> {
             (!points.is_empty()).then(|| Line { name: name.clone(), points })
         };
         let lines: Vec<Line> = contestants.iter().filter_map(line).collect();
-        let place = self.placement.strip_prefix("nodes ").unwrap_or_default();
+        let rate =
+            self.placement.strip_prefix("nodes ").map(|rate| format!(" at {rate}")).unwrap_or_default();
         let paper = subject.paper.map(|quantity| paper::curves(self.paper, self.figure, quantity));
         (!lines.is_empty()).then(|| Chart {
             name: format!("{}-{}-{}", self.figure.name(), self.placement, subject.letter)
                 .replace([' ', '/'], "-"),
-            title: format!("{} {place}: {}", title(self.figure), subject.title.to_lowercase()),
+            title: format!("{}{rate}: {}", title(self.figure), subject.title.to_lowercase()),
             x: if self.by_receivers() { "receivers" } else { "payload in bytes" },
             y: subject.unit,
             meaning: if subject.less_is_better { meaning(&lines, subject.unit) } else { String::new() },

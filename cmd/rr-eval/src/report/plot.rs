@@ -21,8 +21,8 @@ const FONTS: [&str; 3] = [
     "/usr/share/fonts/TTF/DejaVuSans.ttf",
 ];
 
-/// Easily told apart, also by those who see few colours (Okabe and Ito's, and darker ones).
-pub(super) const COLOURS: [RGBColor; 8] = [
+/// Easily told apart, also by those who see few colours (Okabe and Ito's, and some more).
+pub(super) const COLOURS: [RGBColor; 12] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -31,6 +31,10 @@ pub(super) const COLOURS: [RGBColor; 8] = [
     RGBColor(86, 180, 233),
     RGBColor(140, 86, 75),
     RGBColor(120, 120, 0),
+    RGBColor(106, 61, 154),
+    RGBColor(227, 26, 28),
+    RGBColor(0, 140, 140),
+    RGBColor(110, 120, 135),
 ];
 
 /// A contestant on a chart: by what was measured, and the estimates.
