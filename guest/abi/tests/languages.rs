@@ -2,8 +2,14 @@
 
 use guest_abi::{MODULE, Status, exports, imports};
 
-const GO: &str = include_str!("../../go/roadrunner.go");
-const ASSEMBLYSCRIPT: &str = include_str!("../../assemblyscript/index.ts");
+const GO: &str = concat!(
+    include_str!("../../go/host.go"),
+    include_str!("../../go/memory.go"),
+    include_str!("../../go/roadrunner.go")
+);
+const GO_STATUS: &str = include_str!("../../go/status.go");
+const ASSEMBLYSCRIPT: &str = include_str!("../../assemblyscript/host.ts");
+const ASSEMBLYSCRIPT_STATUS: &str = include_str!("../../assemblyscript/status.ts");
 /// Where AssemblyScript's exports stand.
 const CONTRACT: &str = concat!(
     include_str!("../../assemblyscript/contract.ts"),
@@ -11,7 +17,7 @@ const CONTRACT: &str = concat!(
 );
 
 /// Name in AssemblyScript, which is the constant's; Go's has the same letters.
-const STATUSES: [(&str, Status); 17] = [
+const STATUSES: [(&str, Status); 18] = [
     ("OK", Status::OK),
     ("INVALID_ARGUMENT", Status::INVALID_ARGUMENT),
     ("INVALID_REGION", Status::INVALID_REGION),
@@ -29,11 +35,19 @@ const STATUSES: [(&str, Status); 17] = [
     ("NO_EXPORT", Status::NO_EXPORT),
     ("NO_MEMORY", Status::NO_MEMORY),
     ("HOST", Status::HOST),
+    ("CLOSED", Status::CLOSED),
 ];
 
-const IMPORTS: [&str; 9] = [
+const IMPORTS: [&str; 16] = [
     imports::SEND_TO_HOST,
     imports::SEND_TO,
+    imports::GIVE_TO_HOST,
+    imports::CALL,
+    imports::ANSWER,
+    imports::PREPARE_MEMORY,
+    imports::TARGETS,
+    imports::TARGET_NAME,
+    imports::TARGET_STATUS,
     imports::RECEIVE,
     imports::COMPLETE,
     imports::SET_STATUS,
@@ -59,14 +73,14 @@ fn statuses(text: &str, separator: &str) -> Vec<(String, i32)> {
 
 #[test]
 fn assemblyscript_has_these_statuses_and_no_others() {
-    let text = ASSEMBLYSCRIPT.split_once("export namespace Status {").expect("the statuses").1;
+    let text = ASSEMBLYSCRIPT_STATUS.split_once("export namespace Status {").expect("the statuses").1;
     let text = text.split_once('}').expect("their end").0;
     assert_eq!(statuses(text, ": i32 = "), STATUSES.map(|(name, status)| (name.to_owned(), status.0)));
 }
 
 #[test]
 fn go_has_these_statuses_and_no_others() {
-    let found = statuses(GO, " Status = ");
+    let found = statuses(GO_STATUS, " Status = ");
     let found: Vec<_> = found.into_iter().map(|(name, code)| (name.to_uppercase(), code)).collect();
     assert_eq!(found, STATUSES.map(|(name, status)| (name.replace('_', ""), status.0)));
 }
