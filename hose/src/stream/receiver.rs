@@ -455,7 +455,7 @@ impl Receiver {
         let lease = lease.filter(|lease| !lease.ended.get());
         let flags = if lease.is_some() { flags | Flags::KEPT } else { flags };
         let payload = answer.filter(|_| fits).unwrap_or(Payload::Bytes(&[]));
-        let cargo = Cargo::new(payload.into(), self.local.config().transfer(), &self.pool);
+        let cargo = Cargo::new(payload.into(), self.local.config().transfer(), &self.pool, 1);
         let passes = connection.link.passes_descriptors()
             && connection.kept.has_room(payload, |name, key| self.local.is_gone(name, key));
         let carriage = cargo.carriage(passes);

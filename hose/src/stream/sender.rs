@@ -104,7 +104,7 @@ impl Sender {
 
     fn run(&mut self, targets: &[Name], outgoing: Outgoing<'_>) -> Vec<Result<Delivery>> {
         self.tell_releases();
-        let cargo = Cargo::new(outgoing, self.local.config().transfer(), &self.pool);
+        let cargo = Cargo::new(outgoing, self.local.config().transfer(), &self.pool, targets.len());
         if cargo.may_want_buffer() {
             self.pool.borrow_mut().recall(cargo.len());
         }

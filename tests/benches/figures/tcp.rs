@@ -85,7 +85,7 @@ impl Host {
     }
 
     fn run(&self, words: &[&str]) -> String {
-        let output = self.command(words).stderr(Stdio::inherit()).output().expect("nsenter runs");
+        let output = tests::command::bare_output(&mut self.command(words)).expect("nsenter runs");
         assert!(output.status.success(), "{words:?}: {}", output.status);
         String::from_utf8(output.stdout).expect("UTF-8")
     }
