@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 use eval::sink::Form;
 use eval::source::{Order, Road, Sent};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -17,6 +17,8 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::Service;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
+
+use crate::remake;
 
 /// How long a sender waits for its receivers to appear.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -59,11 +61,7 @@ struct Grpc {
 
 impl Road for Grpc {
     fn fill(&mut self, order: &Order) -> Result<()> {
-        // Ours alone again once it was encoded, so this takes the same memory again.
-        let mut payload = BytesMut::from(std::mem::take(&mut self.payload));
-        payload.resize(order.size, 0);
-        order.fill(&mut payload);
-        self.payload = payload.freeze();
+        remake(&mut self.payload, order);
         Ok(())
     }
 

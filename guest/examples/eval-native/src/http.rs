@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use eval::json;
 use eval::sink::Form;
 use eval::source::{Order, Road, Sent};
@@ -19,6 +19,8 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
+
+use crate::remake;
 
 /// How long a sender waits for its receivers to appear.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -45,11 +47,7 @@ struct Http {
 
 impl Road for Http {
     fn fill(&mut self, order: &Order) -> Result<()> {
-        // Ours alone again once the last request is answered, so this takes the same memory again.
-        let mut payload = BytesMut::from(std::mem::take(&mut self.payload));
-        payload.resize(order.size, 0);
-        order.fill(&mut payload);
-        self.payload = payload.freeze();
+        remake(&mut self.payload, order);
         Ok(())
     }
 

@@ -14,7 +14,17 @@ mod stream;
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use bytes::{Bytes, BytesMut};
 use eval::sink::Form;
+use eval::source::Order;
+
+/// Makes a payload in the memory of the last one, which is ours alone again once that was sent.
+fn remake(payload: &mut Bytes, order: &Order) {
+    let mut memory = BytesMut::from(std::mem::take(payload));
+    memory.resize(order.size, 0);
+    order.fill(&mut memory);
+    *payload = memory.freeze();
+}
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

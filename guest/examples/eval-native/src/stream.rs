@@ -56,8 +56,7 @@ struct Stream<W, R> {
 
 impl<W: Write, R: Read> Road for Stream<W, R> {
     fn fill(&mut self, order: &Order) -> Result<()> {
-        self.payload.resize(order.size, 0);
-        order.fill(&mut self.payload);
+        order.make(&mut self.payload);
         Ok(())
     }
 

@@ -60,8 +60,7 @@ struct Http {
 
 impl Road for Http {
     fn fill(&mut self, order: &Order) -> Result<()> {
-        self.payload.resize(order.size, 0);
-        order.fill(&mut self.payload);
+        order.make(&mut self.payload);
         Ok(())
     }
 

@@ -18,6 +18,12 @@ pub struct Order {
 }
 
 impl Order {
+    /// Gives a payload its size, and fills it.
+    pub fn make(&self, payload: &mut Vec<u8>) {
+        payload.resize(self.size, 0);
+        self.fill(payload);
+    }
+
     /// Fills a payload that has its size already.
     pub fn fill(&self, payload: &mut [u8]) {
         crate::payload::fill(payload, self.work, self.seed);

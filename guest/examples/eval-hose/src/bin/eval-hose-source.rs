@@ -40,8 +40,7 @@ struct Lend {
 
 impl Road for Lend {
     fn fill(&mut self, order: &Order) -> Result<()> {
-        self.payload.resize(order.size, 0);
-        order.fill(&mut self.payload);
+        order.make(&mut self.payload);
         Ok(())
     }
 
