@@ -208,15 +208,12 @@ impl Program<'_> {
         let finished = self.run_between(Streams { input, output: output.as_fd() })?;
         let well = finished.code == 0;
         let sent = match output {
-            Output::Inherited => Ok(finished),
-            Output::Streamed(pump) => pump.end(well).map(|()| finished),
-            Output::Spooled(_) if !well => Ok(finished),
-            Output::Spooled(spool) => self.send(spool, finished),
+            Output::Inherited => Some(finished),
+            Output::Streamed(pump) => pump.end(well).then_some(finished),
+            Output::Spooled(_) if !well => Some(finished),
+            Output::Spooled(spool) => self.send(spool, finished).map_err(|why| complain(&why)).ok(),
         };
-        Ok(sent.unwrap_or_else(|why| {
-            process::say(&format!("{}: standard output: {why}", self.loaded.source.path()));
-            Finished::with(EXIT_STREAM, Status(EXIT_STREAM))
-        }))
+        Ok(sent.unwrap_or(Finished::with(EXIT_STREAM, Status(EXIT_STREAM))))
     }
 
     fn send(&self, spool: Spool, finished: Finished) -> std::result::Result<Finished, String> {
@@ -381,7 +378,8 @@ fn write_all(socket: &OwnedFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
 struct OutPump {
     socket: OwnedFd,
     well: mpsc::Sender<bool>,
-    thread: JoinHandle<std::result::Result<(), String>>,
+    /// Whether everything was handled.
+    thread: JoinHandle<bool>,
 }
 
 impl OutPump {
@@ -391,25 +389,29 @@ impl OutPump {
         let (local, targets) = (hose.local.clone(), Arc::clone(&hose.targets));
         let (max_size, statistics) = (hose.max_size, hose.statistics);
         let thread = start("stdout", move || {
-            let remote = outside.map(Outside::connect).transpose().map_err(|error| error.report())?;
-            let hose = Hose { local, remote: remote.map(Rc::new), targets, max_size, statistics };
-            let sent = pump_out(&hose, &theirs, &ended_well);
-            if let Err(why) = &sent {
-                // Said before the program meets it: that may be the end of the process.
-                process::say(&format!("standard output: {why}"));
-            }
-            sent
+            let remote = outside.map(Outside::connect).transpose().map_err(|error| error.report());
+            let sent = remote.and_then(|remote| {
+                let hose = Hose { local, remote: remote.map(Rc::new), targets, max_size, statistics };
+                pump_out(&hose, &theirs, &ended_well)
+            });
+            // Said before the program meets it, which may be the end of the process.
+            sent.map_err(|why| complain(&why)).is_ok()
         })?;
         Ok(Self { socket, well, thread })
     }
 
-    /// The program has ended: the stream is, or is broken off.
-    fn end(self, well: bool) -> std::result::Result<(), String> {
-        // The pump may have ended, and says why.
+    /// The program has ended: the stream is, or is broken off. Whether everything was handled; if not, it was said why.
+    fn end(self, well: bool) -> bool {
+        // The pump may have ended.
         let _ = self.well.send(well);
         drop(self.socket);
-        self.thread.join().unwrap_or_else(|_| Err("its thread panicked".to_owned()))
+        self.thread.join().unwrap_or(false)
     }
+}
+
+/// Says what became of standard output.
+fn complain(why: &str) {
+    process::say(&format!("standard output: {why}"));
 }
 
 fn pump_out(

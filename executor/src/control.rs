@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use executor_abi::request::{Add, Added, MAX_PACKET};
-use hose::Name;
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
@@ -27,7 +26,7 @@ use rustix::net::{
 };
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::prepare::Loader;
+use crate::prepare::{Loader, names};
 use crate::process;
 use crate::workflow::{self, Workflow};
 
@@ -54,8 +53,7 @@ pub(crate) fn listen(socket: OwnedFd, loader: Loader, workflow: Arc<Workflow>) {
 
 fn answer(connection: &OwnedFd, loader: &Loader, workflow: &Arc<Workflow>) {
     let added = receive(connection).and_then(|(add, code)| take(&add, code, loader, workflow));
-    let added =
-        added.map_or_else(|error| Added::Refused(error.report()), |compiled| Added::Added { compiled });
+    let added = added.map_or_else(|error| Added::Refused(error.report()), |()| Added::Joined);
     if let Ok(text) = serde_json::to_vec(&added) {
         // Who has asked may be gone: the workflow is what it is by now.
         let _ = sendmsg(
@@ -92,19 +90,12 @@ fn receive(connection: &OwnedFd) -> Result<(Add, Option<OwnedFd>)> {
     Ok((add, code))
 }
 
-/// Whether the function runs compiled code.
-fn take(add: &Add, code: Option<OwnedFd>, loader: &Loader, workflow: &Arc<Workflow>) -> Result<bool> {
-    let senders: Vec<Name> = add
-        .senders
-        .iter()
-        .map(|name| name.parse())
-        .collect::<hose::Result<_>>()
-        .map_err(|error| Error::with(ErrorKind::Request, "hose", error))?;
+fn take(add: &Add, code: Option<OwnedFd>, loader: &Loader, workflow: &Arc<Workflow>) -> Result<()> {
+    let senders = names(&add.senders)?;
     // What parsing takes is not known before, and past the bound it would be the end of all functions.
     let lifted = process::lift_memory_bound()?;
     let further = loader.load(&add.function, code)?;
-    let (compiled, room) = (further.loaded.compiled, workflow::room(&further.loaded));
+    let room = workflow::room(&further.loaded);
     workflow.add(further, &senders)?;
-    lifted.settle(room)?;
-    Ok(compiled)
+    lifted.settle(room)
 }

@@ -9,13 +9,12 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
 
-use executor_abi::request::{
-    self, Aot, Function, Hose, Lifecycle, Limits, Module, Preopen, Prepare, Stdin, Stdout,
-};
+use executor_abi::request::{self, Aot, Function, Hose, Lifecycle, Limits, Module, Preopen, Prepare};
 use hose::{Name, Transfer, tcp};
 use sha2::{Digest, Sha256};
 use wasmedge_sys::Config;
 
+use crate::bound::Bound;
 use crate::engine::{self, Ast, Instance, PAGE, Settings, Stop};
 use crate::error::{Error, ErrorKind, Result};
 use crate::link;
@@ -48,8 +47,7 @@ pub(crate) struct Ready {
     pub(crate) network: Option<Network>,
     pub(crate) max_inflight: usize,
     pub(crate) lifecycle: Lifecycle,
-    pub(crate) stdin: Option<Stdin>,
-    pub(crate) stdout: Option<Stdout>,
+    pub(crate) bound: Bound,
     pub(crate) statistics: Statistics,
     /// The other functions of its process, if it has any or may get some.
     pub(crate) within: Option<Within>,
@@ -187,7 +185,7 @@ pub fn prepare(request: Prepare) -> Result<Prepared> {
     calls::trace_if_asked(&request.env)?;
     engine::capture_log();
     let wasi = wasi::instance(wasi::Streams::inherited())?;
-    let bound = hose.as_ref().is_some_and(|hose| hose.stdin.is_some());
+    let bound = hose.as_ref().is_some_and(|hose| hose.bound.stdin.is_some());
     let receives = hose.as_ref().is_some_and(Ready::receives) && !bound;
     let start = loader.start(&request.args)?;
     let identity = start.clone();
@@ -356,7 +354,7 @@ fn name(text: &str) -> Result<Name> {
     text.parse().map_err(refused)
 }
 
-fn names(list: &[String]) -> Result<Vec<Name>> {
+pub(crate) fn names(list: &[String]) -> Result<Vec<Name>> {
     list.iter().map(|text| name(text)).collect()
 }
 
@@ -386,8 +384,7 @@ fn ready(hose: &Hose, endpoint: Option<Endpoint>) -> Result<Ready> {
         network: hose.network.as_ref().map(network).transpose()?,
         max_inflight: usize::try_from(hose.max_inflight).unwrap_or(usize::MAX),
         lifecycle: hose.lifecycle,
-        stdin: hose.stdin,
-        stdout: hose.stdout,
+        bound: Bound { stdin: hose.stdin, stdout: hose.stdout },
         statistics: Statistics::of(hose.statistics),
         within: None,
     })

@@ -18,7 +18,7 @@ use std::time::Duration;
 use executor_abi::request::Lifecycle;
 use hose::Name;
 
-use crate::bound::{self, Bound, Ends};
+use crate::bound::{self, Ends};
 use crate::bytes;
 use crate::control;
 use crate::engine::{Stop, Val};
@@ -67,11 +67,7 @@ impl Prepared {
         process::install_signals()?;
         resident::forget_the_runtime();
         self.limit()?;
-        let bound = self
-            .hose
-            .as_ref()
-            .map(|hose| Bound { stdin: hose.stdin, stdout: hose.stdout })
-            .unwrap_or_default();
+        let bound = self.hose.as_ref().map(|hose| hose.bound).unwrap_or_default();
         let serves = self.hose.as_ref().and_then(|hose| match hose.lifecycle {
             Lifecycle::Oneshot => None,
             Lifecycle::Serve { drain_timeout_ms } => {
@@ -80,7 +76,7 @@ impl Prepared {
         });
         let wake = serves.is_some().then(stop::ask_by_signals).transpose()?;
         let (workflow, hose, streams) = match self.hose {
-            Some(ready) => connect(ready, wake.as_ref(), bound)?,
+            Some(ready) => connect(ready, wake.as_ref())?,
             None => (None, None, Ends::default()),
         };
         let serving = match (serves, wake) {
@@ -176,11 +172,7 @@ pub(crate) fn enter(
 }
 
 /// Connects a function with the others of its process, and with its container's end, at which waiting ends when `wake` is readable.
-fn connect(
-    ready: Ready,
-    wake: Option<&OwnedFd>,
-    bound: Bound,
-) -> Result<(Option<Arc<Workflow>>, Option<Hose>, Ends)> {
+fn connect(ready: Ready, wake: Option<&OwnedFd>) -> Result<(Option<Arc<Workflow>>, Option<Hose>, Ends)> {
     let Ready {
         name,
         workflow,
@@ -191,6 +183,7 @@ fn connect(
         network,
         within,
         max_inflight,
+        bound,
         statistics,
         ..
     } = ready;

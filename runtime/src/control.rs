@@ -39,14 +39,14 @@ pub(crate) fn create(folder: &Path) -> Result<OwnedFd> {
     make().context(ErrorKind::Hose, || format!("{}/{NAME}: cannot be made", folder.display()))
 }
 
-/// Tells the workflow whose container's state lies in `folder` of a function, with its compiled code. Whether it runs compiled.
+/// Tells the workflow whose container's state lies in `folder` of a function, with its compiled code.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::Hose`]: what the workflow answers, or that it does not.
-pub(crate) fn add(folder: &Path, add: &Add, code: Option<BorrowedFd<'_>>) -> Result<bool> {
+pub(crate) fn add(folder: &Path, add: &Add, code: Option<BorrowedFd<'_>>) -> Result<()> {
     match ask(folder, add, code).context(ErrorKind::Hose, || "the workflow does not answer".to_owned())? {
-        Added::Added { compiled } => Ok(compiled),
+        Added::Joined => Ok(()),
         Added::Refused(why) => Err(Error::new(ErrorKind::Hose, why)),
     }
 }

@@ -259,11 +259,8 @@ pub struct Add {
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Added {
-    /// The function is part of the workflow. Whether it runs compiled code.
-    Added {
-        /// See [`Added::Added`].
-        compiled: bool,
-    },
+    /// The function is part of the workflow.
+    Joined,
     /// It is not, for this reason.
     Refused(String),
 }

@@ -484,10 +484,13 @@ impl Hose {
     /// Sends bytes of the host's own to all targets, and waits until they were handled. An error says which target has not handled them,
     /// and why; the others have been sent to all the same.
     pub(crate) fn send_to_all(&self, payload: hose::Payload<'_>) -> std::result::Result<(), String> {
-        let here: Vec<(&Name, Option<usize>)> =
-            self.targets.iter().map(|name| (name, self.local_target(name))).collect();
-        let there: Vec<Name> =
-            here.iter().filter(|(_, local)| local.is_none()).map(|(name, _)| (*name).clone()).collect();
+        let (mut here, mut there) = (Vec::new(), Vec::new());
+        for name in self.targets.iter() {
+            match self.local.as_ref().zip(self.local_target(name)) {
+                Some((local, to)) => here.push((name, local, to)),
+                None => there.push(name.clone()),
+            }
+        }
         let mut failed = None;
         let mut judge = |name: &Name, why: Option<String>| {
             failed = failed.take().or_else(|| Some(format!("function {name}: {}", why?)));
@@ -496,28 +499,22 @@ impl Hose {
         if !there.is_empty() {
             let results = self.send_out(&there, Outgoing::from(payload), None);
             for (name, result) in there.iter().zip(results.into_iter().flatten()) {
-                judge(
-                    name,
-                    result.map_or_else(|error| Some(chain(&error)), |delivery| said(handled(delivery))),
-                );
+                let why = result.map_or_else(|error| Some(chain(&error)), |delivery| said(handled(delivery)));
+                judge(name, why);
             }
         }
-        let Some(local) = &self.local else { return failed.map_or(Ok(()), Err) };
-        for (name, to) in here.iter().filter_map(|(name, local)| Some((*name, (*local)?))) {
+        // Copied once for all, to be lent: nobody else may reach the bytes meanwhile.
+        let lent = payload.bytes().filter(|_| !here.is_empty());
+        let mut lent = lent.map(<[u8]>::to_vec).unwrap_or_default();
+        for (name, local, to) in here {
             let deadline = Instant::now() + local.workflow.io_timeout;
-            let delivered = payload.to_vec().map(|mut bytes| {
-                memory::lend_bytes(&mut bytes, |range| {
-                    let payload = Payload::Lent(range);
-                    local.workflow.deliver(local.index, to, payload, deadline, None)
-                })
-            });
-            judge(
-                name,
-                match delivered {
-                    Ok(delivered) => said(delivered.status).map(|said| delivered.text.unwrap_or(said)),
-                    Err(error) => Some(chain(&error)),
-                },
-            );
+            let deliver =
+                |payload: Payload<'_>| local.workflow.deliver(local.index, to, payload, deadline, None);
+            let delivered = match payload.frozen() {
+                Some(frozen) => deliver(Payload::Frozen(&frozen)),
+                None => memory::lend_bytes(&mut lent, |range| deliver(Payload::Lent(range))),
+            };
+            judge(name, said(delivered.status).map(|said| delivered.text.unwrap_or(said)));
         }
         failed.map_or(Ok(()), Err)
     }

@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 
+use crate::TraceContext;
 use crate::sealed::Frozen;
-use crate::{Error, ErrorKind, Result, TraceContext};
 
 /// What is said of a gift that has left.
 pub(super) const LET_GO: &str = "a payload that was let go of";
@@ -57,15 +57,11 @@ impl<'a> Payload<'a> {
         }
     }
 
-    /// The bytes themselves, copied.
-    pub fn to_vec(&self) -> Result<Vec<u8>> {
+    /// The bytes, where they lie in ordinary memory.
+    pub fn bytes(&self) -> Option<&'a [u8]> {
         match self {
-            Payload::Bytes(bytes) => Ok(bytes.to_vec()),
-            Payload::Frozen(frozen) => Ok(frozen.view()?.to_vec()),
-            Payload::Gift(gift) => {
-                let frozen = gift.frozen().ok_or_else(|| Error::new(ErrorKind::Invalid, LET_GO))?;
-                Ok(frozen.view()?.to_vec())
-            }
+            Payload::Bytes(bytes) => Some(bytes),
+            Payload::Frozen(_) | Payload::Gift(_) => None,
         }
     }
 
@@ -75,7 +71,7 @@ impl<'a> Payload<'a> {
     }
 
     /// What is frozen of it, if it is.
-    pub(super) fn frozen(&self) -> Option<Frozen> {
+    pub fn frozen(&self) -> Option<Frozen> {
         match self {
             Payload::Bytes(_) => None,
             Payload::Frozen(frozen) => Some((*frozen).clone()),
