@@ -560,6 +560,8 @@ fn accept(code: &File, len: u64, max: u64) -> Result<()> {
 /// The engine is loaded before the sandbox closes, because there is no file system in it; the module is first read after.
 #[must_use]
 pub fn child_main(job: &str) -> i32 {
+    // Those that the runtime's caller left open, as flock(1) does, would take the places that the sandbox has for its own.
+    detach::close_from(sandbox::FIRST.unsigned_abs());
     let compile = || -> Result<()> {
         let job: Job = parse(job)?;
         let engine = Engine::load_compiler(&Folders::find(&job.binary)?)?;

@@ -29,7 +29,7 @@ use crate::{detach, trust};
 pub(crate) const SCRATCH: &str = "/tmp";
 
 /// The first descriptor after standard error.
-const FIRST: i32 = 3;
+pub(crate) const FIRST: i32 = 3;
 const NOBODY: u32 = 65534;
 /// An empty place to build the new root on that every system has.
 const SPOT: &str = "/proc";

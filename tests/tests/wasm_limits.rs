@@ -399,6 +399,18 @@ fn the_cache_can_be_filled_listed_and_emptied() {
 }
 
 #[test]
+fn what_the_caller_left_open_does_not_reach_the_compiler() {
+    let case = wasm_case!();
+    let cache = Cache::new(&case);
+    let bundle = fresh(&case, FIB);
+    // As under flock(1), or a shell that has something open.
+    let open = ["sh", "-c", "exec 3</etc/hostname 4</etc/hostname 9</etc/hostname; exec \"$@\"", "sh"];
+    let compile = case.mark(case.runtime().command()).arg("--config").arg(cache.config()).arg("compile");
+    compile.arg(bundle.rootfs().join("module.wasm")).wrapped(open).ok();
+    assert_eq!(cache.entries().len(), 1);
+}
+
+#[test]
 fn a_cache_that_others_can_write_is_not_believed() {
     let case = wasm_case!();
     let cache = Cache::new(&case);
