@@ -15,7 +15,7 @@ use crate::plan::{Cell, Effort, Figure};
 use crate::progress::Progress;
 use crate::runner::Runner;
 use crate::store::Store;
-use crate::{compare, limits, report};
+use crate::{compare, limits, report, sweep};
 
 /// Re-run the evaluation of the Roadrunner paper against baselines, and draw it.
 #[derive(Parser)]
@@ -93,9 +93,6 @@ pub(crate) struct Report {
     /// Folder of samples, plots and the page
     #[arg(long, value_name = "DIR", default_value = "eval-output")]
     pub(crate) out: PathBuf,
-    /// Folder of the paper's published measurements
-    #[arg(long, value_name = "DIR", default_value = "../shared/paper/results")]
-    pub(crate) paper: PathBuf,
 }
 
 /// Runs the command line; prints what went wrong.
@@ -129,9 +126,12 @@ fn measure(run: &Run, figures: &[Figure]) -> Result<()> {
     let effort = if run.full { Effort::Full } else { Effort::Quick };
     // On a tmpfs, as states are on nearly every host: a disk would be timed with them.
     let home = ["/dev/shm", "/tmp"].into_iter().find(|folder| Path::new(folder).is_dir()).unwrap_or("/");
-    let folder =
-        tempfile::Builder::new().prefix("rr-eval-").tempdir_in(home).context("a temporary folder")?;
+    let prefix = format!("{}{}-", sweep::PREFIX, std::process::id());
+    let folder = tempfile::Builder::new().prefix(&prefix).tempdir_in(home).context("a temporary folder")?;
     let workshop = workshop(run, folder.path())?;
+    for path in sweep::take_away(Path::new(home), Path::new("/run/netns"), &workshop.roots()) {
+        eprintln!("rr-eval: taken away: {}, which a run that was killed had left", path.display());
+    }
     let contestants = contestants(run, &workshop)?;
     ensure!(!contestants.is_empty(), "there is no contestant");
     workshop.compile()?;

@@ -25,3 +25,4 @@ mod runner;
 mod session;
 mod statistics;
 mod store;
+mod sweep;

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::contestant::Placement;
+use crate::sweep;
 
 /// The receivers' address; the namespaces have no way out, so nothing else has to be looked for.
 const SINK: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
@@ -20,7 +21,7 @@ pub(crate) struct Nodes {
 impl Nodes {
     /// Makes both, with `rate` bits per second between them; 0 is unlimited.
     pub(crate) fn make(rate: u64) -> Result<Self> {
-        let name = |node: &str| format!("rr-eval-{}-{node}", std::process::id());
+        let name = |node: &str| format!("{}{}-{node}", sweep::PREFIX, std::process::id());
         let nodes = Self { names: [name("a"), name("b")] };
         let [a, b] = &nodes.names;
         for node in [a, b] {

@@ -28,9 +28,11 @@ pub(super) fn all() -> Vec<Contestant> {
     };
     vec![
         one("rr user", "user", "auto", "give"),
+        one("rr user, move", "user", "move", "give"),
         one("rr user, copy", "user", "copy", "give"),
         one("rr kernel", "kernel", "auto", "give"),
         one("rr kernel, lent", "kernel", "auto", "lend"),
+        one("rr kernel, memfd", "kernel", "memfd", "give"),
         one("rr kernel, copy", "kernel", "copy", "give"),
         one("rr network", "network", "auto", "give"),
         one("rr network, copy", "network", "copy", "give"),

@@ -168,18 +168,28 @@ fn free_ports(count: usize) -> Result<Vec<u16>> {
     Ok(held?.iter().map(|socket| socket.local_addr().map(|at| at.port())).collect::<std::io::Result<_>>()?)
 }
 
+/// The folders of states in a run's folder: rr-runtime's, and runc's.
+const OURS: &str = "ours";
+const THEIRS: &str = "theirs";
+
 impl Workshop {
+    /// The folders of states, and whose they are.
+    pub(crate) fn roots(&self) -> Vec<(&'static str, &Path)> {
+        let peer = self.peer.iter().map(|runc| (THEIRS, runc.as_path()));
+        peer.chain([(OURS, self.runtime.as_path())]).collect()
+    }
+
     /// The runtime's words before its verb.
     fn ours(&self) -> Vec<String> {
         let text = |path: &Path| path.display().to_string();
-        let root = text(&self.folder.join("ours"));
+        let root = text(&self.folder.join(OURS));
         vec![text(&self.runtime), "--root".into(), root, "--config".into(), text(&self.config)]
     }
 
     /// runc's.
     fn theirs(&self) -> Vec<String> {
         let runc = self.peer.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-        vec![runc, "--root".into(), self.folder.join("theirs").display().to_string()]
+        vec![runc, "--root".into(), self.folder.join(THEIRS).display().to_string()]
     }
 
     /// Compiles all modules into the cache beforehand, so that no sender waits for a compiler.

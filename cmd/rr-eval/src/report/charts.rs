@@ -137,15 +137,15 @@ impl Names {
     }
 }
 
-/// All charts for which there are samples. The machine's limits and the paper's curves are in the folders `out` and `paper`.
-pub(super) fn charts(summary: &Summary, out: &Path, paper: &Path) -> Vec<Chart> {
+/// All charts for which there are samples. The machine's limits are in the folder `out`.
+pub(super) fn charts(summary: &Summary, out: &Path) -> Vec<Chart> {
     let names = Names::of(summary);
     let mut charts = Vec::new();
     for figure in [Figure::Fig7, Figure::Fig8, Figure::Fig9, Figure::Fig10] {
         let placements: BTreeSet<&String> =
             summary.keys().filter(|key| key.figure == figure.name()).map(|key| &key.placement).collect();
         for placement in placements {
-            let scene = Scene { summary, figure, placement, out, paper };
+            let scene = Scene { summary, figure, placement, out };
             charts.extend(SUBJECTS.iter().filter_map(|subject| scene.chart(subject, &names.main)));
             if figure == Figure::Fig7 {
                 let roads = SUBJECTS[..2].iter().filter_map(|subject| scene.chart(subject, &names.other));
@@ -167,7 +167,6 @@ struct Scene<'a> {
     figure: Figure,
     placement: &'a str,
     out: &'a Path,
-    paper: &'a Path,
 }
 
 impl Scene<'_> {
@@ -194,7 +193,7 @@ impl Scene<'_> {
         let lines: Vec<Line> = contestants.iter().filter_map(line).collect();
         let rate =
             self.placement.strip_prefix("nodes ").map(|rate| format!(" at {rate}")).unwrap_or_default();
-        let paper = subject.paper.map(|quantity| paper::curves(self.paper, self.figure, quantity));
+        let paper = subject.paper.map(|quantity| paper::curves(self.figure, quantity));
         (!lines.is_empty()).then(|| Chart {
             name: format!("{}-{}-{}", self.figure.name(), self.placement, subject.letter)
                 .replace([' ', '/'], "-"),

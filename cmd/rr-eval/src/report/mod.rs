@@ -32,9 +32,6 @@ pub(crate) fn write(arguments: &Report) -> Result<()> {
     let all: Vec<Value> = rows.iter().map(Row::json).collect();
     put(&out.join("results.json"), &(serde_json::to_string_pretty(&all)? + "\n"))?;
     put(&out.join("table.md"), &table(&rows))?;
-    if !arguments.paper.is_dir() {
-        eprintln!("rr-eval: the paper's curves are left out: {} is not there", arguments.paper.display());
-    }
     let drawings = draw(&summary, arguments)?;
     let page = Page { summary: &summary, rows: &rows, drawings: &drawings, machine: &machine };
     put(&out.join("index.html"), &page.html())?;
@@ -60,7 +57,7 @@ fn draw(summary: &Summary, arguments: &Report) -> Result<Vec<Drawing>> {
     for parts in parts::all(summary) {
         drawings.push(drawing(&parts, &parts.title, &parts.meaning, &plots)?);
     }
-    for chart in charts::charts(summary, &arguments.out, &arguments.paper) {
+    for chart in charts::charts(summary, &arguments.out) {
         drawings.push(drawing(&chart, &chart.title, &chart.meaning, &plots)?);
     }
     Ok(drawings)
