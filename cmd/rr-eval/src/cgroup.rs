@@ -101,10 +101,15 @@ impl Groups {
 
     /// Init's proportional share of memory, in bytes.
     pub(crate) fn share(&self) -> Option<u64> {
-        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid)).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-        Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
+        share(self.pid)
     }
+}
+
+/// A process's proportional share of memory, in bytes.
+pub(crate) fn share(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
 }
 
 fn number(file: &Path) -> Option<u64> {

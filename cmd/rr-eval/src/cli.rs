@@ -10,12 +10,12 @@ use clap::{Parser, Subcommand};
 
 use crate::contestant::{self, Contestant, Workshop};
 use crate::interrupt::Interrupt;
-use crate::machine::Machine;
+use crate::machine::{Machine, TOO_BUSY};
 use crate::plan::{Cell, Effort, Figure};
 use crate::progress::Progress;
 use crate::runner::Runner;
 use crate::store::Store;
-use crate::{compare, limits, report, sweep};
+use crate::{cold, compare, idle, launch, limits, machine, report, sweep};
 
 /// Re-run the evaluation of the Roadrunner paper against baselines, and draw it.
 #[derive(Parser)]
@@ -39,7 +39,17 @@ enum Verb {
     Fig9(Run),
     /// Fan-out of 10 MB between two nodes
     Fig10(Run),
-    /// All figures
+    /// Cold starts, against other runtimes
+    Cold(Run),
+    /// Many idle functions: their memory, and calls into them
+    Idle {
+        #[command(flatten)]
+        run: Run,
+        /// How many functions
+        #[arg(long, default_value_t = 500)]
+        count: usize,
+    },
+    /// All figures, cold starts and idle functions
     All(Run),
     /// Draw what was measured
     Report(Report),
@@ -115,7 +125,16 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Fig8(run) => measure(&run, &[Figure::Fig8]),
         Verb::Fig9(run) => measure(&run, &[Figure::Fig9]),
         Verb::Fig10(run) => measure(&run, &[Figure::Fig10]),
-        Verb::All(run) => measure(&run, &Figure::ALL),
+        Verb::Cold(run) => further(&run, true, None),
+        Verb::Idle { run, count } => further(&run, false, Some(count)),
+        Verb::All(run) => {
+            measure(&run, &Figure::ALL)?;
+            // Who asks for some cells does not ask for these.
+            if !run.only.is_empty() || run.size.is_some() || run.fan_out.is_some() {
+                return Ok(());
+            }
+            further(&run, true, Some(if run.full { 500 } else { 100 }))
+        }
         Verb::Report(arguments) => report::write(&arguments),
         Verb::Compare { before, after } => compare::print(&before, &after),
     }
@@ -123,22 +142,13 @@ fn run(verb: Verb) -> Result<()> {
 
 fn measure(run: &Run, figures: &[Figure]) -> Result<()> {
     let interrupt = Interrupt::listen()?;
-    let effort = if run.full { Effort::Full } else { Effort::Quick };
-    // On a tmpfs, as states are on nearly every host: a disk would be timed with them.
-    let home = ["/dev/shm", "/tmp"].into_iter().find(|folder| Path::new(folder).is_dir()).unwrap_or("/");
-    let prefix = format!("{}{}-", sweep::PREFIX, std::process::id());
-    let folder = tempfile::Builder::new().prefix(&prefix).tempdir_in(home).context("a temporary folder")?;
+    let effort = run.effort();
+    let folder = folder()?;
     let workshop = workshop(run, folder.path())?;
-    for path in sweep::take_away(Path::new(home), Path::new("/run/netns"), &workshop.roots()) {
-        eprintln!("rr-eval: taken away: {}, which a run that was killed had left", path.display());
-    }
     let contestants = contestants(run, &workshop)?;
     ensure!(!contestants.is_empty(), "there is no contestant");
     workshop.compile()?;
-    std::fs::create_dir_all(&run.report.out)
-        .with_context(|| format!("create {}", run.report.out.display()))?;
-    let text = serde_json::to_string_pretty(&Machine::look(&workshop))?;
-    std::fs::write(run.report.out.join("machine.json"), text + "\n").context("machine.json")?;
+    describe(run, &workshop)?;
     if let Some(program) = &run.limits {
         limits::measure(program, &run.report.out)?;
     }
@@ -175,6 +185,48 @@ fn measure(run: &Run, figures: &[Figure]) -> Result<()> {
     Ok(())
 }
 
+/// What is measured beyond the paper's figures: cold starts, and so many idle functions.
+fn further(run: &Run, cold_starts: bool, idle_functions: Option<usize>) -> Result<()> {
+    let interrupt = Interrupt::listen()?;
+    let folder = folder()?;
+    let workshop = workshop(run, folder.path())?;
+    describe(run, &workshop)?;
+    let others = machine::others();
+    if others > TOO_BUSY {
+        eprintln!("rr-eval: others use {:.0} % of the processors", others * 100.0);
+    }
+    let out = &run.report.out;
+    if cold_starts {
+        cold::measure(&workshop, run.effort(), out, &interrupt)?;
+    }
+    if let Some(count) = idle_functions {
+        idle::measure(&workshop, run.effort(), count, out, &interrupt)?;
+    }
+    report::write(&run.report)
+}
+
+/// On a tmpfs, as states are on nearly every host: a disk would be timed with them.
+fn folder() -> Result<tempfile::TempDir> {
+    let home = ["/dev/shm", "/tmp"].into_iter().find(|folder| Path::new(folder).is_dir()).unwrap_or("/");
+    let prefix = format!("{}{}-", sweep::PREFIX, std::process::id());
+    tempfile::Builder::new().prefix(&prefix).tempdir_in(home).context("a temporary folder")
+}
+
+/// Makes the output folder, and says in it on what machine this is.
+fn describe(run: &Run, workshop: &Workshop) -> Result<()> {
+    let out = &run.report.out;
+    std::fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
+    let text = serde_json::to_string_pretty(&Machine::look(workshop))?;
+    std::fs::write(out.join("machine.json"), text + "\n").context("machine.json")
+}
+
+impl Run {
+    fn effort(&self) -> Effort {
+        if self.full { Effort::Full } else { Effort::Quick }
+    }
+}
+
+/// What this run works with; what killed ones have left is taken away.
 fn workshop(run: &Run, folder: &Path) -> Result<Workshop> {
     let runtime = std::fs::canonicalize(&run.runtime)
         .with_context(|| format!("the runtime {} (--runtime)", run.runtime.display()))?;
@@ -184,17 +236,21 @@ fn workshop(run: &Run, folder: &Path) -> Result<Workshop> {
         folder.display()
     );
     std::fs::write(&config, text).context("config.toml")?;
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    Ok(Workshop {
+    let workshop = Workshop {
         runtime,
-        peer: std::env::split_paths(&path).map(|folder| folder.join("runc")).find(|file| file.is_file()),
+        peer: launch::installed("runc"),
         modules: run.functions.join("wasm32-wasip1/release"),
         native: run
             .functions
             .join(format!("twins/{}-unknown-linux-gnu/release/eval-native", std::env::consts::ARCH)),
         config,
         folder: folder.to_owned(),
-    })
+    };
+    let home = folder.parent().unwrap_or(folder);
+    for path in sweep::take_away(home, Path::new("/run/netns"), &workshop.roots()) {
+        eprintln!("rr-eval: taken away: {}, which a run that was killed had left", path.display());
+    }
+    Ok(workshop)
 }
 
 /// Those that can take part; the others are left out with a line.

@@ -7,9 +7,12 @@
 mod bundle;
 mod cgroup;
 pub mod cli;
+mod cold;
 mod compare;
 mod contestant;
+mod idle;
 mod interrupt;
+mod launch;
 mod limits;
 mod machine;
 mod nodes;

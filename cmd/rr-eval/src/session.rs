@@ -270,7 +270,7 @@ impl Drop for Session {
 }
 
 /// A name of its own for each session: of its containers and its workflow.
-fn tag() -> String {
+pub(crate) fn tag() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("rr-eval-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))

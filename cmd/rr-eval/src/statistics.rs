@@ -38,6 +38,14 @@ impl Estimate {
     }
 }
 
+/// The least value that so much of all values does not exceed, from 0 to 1: the nearest rank.
+pub(crate) fn percentile(values: &[f64], part: f64) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (part * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.max(1) - 1).copied()
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
@@ -56,6 +64,14 @@ mod tests {
         let estimate = Estimate::of(&values).unwrap();
         assert!((estimate.median - 49.5).abs() < 1e-9);
         assert!(estimate.low >= 39.0 && estimate.high <= 60.0, "{estimate:?}");
+    }
+
+    #[test]
+    fn a_percentile_is_one_of_the_values() {
+        let values: Vec<f64> = (1..=200).rev().map(f64::from).collect();
+        let of = |part| percentile(&values, part);
+        assert_eq!([of(0.0), of(0.5), of(0.99), of(1.0)], [1.0, 100.0, 198.0, 200.0].map(Some));
+        assert_eq!((percentile(&[7.0], 0.99), percentile(&[], 0.99)), (Some(7.0), None));
     }
 
     #[test]

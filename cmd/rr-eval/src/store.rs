@@ -119,6 +119,17 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Sample>> {
     reader.deserialize().collect::<Result<_, _>>().with_context(|| path.display().to_string())
 }
 
+/// The rows of a file that need not be there. One that was not written to its end is left out.
+pub(crate) fn rows<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let text = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        text => text.with_context(|| format!("read {}", path.display()))?,
+    };
+    let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+    let mut reader = csv::Reader::from_reader(whole.as_bytes());
+    reader.deserialize().collect::<Result<_, _>>().with_context(|| path.display().to_string())
+}
+
 /// The samples that belong together.
 pub(crate) fn groups(samples: &[Sample]) -> BTreeMap<Key, Vec<&Sample>> {
     let mut groups: BTreeMap<Key, Vec<&Sample>> = BTreeMap::new();

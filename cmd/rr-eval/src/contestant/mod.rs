@@ -180,7 +180,7 @@ impl Workshop {
     }
 
     /// The runtime's words before its verb.
-    fn ours(&self) -> Vec<String> {
+    pub(crate) fn ours(&self) -> Vec<String> {
         let text = |path: &Path| path.display().to_string();
         let root = text(&self.folder.join(OURS));
         vec![text(&self.runtime), "--root".into(), root, "--config".into(), text(&self.config)]

@@ -19,7 +19,7 @@ pub(crate) struct Row {
     pub(crate) bar: String,
     pub(crate) holds: bool,
     pub(crate) detail: String,
-    samples: Vec<f64>,
+    pub(super) samples: Vec<f64>,
 }
 
 const LARGE: u64 = 100_000_000;

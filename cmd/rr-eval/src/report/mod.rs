@@ -2,6 +2,7 @@
 
 mod bars;
 mod charts;
+mod further;
 mod page;
 mod parts;
 mod plot;
@@ -18,6 +19,7 @@ use crate::cli::Report;
 use crate::store;
 
 use bars::Row;
+use further::{Further, Table};
 use page::{Drawing, Page};
 use plot::Picture;
 use summary::Summary;
@@ -25,17 +27,24 @@ use summary::Summary;
 /// Draws what the samples of an output folder say.
 pub(crate) fn write(arguments: &Report) -> Result<()> {
     let out = &arguments.out;
-    let summary = Summary::of(&store::read(&store::path(out))?);
+    let summary = Summary::of(&store::rows(&store::path(out))?);
     let machine = fs::read_to_string(out.join("machine.json")).unwrap_or_default();
     let machine: Value = serde_json::from_str(&machine).unwrap_or_default();
-    let rows = bars::rows(&summary);
+    let further = Further::read(out)?;
+    let mut rows = bars::rows(&summary);
+    rows.extend(further.rows());
+    let tables = further.tables();
     let all: Vec<Value> = rows.iter().map(Row::json).collect();
     put(&out.join("results.json"), &(serde_json::to_string_pretty(&all)? + "\n"))?;
     put(&out.join("table.md"), &table(&rows))?;
     let drawings = draw(&summary, arguments)?;
-    let page = Page { summary: &summary, rows: &rows, drawings: &drawings, machine: &machine };
+    let page =
+        Page { summary: &summary, rows: &rows, drawings: &drawings, tables: &tables, machine: &machine };
     put(&out.join("index.html"), &page.html())?;
     println!("{}", table(&rows));
+    for table in tables.iter().map(Table::markdown) {
+        println!("{table}");
+    }
     if let Some(warning) = summary.warning() {
         eprintln!("rr-eval: {warning}");
     }

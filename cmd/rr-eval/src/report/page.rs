@@ -4,6 +4,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
 use super::bars::Row;
+use super::further::Table;
 use super::summary::{Summary, quantity};
 use crate::statistics::Estimate;
 use crate::store::Sample;
@@ -40,6 +41,7 @@ pub(super) struct Page<'a> {
     pub(super) summary: &'a Summary,
     pub(super) rows: &'a [Row],
     pub(super) drawings: &'a [Drawing],
+    pub(super) tables: &'a [Table],
     /// `machine.json`.
     pub(super) machine: &'a Value,
 }
@@ -62,6 +64,7 @@ impl Page<'_> {
                     (self.bars())
                     (self.figures())
                     (self.parts())
+                    @for table in self.tables { (table.html()) }
                     (self.thrown_out())
                 }
             }
