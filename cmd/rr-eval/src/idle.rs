@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,9 @@ pub(crate) const FILE: &str = "idle.csv";
 
 /// No more functions are started with less memory available, in bytes.
 const RESERVE: u64 = 1_000_000_000;
+
+/// How long the last ones may take until they do nothing.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// One look at a function, or one call into it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -73,6 +77,9 @@ pub(crate) fn measure(
         crowd.start()?;
         progress.done(1);
     }
+    // The last ones are still on their way to where they wait.
+    std::thread::sleep(SETTLING);
+    interrupt.check()?;
     crowd.look(false, &mut file)?;
     progress.at(&format!("calls into {count} functions"));
     crowd.call(calls, &mut file, &progress)?;

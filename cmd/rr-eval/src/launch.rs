@@ -150,7 +150,7 @@ impl Launch<'_> {
         loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => return Some(status.success()),
-                Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_micros(200)),
+                Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_micros(50)),
                 _ => return None,
             }
         }
