@@ -37,8 +37,8 @@ pub(crate) struct Runner<'a> {
     pub(crate) scratch: Vec<u8>,
     /// Whether it was said that the machine is busy.
     pub(crate) said_busy: bool,
-    /// What went wrong, a line each.
-    pub(crate) failures: Vec<String>,
+    /// How often a contestant was thrown out.
+    pub(crate) thrown_out: usize,
 }
 
 /// A contestant in a cell.
@@ -197,7 +197,7 @@ impl<'a> Runner<'a> {
     fn fail(&mut self, cell: &Cell, contestant: &Contestant, error: &anyhow::Error) {
         let line = format!("{} is out of {cell}: {error:#}", contestant.name);
         self.progress.say(&line);
-        self.failures.push(line);
+        self.thrown_out += 1;
     }
 
     /// How busy the machine is with other things; says so once in a run.
