@@ -131,10 +131,13 @@ impl Drop for Podman<'_> {
             let mut removal = self.cmd(args).spawn();
             let _ = crate::command::poll(Duration::from_secs(20), || removal.ended().then_some(()));
         }
-        // The storage driver's own mount.
+        // The storage driver's own mount, on which podman's late helpers (`container cleanup`) can put another one.
         let storage = self.dir.join("storage/overlay");
-        let _ = rustix::mount::unmount(&storage, rustix::mount::UnmountFlags::DETACH);
+        let unmount =
+            || while rustix::mount::unmount(&storage, rustix::mount::UnmountFlags::DETACH).is_ok() {};
+        unmount();
         let _ = crate::command::poll(Duration::from_secs(5), || self.remove_parents().then_some(()));
+        unmount();
     }
 }
 
