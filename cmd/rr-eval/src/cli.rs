@@ -119,12 +119,12 @@ pub fn main() -> ExitCode {
 
 fn run(verb: Verb) -> Result<()> {
     match verb {
-        Verb::Fig2(run) => none_thrown_out(measure(&run, &[Figure::Fig2])?),
-        Verb::Fig6(run) => none_thrown_out(measure(&run, &[Figure::Fig6])?),
-        Verb::Fig7(run) => none_thrown_out(measure(&run, &[Figure::Fig7])?),
-        Verb::Fig8(run) => none_thrown_out(measure(&run, &[Figure::Fig8])?),
-        Verb::Fig9(run) => none_thrown_out(measure(&run, &[Figure::Fig9])?),
-        Verb::Fig10(run) => none_thrown_out(measure(&run, &[Figure::Fig10])?),
+        Verb::Fig2(run) => one(&run, Figure::Fig2),
+        Verb::Fig6(run) => one(&run, Figure::Fig6),
+        Verb::Fig7(run) => one(&run, Figure::Fig7),
+        Verb::Fig8(run) => one(&run, Figure::Fig8),
+        Verb::Fig9(run) => one(&run, Figure::Fig9),
+        Verb::Fig10(run) => one(&run, Figure::Fig10),
         Verb::Cold(run) => further(&run, true, None),
         Verb::Idle { run, count } => further(&run, false, Some(count)),
         Verb::All(run) => {
@@ -138,6 +138,11 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Report(arguments) => report::write(&arguments),
         Verb::Compare { before, after } => compare::print(&before, &after),
     }
+}
+
+/// Measures one figure.
+fn one(run: &Run, figure: Figure) -> Result<()> {
+    none_thrown_out(measure(run, &[figure])?)
 }
 
 /// Fails for a run that had to throw contestants out, when all the others are measured.

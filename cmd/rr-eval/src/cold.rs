@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::{Bundle, Network};
-use crate::contestant::Workshop;
+use crate::contestant::{PEERS, Workshop};
 use crate::interrupt::Interrupt;
 use crate::launch::{Launcher, Outcome, installed};
 use crate::plan::Effort;
@@ -129,7 +129,7 @@ fn contestants(workshop: &Workshop, interrupt: &Interrupt) -> Result<Vec<(&'stat
     ensure!(module.is_file(), "{} is not built", module.display());
     let mut all = vec![(OURS, launcher(workshop, OURS, workshop.ours(), &module)?)];
     let native = workshop.native.with_file_name("hello");
-    for name in ["runc", "crun"] {
+    for name in PEERS {
         let Some(program) = installed(name) else {
             eprintln!("rr-eval: {name} is left out: it is not installed");
             continue;
@@ -138,9 +138,7 @@ fn contestants(workshop: &Workshop, interrupt: &Interrupt) -> Result<Vec<(&'stat
             eprintln!("rr-eval: {name} is left out: {} is not built", native.display());
             continue;
         }
-        let root = workshop.folder.join(format!("{name}-cold"));
-        let words = vec![program.display().to_string(), "--root".into(), root.display().to_string()];
-        all.push((name, launcher(workshop, name, words, &native)?));
+        all.push((name, launcher(workshop, name, workshop.theirs(&program), &native)?));
     }
     let mut there = Vec::new();
     for (name, launcher) in all {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::{Bundle, Network};
 use crate::contestant::Workshop;
 use crate::interrupt::Interrupt;
+use crate::payload::splitmix64;
 use crate::plan::Effort;
 use crate::process::now;
 use crate::progress::Progress;
@@ -204,16 +205,12 @@ impl Drop for Crowd<'_> {
     }
 }
 
-/// Numbers that look random, the same in each run (splitmix64).
+/// Numbers that look random, the same in each run.
 struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, count: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % count as u64) as usize
+        (splitmix64(&mut self.0) % count as u64) as usize
     }
 }
 

@@ -53,9 +53,14 @@ impl Drop for Nodes {
     fn drop(&mut self) {
         // The pair of veth goes with its namespaces.
         for name in &self.names {
-            let _ = ip(&["netns", "delete", name]);
+            let _ = delete(name);
         }
     }
+}
+
+/// Takes a node away.
+pub(crate) fn delete(name: &str) -> Result<()> {
+    ip(&["netns", "delete", name])
 }
 
 fn ip(words: &[&str]) -> Result<()> {

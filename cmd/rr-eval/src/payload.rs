@@ -45,16 +45,21 @@ fn fill(order: &Order, payload: &mut Vec<u8>) {
     payload.resize(usize::try_from(order.size).unwrap_or(usize::MAX), 0);
     let mut state = order.seed;
     for bytes in payload.chunks_mut(8) {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = state;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word = ((word ^ (word >> 31)) & 0x0f0f_0f0f_0f0f_0f0f) + 0x6161_6161_6161_6161;
+        let word = (splitmix64(&mut state) & 0x0f0f_0f0f_0f0f_0f0f) + 0x6161_6161_6161_6161;
         bytes.copy_from_slice(&word.to_le_bytes()[..bytes.len()]);
     }
     if let (Some(first), Ok(letter)) = (payload.first_mut(), u8::try_from(order.work.letter())) {
         *first = letter;
     }
+}
+
+/// The next output of splitmix64.
+pub(crate) fn splitmix64(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut word = *state;
+    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
 }
 
 #[cfg(test)]

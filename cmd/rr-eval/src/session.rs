@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::cgroup::{Cpu, Groups};
 use crate::contestant::{Contestant, Placement, Recipe, Workshop};
 use crate::interrupt::Interrupt;
+use crate::launch;
 use crate::process::{Heard, Program, now};
 use crate::protocol::{Got, Line, Order, Sent};
 use crate::referee::{Claim, Times, judge};
@@ -255,12 +256,8 @@ impl Drop for Session {
             program.await_end();
         }
         for container in &self.containers {
-            let delete = Command::new(&container.runtime[0])
-                .args(&container.runtime[1..])
-                .args(["delete", "--force", &container.id])
-                .stdin(Stdio::null())
-                .output();
-            drop(delete);
+            // One that has ended by itself is gone already.
+            let _ = launch::delete(&container.runtime, &container.id);
         }
         self.programs.clear();
         for path in &self.folders {

@@ -4,14 +4,15 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+
+use crate::{launch, nodes};
 
 /// What names of a run's folder and nodes begin with; its pid follows.
 pub(crate) const PREFIX: &str = "rr-eval-";
 
-/// Takes away what dead runs have left below `home`, and their nodes below `nodes`; gives what it was. A root is the name of a folder of states in
+/// Takes away what dead runs have left below `home`, and their nodes below `netns`; gives what it was. A root is the name of a folder of states in
 /// a run's folder, with the runtime that made them.
-pub(crate) fn take_away(home: &Path, nodes: &Path, roots: &[(&str, &Path)]) -> Vec<PathBuf> {
+pub(crate) fn take_away(home: &Path, netns: &Path, roots: &[(&str, PathBuf)]) -> Vec<PathBuf> {
     let mut swept = Vec::new();
     for folder in orphans(home) {
         for (root, runtime) in roots {
@@ -21,10 +22,9 @@ pub(crate) fn take_away(home: &Path, nodes: &Path, roots: &[(&str, &Path)]) -> V
             swept.push(folder);
         }
     }
-    for node in orphans(nodes) {
-        let name = node.file_name().unwrap_or_default();
-        let deleted = quiet(Command::new("ip").args(["netns", "delete"]).arg(name));
-        if deleted {
+    for node in orphans(netns) {
+        let name = node.file_name().unwrap_or_default().to_string_lossy();
+        if nodes::delete(&name).is_ok() {
             swept.push(node);
         }
     }
@@ -32,16 +32,11 @@ pub(crate) fn take_away(home: &Path, nodes: &Path, roots: &[(&str, &Path)]) -> V
 }
 
 fn delete_containers(runtime: &Path, root: &Path) {
+    let words = [runtime.display().to_string(), "--root".into(), root.display().to_string()];
     for state in fs::read_dir(root).into_iter().flatten().flatten() {
-        quiet(
-            Command::new(runtime).arg("--root").arg(root).args(["delete", "--force"]).arg(state.file_name()),
-        );
+        // One that its runtime cannot delete goes with its folder.
+        let _ = launch::delete(&words, &state.file_name().to_string_lossy());
     }
-}
-
-fn quiet(command: &mut Command) -> bool {
-    let output = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    output.is_ok_and(|status| status.success())
 }
 
 /// What bears the name of a run that is dead.

@@ -148,9 +148,10 @@ impl<'a> Cargo<'a> {
     /// `None` where no buffer waits, and the plain way is as fast.
     fn freeze(&self, bytes: &[u8]) -> Result<Option<Frozen>> {
         let mut pool = self.pool.borrow_mut();
-        let buffer = match self.transfer == Transfer::Memfd || self.shared {
-            true => Some(pool.take(bytes.len())?),
-            false => pool.take_ready(bytes.len())?,
+        let buffer = if self.transfer == Transfer::Memfd || self.shared {
+            Some(pool.take(bytes.len())?)
+        } else {
+            pool.take_ready(bytes.len())?
         };
         let Some(mut buffer) = buffer else { return Ok(None) };
         buffer.fill(bytes)?;

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use anyhow::Result;
 
 use crate::bundle::{Bundle, Network};
+use crate::launch;
 
 pub(crate) use external::read as read_external;
 
@@ -168,15 +169,17 @@ fn free_ports(count: usize) -> Result<Vec<u16>> {
     Ok(held?.iter().map(|socket| socket.local_addr().map(|at| at.port())).collect::<std::io::Result<_>>()?)
 }
 
-/// The folders of states in a run's folder: rr-runtime's, and runc's.
+/// The folder of rr-runtime's states in a run's folder; another runtime's bears its name.
 const OURS: &str = "ours";
-const THEIRS: &str = "theirs";
+
+/// Other runtimes.
+pub(crate) const PEERS: [&str; 2] = ["runc", "crun"];
 
 impl Workshop {
     /// The folders of states, and whose they are.
-    pub(crate) fn roots(&self) -> Vec<(&'static str, &Path)> {
-        let peer = self.peer.iter().map(|runc| (THEIRS, runc.as_path()));
-        peer.chain([(OURS, self.runtime.as_path())]).collect()
+    pub(crate) fn roots(&self) -> Vec<(&'static str, PathBuf)> {
+        let peers = PEERS.into_iter().filter_map(|name| Some((name, launch::installed(name)?)));
+        peers.chain([(OURS, self.runtime.clone())]).collect()
     }
 
     /// The runtime's words before its verb.
@@ -186,10 +189,10 @@ impl Workshop {
         vec![text(&self.runtime), "--root".into(), root, "--config".into(), text(&self.config)]
     }
 
-    /// runc's.
-    fn theirs(&self) -> Vec<String> {
-        let runc = self.peer.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-        vec![runc, "--root".into(), self.folder.join(THEIRS).display().to_string()]
+    /// Another runtime's.
+    pub(crate) fn theirs(&self, program: &Path) -> Vec<String> {
+        let root = self.folder.join(program.file_name().unwrap_or_default());
+        vec![program.display().to_string(), "--root".into(), root.display().to_string()]
     }
 
     /// Compiles all modules into the cache beforehand, so that no sender waits for a compiler.

@@ -49,9 +49,10 @@ pub(super) fn line(
     }
     let addresses =
         if shared.is_some() { vec!["/shared".to_owned()] } else { placement.addresses(fan_out)? };
+    let runtime = workshop.theirs(workshop.peer.as_deref().context("runc is not installed")?);
     let plan =
         |side: &str, addresses: &[String], network: Network, shared: Option<PathBuf>| Recipe::Container {
-            runtime: workshop.theirs(),
+            runtime: runtime.clone(),
             bundle: Box::new(Bundle {
                 files: vec![(workshop.native.clone(), "function")],
                 args: ["/function", side, road, form]
