@@ -186,7 +186,7 @@ class SharedKeys:
     def tag_keys(self, role, salt):
         keys = [self.own, self.peer] if role == b"s" else [self.peer, self.own]
         extracted = hmac.digest(salt, b"".join(keys), "sha256")
-        info = b"rr-runtime hose: tags, version 2\0"
+        info = b"rr-runtime hose: tags, version 3\0"
         return {d: hmac.digest(extracted, info + d + b"\1", "sha256") for d in (b"s", b"r")}
 
 
@@ -221,13 +221,13 @@ class Link:
     def tag(self, direction, data):
         n = self.counts[direction]
         self.counts[direction] += 1
-        return blake3_keyed(self.keys[direction], struct.pack("<Q", n) + data)
+        return blake3_keyed(self.keys[direction], data + struct.pack("<Q", n))
 
     def say(self, kind, flags=0, code=0, sequence=0, body=b"", length=None, trace=None, descriptor=None):
         length = len(body) if length is None else length
         trace_id, parent, trace_flags = trace or (bytes(16), bytes(8), 0)
         flags |= TRACED if trace else 0
-        data = HEADER.pack(b"rrho", 2, kind, flags, code, trace_flags, sequence, length, trace_id, parent)
+        data = HEADER.pack(b"rrho", 3, kind, flags, code, trace_flags, sequence, length, trace_id, parent)
         if self.keys:
             data += self.tag(self.role, data)
             if body:
@@ -264,7 +264,7 @@ class Link:
             data = self.read(64)
         self.checked(data)
         magic, version, kind, flags, code, trace_flags, sequence, length, trace_id, parent = HEADER.unpack(data)
-        assert (magic, version) == (b"rrho", 2), data
+        assert (magic, version) == (b"rrho", 3), data
         assert kind != REFUSED, f"refused: {code}"
         assert length <= MAX and (len(descriptors) == 1) == bool(flags & SEALED)
         if flags & SEALED:
@@ -276,7 +276,7 @@ class Link:
         return kind, flags, code, sequence, body, trace
 
     def transcript(self, role, prover, hello, nonce, max_size):
-        fixed = b"rr-runtime hose: handshake, version 2\0" + bytes([prover.scheme]) + role + hello[:32] + nonce
+        fixed = b"rr-runtime hose: handshake, version 3\0" + bytes([prover.scheme]) + role + hello[:32] + nonce
         return fixed + prover.public_keys(self.role) + max_size + hello[33:41] + hello[41:]
 
     def greet(self, me, target, prover):

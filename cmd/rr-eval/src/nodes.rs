@@ -32,6 +32,7 @@ impl Nodes {
         for (node, address) in [(a, "10.77.0.1/24".to_owned()), (b, format!("{SINK}/24"))] {
             ip(&["-n", node, "address", "add", &address, "dev", "eth0"])?;
             ip(&["-n", node, "link", "set", "eth0", "up"])?;
+            unpaced(node)?;
             if rate > 0 {
                 // As much as 4 ms bring, at least two of the largest packets that veth hands on in one.
                 let burst = (rate / 8 / 250).max(128 * 1024).to_string();
@@ -61,6 +62,14 @@ impl Drop for Nodes {
 /// Takes a node away.
 pub(crate) fn delete(name: &str) -> Result<()> {
     ip(&["netns", "delete", name])
+}
+
+/// Where the machine's congestion control is BBR it is Reno here: BBR paces by what it has seen, so that a connection which was slow once stays slow,
+/// whosever it is.
+fn unpaced(node: &str) -> Result<()> {
+    let control = "/proc/sys/net/ipv4/tcp_congestion_control";
+    let script = format!("grep -qv bbr {control} || echo reno >{control}");
+    ip(&["netns", "exec", node, "sh", "-c", &script])
 }
 
 fn ip(words: &[&str]) -> Result<()> {

@@ -68,10 +68,12 @@ pub(crate) struct Outbound<'a> {
     payload: &'a [u8],
     /// Set when the payload's pages are lent, not copied.
     lent: Option<Lent<'a>>,
-    /// Of the payload, as far as `hashed`.
+    /// Of the payload, as far as `hashed`; it is in the tail when all is.
     tag: Option<Tag>,
     hashed: usize,
     tail: Vec<u8>,
+    /// What the tail's will be.
+    tail_len: usize,
     /// Bytes of head, payload and tail that the socket has.
     sent: usize,
 }
@@ -87,12 +89,8 @@ impl Outbound<'_> {
         self.sent.saturating_sub(self.head.len()).min(self.payload.len())
     }
 
-    fn tail_len(&self) -> usize {
-        if self.tag.is_some() { TAG_LEN } else { 0 }
-    }
-
     fn total(&self) -> usize {
-        self.head.len() + self.payload.len() + self.tail_len()
+        self.head.len() + self.payload.len() + self.tail_len
     }
 
     /// Hashes the next chunk, if less than `lead` bytes are hashed that the socket has not got. Whether it did.
@@ -112,8 +110,10 @@ impl Outbound<'_> {
     fn hash_ahead(&mut self) -> usize {
         let len = self.payload.len();
         self.hash_within(CHUNK / 2);
-        let Some(tag) = &mut self.tag else { return len };
-        if self.hashed == len && self.tail.is_empty() {
+        if self.tail_len == 0 {
+            return len;
+        }
+        if let Some(tag) = self.tag.take_if(|_| self.hashed == len) {
             self.tail = tag.finish().to_vec();
         }
         self.hashed
@@ -326,7 +326,8 @@ impl Link {
             tag = (!payload.is_empty()).then(|| tags[0].begin());
         }
         let lent = header.flags.has(Flags::LENT).then(|| Lent::new(payload));
-        Outbound { head, payload, lent, tag, hashed: 0, tail: Vec::new(), sent: 0 }
+        let tail_len = if tag.is_some() { TAG_LEN } else { 0 };
+        Outbound { head, payload, lent, tag, hashed: 0, tail: Vec::new(), tail_len, sent: 0 }
     }
 
     /// Whether pages can be lent on this connection.
@@ -344,7 +345,7 @@ impl Link {
             let payload = frame.head.len()..frame.head.len() + frame.payload.len();
             let progress = match (&mut frame.lent, &self.pipe) {
                 (Some(lent), Some(pipe)) if payload.contains(&frame.sent) => {
-                    let progress = lent.advance(pipe, self.socket.as_fd(), ready, frame.tag.is_some());
+                    let progress = lent.advance(pipe, self.socket.as_fd(), ready, frame.tail_len > 0);
                     frame.sent = payload.start + lent.sent();
                     progress?
                 }

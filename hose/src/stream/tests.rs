@@ -601,7 +601,7 @@ fn rubbish_is_hung_up_on() {
 fn another_version_is_refused_by_name() {
     receiver_survives(0, |_, raw, _| {
         let mut hello = message(Kind::Welcome, 0, 0, &[]);
-        hello[4] = 3;
+        hello[4] = 2;
         raw.say(&hello);
         assert_eq!(raw.refusal(), Some(Refusal::Version));
         assert!(raw.ended());
@@ -1022,7 +1022,7 @@ fn a_receiver_of_another_version_is_named() {
     let (kind, fate, text) = failed(result);
     assert_eq!((kind, fate, frames), (ErrorKind::Protocol, Fate::NotSent, 0));
     let expected =
-        "function b does not keep to the protocol: version 7 of the protocol, where this end has version 2";
+        "function b does not keep to the protocol: version 7 of the protocol, where this end has version 3";
     assert_eq!(text, expected);
 }
 

@@ -16,10 +16,10 @@ use crate::tcp::Key;
 use crate::{PublicKey, Secret};
 
 /// Told apart from whatever else the keys may sign one day.
-const DOMAIN: &[u8] = b"rr-runtime hose: handshake, version 2\0";
+const DOMAIN: &[u8] = b"rr-runtime hose: handshake, version 3\0";
 
 /// The same, for the keys of tags.
-const TAGS: &[u8] = b"rr-runtime hose: tags, version 2\0";
+const TAGS: &[u8] = b"rr-runtime hose: tags, version 3\0";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -1,11 +1,11 @@
-//! What travels on a connection, byte by byte: `docs/PROTOCOL.md`, version 2.
+//! What travels on a connection, byte by byte: `docs/PROTOCOL.md`, version 3.
 //!
 //! Every message is a header of [`HEADER_LEN`] bytes and a body of `length` bytes. Numbers are little-endian.
 //!
 //! | offset | bytes | field |
 //! | --- | --- | --- |
 //! | 0 | 4 | magic, `rrho` |
-//! | 4 | 1 | version, 2 |
+//! | 4 | 1 | version, 3 |
 //! | 5 | 1 | [`Kind`] |
 //! | 6 | 2 | [`Flags`] |
 //! | 8 | 4 | code: the status of `Handled`, the reason of `Refused`, else 0 |
@@ -40,7 +40,7 @@ pub(crate) const NONCE_LEN: usize = 32;
 /// waits in any case.
 pub(crate) const TOLD_MIN: usize = 64 << 10;
 const MAGIC: [u8; 4] = *b"rrho";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 pub(crate) type Nonce = [u8; NONCE_LEN];
 
@@ -480,9 +480,9 @@ mod tests {
     #[test]
     fn another_version_is_named() {
         let mut bytes = Header::new(Kind::Data, 1, 0).encode();
-        bytes[4] = 3;
+        bytes[4] = 2;
         let error = Header::decode(&bytes).unwrap_err();
-        assert_eq!(error.text(), "version 3 of the protocol, where this end has version 2");
+        assert_eq!(error.text(), "version 2 of the protocol, where this end has version 3");
     }
 
     #[test]
