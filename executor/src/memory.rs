@@ -63,6 +63,11 @@ impl Regions {
         self.by_address.remove(&address).map(|len| Region { address, len })
     }
 
+    /// The region that starts at `address`.
+    pub(crate) fn at(&self, address: u32) -> Option<Region> {
+        self.by_address.get(&address).map(|&len| Region { address, len })
+    }
+
     /// Whether `region` lies within one registered region.
     pub(crate) fn covers(&self, region: Region) -> bool {
         let candidate = self.by_address.range(..=region.address).next_back();

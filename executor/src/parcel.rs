@@ -92,6 +92,14 @@ impl Parcel {
         }
     }
 
+    /// As [`Payload::room`].
+    pub(crate) fn room(&self) -> usize {
+        match &self.source {
+            Source::Lent(_) | Source::Given(_) => self.len(),
+            Source::Frozen(frozen) => frozen.size(),
+        }
+    }
+
     fn change(&self, from: impl Fn(State) -> bool, to: State) -> bool {
         let mut state = lock(&self.state);
         let changes = from(*state);

@@ -130,6 +130,14 @@ impl Payload<'_> {
             Self::Frozen(frozen) => frozen.len(),
         }
     }
+
+    /// Bytes of a region into which it is the soonest brought.
+    pub(crate) fn room(&self) -> usize {
+        match self {
+            Self::Lent(_) | Self::Given(_) => self.len(),
+            Self::Frozen(frozen) => frozen.size(),
+        }
+    }
 }
 
 /// What became of a payload.

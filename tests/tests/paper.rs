@@ -210,7 +210,7 @@ fn event(line: &str) -> Option<&str> {
     let name = call.split(['(', ' ']).next()?;
     match name {
         "write" => call.split_once("\"rr-runtime: ")?.1.split('(').next(),
-        "recvmsg" | "recvfrom" if call.contains("\"rrho\\2\\20") => Some("header"),
+        "recvmsg" | "recvfrom" if call.contains("\"rrho\\3\\20") => Some("header"),
         "sendmsg" | "recvfrom" if call.contains("\"\\7\\7") => Some(name),
         "connect" | "pipe2" | "vmsplice" | "splice" if !call.contains("resumed") => Some(name),
         _ => None,

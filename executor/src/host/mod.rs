@@ -271,6 +271,16 @@ impl Host {
         Ok(Ok(region))
     }
 
+    /// The same for a payload that is the soonest mapped into a region of `room` bytes, if the guest has so much.
+    fn allocate_room(&self, guest: &Guest<'_>, len: usize, room: usize) -> Answer<Region> {
+        if let (true, Ok(of_len)) = (room > len, u32::try_from(len))
+            && let Ok(region) = self.allocate(guest, room)?
+        {
+            return Ok(Ok(Region { len: of_len, ..region }));
+        }
+        self.allocate(guest, len)
+    }
+
     /// Gives the memory of a payload that has come by moving back to the system: what comes into its place next meets no old
     /// pages. (What is copied into its place next finds them, which is faster.)
     fn give_back(&self, guest: &Guest<'_>, region: Region) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use guest_abi::{Received, Region, Status, exports};
 use hose::pages::Crossing;
-use hose::sealed::Frozen;
+use hose::sealed::{self, Frozen};
 use hose::{Held, Incoming, Name, Payload, Receiver, Transfer};
 
 use super::mappings::Mapping;
@@ -185,7 +185,7 @@ impl Host {
         sink: Option<Sink<'_>>,
         left: &mut bool,
     ) -> Outcome<Status> {
-        let region = match self.allocate(guest, payload.len())? {
+        let region = match self.allocate_room(guest, payload.len(), payload.room())? {
             Ok(region) => region,
             Err(Status::NO_MEMORY) => return Ok(Status::REFUSED),
             Err(status) => return Ok(status),
@@ -242,15 +242,11 @@ impl Host {
         frozen: &Frozen,
     ) -> std::result::Result<Crossing, Status> {
         let failed = |error: hose::Error| self.remember(&error);
-        let pages = match self.mappings.borrow().overlaps(region) {
-            true => None,
-            false => memory::pages_of(linear, covered).map_err(status_of)?,
-        };
-        let crossing = match pages {
-            Some(pages) => {
+        let crossing = match self.pages_around(linear, region).map_err(status_of)? {
+            Some((room, pages)) => {
                 let mapped = frozen.map_into(pages).map_err(failed)?;
                 let crossing = Crossing { moved: mapped.mapped() as u64, copied: mapped.copied() as u64 };
-                self.mappings.borrow_mut().insert(region, Mapping::Payload { _mapped: mapped });
+                self.mappings.borrow_mut().insert(room, Mapping::Payload { _mapped: mapped });
                 crossing
             }
             None => {
@@ -261,6 +257,21 @@ impl Host {
         };
         self.count_crossing(crossing, true);
         Ok(crossing)
+    }
+
+    /// The pages of all that the guest gave for a payload, where nothing is mapped yet.
+    fn pages_around(
+        &self,
+        linear: Linear<'_>,
+        region: Region,
+    ) -> std::result::Result<Option<(Region, sealed::Range)>, Refused> {
+        let regions = self.regions.borrow();
+        let room = regions.at(region.address).unwrap_or(region);
+        if self.mappings.borrow().overlaps(room) {
+            return Ok(None);
+        }
+        let pages = memory::pages_of(linear, regions.check(room)?)?;
+        Ok(pages.map(|pages| (room, pages)))
     }
 
     fn run_handler(&self, guest: &Guest<'_>, region: Region, peer: Name) -> Pushed {
@@ -326,7 +337,7 @@ impl Host {
         keeper: &impl Keeper,
     ) -> Answer<(Region, Held)> {
         let before = receiver.borrow().statistics();
-        let region = match keeper.keep(|| self.allocate(guest, incoming.len())) {
+        let region = match keeper.keep(|| self.allocate_room(guest, incoming.len(), incoming.room())) {
             Ok(Ok(region)) => region,
             Ok(Err(status)) => {
                 receiver.borrow_mut().refuse(incoming);
@@ -363,12 +374,11 @@ impl Host {
         let covered = self.regions.borrow().check(region)?;
         self.note_write(region);
         if incoming.is_sealed()
-            && !self.mappings.borrow().overlaps(region)
-            && let Some(pages) = memory::pages_of(self.linear(guest), covered)?
+            && let Some((room, pages)) = self.pages_around(self.linear(guest), region)?
         {
             return Ok(receiver.borrow_mut().map_into(incoming, pages).map(|(held, mapped)| {
                 let mapping = Mapping::Payload { _mapped: mapped };
-                self.mappings.borrow_mut().insert(region, mapping);
+                self.mappings.borrow_mut().insert(room, mapping);
                 held
             }));
         }
@@ -460,7 +470,7 @@ impl Host {
             Pulled::Late => return Ok(Err(Status::TIMEOUT)),
             Pulled::Closed => return Ok(Err(Status::CLOSED)),
         };
-        let region = match self.allocate(guest, parcel.len()) {
+        let region = match self.allocate_room(guest, parcel.len(), parcel.room()) {
             Ok(Ok(region)) => region,
             Ok(Err(status)) => {
                 parcel.refuse();

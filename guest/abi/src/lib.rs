@@ -75,7 +75,8 @@ pub const MEMORY: &str = "memory";
 /// What the host looks for in a guest. All are optional as far as linking goes; see each for what needs it.
 pub mod exports {
     /// `(i32 len) -> i32`: address of a region of at least `len` bytes, which is from now on registered and the
-    /// host's; 0 for none. `len` may be 0: the answer is then any address but 0. Needed for receiving.
+    /// host's; 0 for none. `len` may be 0: the answer is then any address but 0. For a payload that is mapped, the host
+    /// asks for whole huge pages, up to 2 MiB more than the payload has, and is content with less. Needed for receiving.
     pub const ALLOCATE_MEMORY: &str = "allocate_memory";
 
     /// `(i32 address)`: the host has done with a region that `allocate_memory` returned; it is no longer registered.

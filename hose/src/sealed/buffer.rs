@@ -255,8 +255,9 @@ impl Frozen {
         Ok(View(mapping))
     }
 
-    /// Maps its whole pages, privately, in place of those of `range`, which is as long as the payload, and copies the rest: for whoever
-    /// is in the same process. Every page is there when this returns.
+    /// Maps its pages, privately, in place of those of `range`, which is as long as the payload at least, and copies what is left of it: for
+    /// whoever is in the same process. Every page is there when this returns. A range of [`Frozen::size`] bytes is the soonest mapped; it is zero
+    /// behind the payload.
     pub fn map_into(&self, range: Range) -> Result<Mapped> {
         let call = |e| Error::system("map a payload", e);
         Ok(Mapped::of(Whole { file: self.as_fd(), len: self.len() }.map_into(range).map_err(call)?))

@@ -51,6 +51,11 @@ impl Sealed {
         Ok(Self { file, len })
     }
 
+    /// Bytes of the file.
+    pub(crate) fn size(&self) -> usize {
+        size_of(self.len).unwrap_or(self.len)
+    }
+
     /// Copies it into `region`, whose length is the payload's.
     pub(crate) fn read_into(&self, region: &mut [u8]) -> rustix::io::Result<()> {
         self.whole().copy(region, 0)
@@ -87,8 +92,9 @@ impl Whole<'_> {
         Ok(())
     }
 
-    /// Maps its whole pages into `range`, whose length is the payload's, and copies the rest: all of it where the range does not
-    /// begin with a page.
+    /// Maps its pages into `range`, which is as long as the payload at least, and copies what is left of the payload: its end where it ends
+    /// within a page and the range does too, all of it where the range does not begin with a page. A range that is as long as the file
+    /// is mapped by whole huge pages, which is far sooner done than by a table of small ones (`examples/transfer.rs`).
     pub(super) fn map_into(self, range: Range) -> rustix::io::Result<Placed> {
         self.map_with(range, Mapping::populate)
     }
@@ -98,18 +104,23 @@ impl Whole<'_> {
         range: Range,
         populate: impl FnOnce(&Mapping) -> rustix::io::Result<()>,
     ) -> rustix::io::Result<Placed> {
-        let whole = if range.is_aligned() { self.len - self.len % PAGE } else { 0 };
-        let (inner, edge) = range.split(whole);
+        let most = size_of(self.len).unwrap_or(self.len).min(range.len());
+        let whole = if range.is_aligned() { most - most % PAGE } else { 0 };
+        let (payload, _) = range.split(self.len.max(whole));
+        let (inner, edge) = payload.map_or((None, None), |range| range.split(whole));
         let mut placed = Placed { mapping: None, mapped: 0, copied: 0 };
         if let Some(inner) = inner {
             let mapping = Mapping::private_over(self.file, inner)?;
             match populate(&mapping) {
                 Ok(()) => {
-                    placed.mapped = whole;
+                    placed.mapped = whole.min(self.len);
                     placed.mapping = Some(mapping);
                 }
                 // Linux before 5.14: touching the pages later could be answered by a signal.
-                Err(Errno::INVAL) => self.copy_part(Some(mapping.give_back()?), 0, &mut placed)?,
+                Err(Errno::INVAL) => {
+                    let (part, _) = mapping.give_back()?.split(self.len);
+                    self.copy_part(part, 0, &mut placed)?;
+                }
                 Err(e) => return Err(e),
             }
         }

@@ -194,14 +194,33 @@ fn a_payload_is_mapped_where_pages_meet_and_copied_where_not() {
 }
 
 #[test]
+fn a_region_with_room_for_the_whole_file_is_mapped_without_a_copy_and_zero_behind_the_payload() {
+    let len = 2 * HUGE + 3 * PAGE + 100;
+    let payload = pattern(len);
+    let frozen = frozen(&payload);
+    for room in [len + PAGE, frozen.size()] {
+        let place = Place::new(room);
+        place.fill(0, room, 0x44);
+        let mapped = frozen.map_into(place.range(0, room)).unwrap();
+        assert_eq!((mapped.mapped(), mapped.copied()), (len, 0), "of {room}");
+        let whole = room - room % PAGE;
+        assert!(place.bytes(0, len) == payload, "of {room}");
+        assert!(place.bytes(len, whole - len).iter().all(|byte| *byte == 0), "of {room}");
+        assert!(place.bytes(whole, room - whole).iter().all(|byte| *byte == 0x44), "of {room}");
+    }
+}
+
+#[test]
 fn a_kernel_that_cannot_populate_copies() {
     let payload = pattern(5 * PAGE + 1);
-    let place = Place::new(payload.len());
-    let old = |_: &Mapping| Err(Errno::INVAL);
-    let placed = sealed(&frozen(&payload)).whole().map_with(place.range(0, payload.len()), old).unwrap();
-    assert!(placed.mapping.is_none());
-    assert_eq!((placed.mapped, placed.copied), (0, payload.len()));
-    assert_eq!(place.bytes(0, payload.len()), payload);
+    for room in [payload.len(), 6 * PAGE] {
+        let place = Place::new(room);
+        let old = |_: &Mapping| Err(Errno::INVAL);
+        let placed = sealed(&frozen(&payload)).whole().map_with(place.range(0, room), old).unwrap();
+        assert!(placed.mapping.is_none());
+        assert_eq!((placed.mapped, placed.copied), (0, payload.len()));
+        assert_eq!(place.bytes(0, payload.len()), payload);
+    }
 }
 
 #[test]

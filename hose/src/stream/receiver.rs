@@ -152,6 +152,11 @@ impl Incoming {
         self.len
     }
 
+    /// Bytes of a region that is the soonest mapped: more than the payload's where it can be mapped by whole huge pages.
+    pub fn room(&self) -> usize {
+        self.sealed.as_ref().map_or(self.len, Sealed::size)
+    }
+
     /// Whether it can be mapped. It can be read in any case.
     pub fn is_sealed(&self) -> bool {
         self.sealed.is_some()
@@ -321,7 +326,8 @@ impl Receiver {
     /// On an error the region holds a part of the payload or nothing, the connection is dropped, and the receiver goes on
     /// with other peers.
     pub fn read_into(&mut self, incoming: Incoming, region: &mut [u8]) -> Result<Held> {
-        let incoming = self.of_length(incoming, region.len())?;
+        let len = incoming.len;
+        let incoming = self.of_length(incoming, region.len(), len)?;
         let read = match &incoming.sealed {
             Some(sealed) => sealed.read_into(region).map_err(|e| unmappable(&incoming.peer.name, "read", e)),
             None => self.read_inline(&incoming, region),
@@ -336,12 +342,14 @@ impl Receiver {
         Ok(held)
     }
 
-    /// As [`Receiver::read_into`], but a sealed payload's whole pages are mapped, privately, in place of those of `range`, if that begins with
-    /// a page; a range that begins with a multiple of 2 MiB can have huge ones. What is left, and what came as bytes, is copied.
+    /// As [`Receiver::read_into`], but a sealed payload's pages are mapped, privately, in place of those of `range`, if that begins with
+    /// a page; a range that begins with a multiple of 2 MiB can have huge ones, and is the soonest mapped if it has the length of
+    /// [`Incoming::room`]: what it has behind the payload is the sender's choice. What is left, and what came as bytes, is copied.
     ///
     /// Every page is there when this returns: none can raise a signal later.
     pub fn map_into(&mut self, incoming: Incoming, mut range: Range) -> Result<(Held, Mapped)> {
-        let incoming = self.of_length(incoming, range.len())?;
+        let most = incoming.room();
+        let incoming = self.of_length(incoming, range.len(), most)?;
         let Some(sealed) = &incoming.sealed else {
             let copied = incoming.len;
             let held = self.read_into(incoming, range.bytes_mut())?;
@@ -369,9 +377,9 @@ impl Receiver {
         Ok((held, Mapped { mapping, mapped, copied, lease }))
     }
 
-    /// Refuses a frame for which the region is not the right one.
-    fn of_length(&mut self, incoming: Incoming, len: usize) -> Result<Incoming> {
-        if len == incoming.len {
+    /// Refuses a frame for which a region is too small, or longer than `most`.
+    fn of_length(&mut self, incoming: Incoming, len: usize, most: usize) -> Result<Incoming> {
+        if (incoming.len..=most).contains(&len) {
             return Ok(incoming);
         }
         self.drop_with(incoming.connection, Refusal::NoRoom);
