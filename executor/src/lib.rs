@@ -21,6 +21,8 @@
 //! | `host` | the imports of module `roadrunner`, payloads for a handler |
 //! | `vm` | an instance of a module, with all that it needs |
 //! | `workflow` | the functions of one process, and the memory transport between them |
+//! | `chain` | which call is made within which |
+//! | `crew` | work that is shared among threads |
 //! | `control` | functions that are added to a running workflow |
 //! | `parcel` | a payload that waits to be pulled by another thread |
 //! | `watch` | deadlines of calls |
@@ -34,8 +36,10 @@
 mod bound;
 mod bytes;
 mod calls;
+mod chain;
 mod compile;
 mod control;
+mod crew;
 mod engine;
 mod error;
 mod host;

@@ -118,8 +118,12 @@ impl Parcel {
         }
         // SAFETY: the sender lent the bytes to the parcel, and does not return from `wait` while it is Leaving.
         let range = |bytes: &Bytes| unsafe { Range::new(bytes.start, bytes.len) };
+        let lent;
         let brought = bring(match &self.source {
-            Source::Lent(bytes) => Payload::Lent(range(bytes)),
+            Source::Lent(bytes) => {
+                lent = range(bytes);
+                Payload::Lent(&lent)
+            }
             Source::Given(bytes) => Payload::Given(range(bytes)),
             Source::Frozen(frozen) => Payload::Frozen(frozen),
         });
@@ -193,14 +197,12 @@ impl Parcel {
     }
 }
 
-/// From one guest's memory into another's.
-pub(crate) fn cross(source: Range<'_>, mut target: Range<'_>, give: bool, moves: bool) -> Crossing {
-    if give && moves {
+/// Gives bytes of one guest's memory to another's: their pages where they may move, or copies; the source is zero then.
+pub(crate) fn give(source: Range<'_>, mut target: Range<'_>, moves: bool) -> Crossing {
+    if moves {
         return pages::move_to(source, target);
     }
     let crossing = pages::copy(&source, &mut target);
-    if give {
-        pages::clear(source);
-    }
+    pages::clear(source);
     crossing
 }

@@ -148,9 +148,27 @@ pub(crate) fn install_signals() -> Result<()> {
 
 /// Gives the handlers a stack on the calling thread, which is one that runs functions.
 pub(crate) fn give_handlers_a_stack() -> Result<()> {
-    let stack = Box::leak(vec![0_u8; HANDLER_STACK].into_boxed_slice());
-    let stack = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: HANDLER_STACK };
-    // SAFETY: the stack is leaked: it lives as long as the process.
+    use_for_handlers(Box::leak(vec![0_u8; HANDLER_STACK].into_boxed_slice()))
+}
+
+/// The same while `work` runs.
+pub(crate) fn with_a_stack_for_handlers<R>(work: impl FnOnce() -> R) -> Result<R> {
+    let mut stack = vec![0_u8; HANDLER_STACK];
+    use_for_handlers(&mut stack)?;
+    let done = work();
+    let none = libc::stack_t { ss_sp: ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
+    // SAFETY: takes the stack from the thread, which is not on it.
+    if unsafe { libc::sigaltstack(&raw const none, ptr::null_mut()) } != 0 {
+        std::mem::forget(stack);
+        return Err(failed("sigaltstack"));
+    }
+    Ok(done)
+}
+
+/// `stack` has to stay where it is until the thread has another one, or ends.
+fn use_for_handlers(stack: &mut [u8]) -> Result<()> {
+    let stack = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: stack.len() };
+    // SAFETY: the memory is there for as long as it is in use, by both callers' doing: one leaks it, the other takes it back before.
     if unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) } != 0 {
         return Err(failed("sigaltstack"));
     }

@@ -21,7 +21,6 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use executor_abi::statistics::Counter;
@@ -30,6 +29,8 @@ use hose::pages::Range;
 use hose::sealed::Frozen;
 use hose::{Name, Transfer};
 
+use crate::chain::Chain;
+use crate::crew;
 use crate::engine::{self, Stop};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Hose, Host, Local};
@@ -41,8 +42,8 @@ use crate::vm::{Ended, Loaded, Vm};
 use crate::wasi::Streams;
 use crate::watch::Watchdog;
 
-/// Bytes of the stack of a function's own thread.
-const STACK: usize = 16 << 20;
+/// Bytes of the stack of a thread that runs functions.
+pub(crate) const STACK: usize = 16 << 20;
 
 /// The functions of a process. The first is the container's own.
 #[derive(Debug)]
@@ -88,8 +89,8 @@ pub(crate) struct Unit {
 struct Slot {
     /// There while the function is idle.
     unit: Option<Box<Unit>>,
-    /// Who has taken it.
-    taken_by: Option<ThreadId>,
+    /// What it was taken for.
+    taken_by: Option<Chain>,
     /// What waits to be pulled; nothing for a function that does not pull.
     inbox: Option<VecDeque<Arc<Parcel>>>,
     /// It will never be idle again.
@@ -115,7 +116,7 @@ struct Quiet {
 #[derive(Debug)]
 pub(crate) enum Payload<'a> {
     /// Bytes that stay as they are.
-    Lent(Range<'a>),
+    Lent(&'a Range<'a>),
     /// Bytes whose pages may change hands.
     Given(Range<'a>),
     /// Memory that nobody can change any more, and that every target may map.
@@ -126,7 +127,8 @@ impl Payload<'_> {
     /// Bytes.
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Lent(range) | Self::Given(range) => range.len(),
+            Self::Lent(range) => range.len(),
+            Self::Given(range) => range.len(),
             Self::Frozen(frozen) => frozen.len(),
         }
     }
@@ -206,7 +208,9 @@ impl Function {
 
     /// The container's own function, whose instance stays with the process's first thread.
     fn own(name: Name, targets: Arc<Targets>) -> Self {
-        let taken_by = Some(std::thread::current().id());
+        let run = Chain::beginning();
+        let taken_by = Some(run.clone());
+        run.enter();
         Self::new(name, targets, Slot { unit: None, taken_by, inbox: None, over: false, waiting: 0 })
     }
 
@@ -247,7 +251,7 @@ impl Function {
 
 /// What there is for a payload.
 enum Found {
-    Idle(Box<Unit>),
+    Idle(Box<Unit>, Chain),
     Pulls(Arc<Parcel>),
     Not(Delivered),
 }
@@ -363,7 +367,9 @@ impl Workflow {
 
     fn run_thread(self: &Arc<Self>, index: usize, mut unit: Box<Unit>) {
         let function = &self.functions[index];
-        lock(&function.slot).taken_by = Some(std::thread::current().id());
+        let run = Chain::beginning();
+        lock(&function.slot).taken_by = Some(run.clone());
+        run.enter();
         let code = match process::give_handlers_a_stack().and_then(|()| self.run_start(index, &mut unit)) {
             Ok(code) => code,
             Err(error) => {
@@ -458,6 +464,23 @@ impl Workflow {
         delivered
     }
 
+    /// Takes one payload to several functions, as [`Workflow::deliver`] does; to each with the time that it has then.
+    pub(crate) fn deliver_to_each<'a>(
+        self: &Arc<Self>,
+        from: usize,
+        to: &[usize],
+        payload: impl Fn() -> Payload<'a> + Sync,
+        deadline: impl Fn() -> Instant + Sync,
+    ) -> Vec<Delivered> {
+        crew::each(to, |to| self.deliver(from, *to, payload(), deadline(), None))
+    }
+
+    /// How long a payload may take that is sent now: no longer than the call has time in which it is.
+    pub(crate) fn deadline(&self, of_call: Option<Instant>) -> Instant {
+        let own = Instant::now() + self.io_timeout;
+        of_call.map_or(own, |outer| outer.min(own))
+    }
+
     /// What counts the calls of a function.
     pub(crate) fn counter(&self, index: usize) -> Option<Counter<'static>> {
         self.functions.get(index)?.counter
@@ -481,8 +504,8 @@ impl Workflow {
                 }
                 delivered
             }
-            Found::Idle(mut unit) => {
-                let delivered = self.call(to, &mut unit, peer, payload, deadline, answer);
+            Found::Idle(mut unit, call) => {
+                let delivered = call.hold(|| self.call(to, &mut unit, peer, payload, deadline, answer));
                 self.functions[to].put(unit);
                 delivered
             }
@@ -493,7 +516,6 @@ impl Workflow {
     fn find_place(&self, to: usize, peer: &Name, payload: &Payload<'_>, deadline: Instant) -> Found {
         let function = &self.functions[to];
         let name = &function.name;
-        let this = std::thread::current().id();
         let mut slot = lock(&function.slot);
         loop {
             if let Some(inbox) = &mut slot.inbox {
@@ -508,10 +530,12 @@ impl Workflow {
                 return Found::Not(Delivered::refused(Status::LOST, text));
             }
             if let Some(unit) = slot.unit.take() {
-                slot.taken_by = Some(this);
-                return Found::Idle(unit);
+                let call = Chain::call();
+                slot.taken_by = Some(call.clone());
+                return Found::Idle(unit, call);
             }
-            if slot.taken_by == Some(this) {
+            let current = Chain::current();
+            if slot.taken_by.as_ref().zip(current).is_some_and(|(taken_by, this)| this.is_within(taken_by)) {
                 let text = format!("function {name} waits for what this call would return");
                 return Found::Not(Delivered::refused(Status::BUSY, text));
             }

@@ -464,6 +464,34 @@ fn a_fan_out_to_a_hundred_tells_each_result() {
     assert_eq!(flow.prints(), format!("3\n{expected}{}", Status::NO_TARGET.0));
 }
 
+#[test]
+fn a_fan_out_that_takes_long_runs_on_several_threads_and_a_circle_is_refused_on_each() {
+    let names: Vec<String> = (0..6).map(|i| format!("f{i}")).collect();
+    let targets: Vec<&str> = names.iter().map(String::as_str).collect();
+    let fifth_of_a_second = SLEEP.replace("10000000000", "200000000");
+    let back = format!(
+        "{fifth_of_a_second}
+         (drop (call $set_status (i32.sub (i32.const 0) (call $send (local.get 0) (local.get 1)))))"
+    );
+    let functions = targets.iter().map(|name| (*name, &["main"][..], handler(&back))).collect();
+    let body = r#"
+        (drop (call $register (i32.const 4000) (i32.const 1)))
+        (drop (call $send (i32.const 4000) (i32.const 1)))
+        (loop $again
+            (call $number (call $target_status (local.get $i))) (call $char (i32.const 32))
+            (local.set $i (i32.add (local.get $i) (i32.const 1)))
+            (br_if $again (i32.lt_u (local.get $i) (call $targets))))"#;
+    let flow = Flow::new(command(body), &targets, functions);
+    let start = std::time::Instant::now();
+    assert_eq!(flow.prints(), format!("{} ", -Status::BUSY.0).repeat(6));
+    // One after the other they sleep for 1.2 s.
+    let took = start.elapsed();
+    match std::thread::available_parallelism().map_or(1, usize::from) {
+        1 => println!("SKIPPED: whether they sleep at once: there is one processor"),
+        _ => assert!(took < std::time::Duration::from_millis(1150), "{took:?}"),
+    }
+}
+
 /// Pulls until nobody can send any more, and says what came; exits with the number of payloads.
 const PULL: &str = r#"
     (block $end (loop $again

@@ -47,6 +47,11 @@ pub struct Range<'a> {
     exclusive: PhantomData<&'a mut [u8]>,
 }
 
+// SAFETY: it is what `&'a mut [u8]` is, which other threads may have.
+unsafe impl Send for Range<'_> {}
+// SAFETY: as above; who has it by a shared reference can only read.
+unsafe impl Sync for Range<'_> {}
+
 impl<'a> Range<'a> {
     /// # Safety
     ///

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use guest_abi::{Received, Region, Status, exports};
-use hose::pages::Crossing;
+use hose::pages::{self, Crossing};
 use hose::sealed::{self, Frozen};
 use hose::{Held, Incoming, Name, Payload, Receiver, Transfer};
 
@@ -222,13 +222,15 @@ impl Host {
         let covered = self.regions.borrow().check(region).map_err(status_of)?;
         self.note_write(region);
         let linear = self.linear(guest);
-        let (give, range) = match payload {
+        let crossed = match payload {
             workflow::Payload::Frozen(frozen) => return self.map_within(linear, region, covered, frozen),
-            workflow::Payload::Lent(range) => (false, range),
-            workflow::Payload::Given(range) => (true, range),
+            workflow::Payload::Lent(range) => {
+                memory::lend_range(linear, covered, |mut target| pages::copy(range, &mut target))
+            }
+            workflow::Payload::Given(range) => {
+                memory::lend_range(linear, covered, |target| parcel::give(range, target, self.moves()))
+            }
         };
-        let crossed =
-            memory::lend_range(linear, covered, |target| parcel::cross(range, target, give, self.moves()));
         let crossing = crossed.map_err(status_of)?;
         self.count_crossing(crossing, false);
         Ok(crossing)

@@ -1,7 +1,7 @@
 //! Whatever sends: to all targets, to one, with an answer, lent or given.
 //!
 //! A target is another function of this process, or of another container. Functions of other containers are sent to at once, then
-//! those of this process, one after the other, on this thread. What is given away to several is frozen, if it lies on memory that can be, and
+//! those of this process, by this thread, and by others too when that takes long ([`crate::crew`]). What is given away to several is frozen, if it lies on memory that can be, and
 //! all of them map it; else it is given to the last of them, and the others get copies.
 
 use std::time::Instant;
@@ -215,22 +215,15 @@ impl Host {
                 verdicts[*i] = verdict;
             }
         }
-        let last = here.iter().rposition(Option::is_some);
-        for (i, target) in here.iter().enumerate() {
-            let (Some(local), Some(target)) = (&hose.local, target) else { continue };
-            verdicts[i] = match &sealed {
-                Some(frozen) => {
-                    let payload = Payload::Frozen(frozen);
-                    let deadline = self.time_left(local);
-                    self.verdict(local.workflow.deliver(local.index, *target, payload, deadline, None))
-                }
-                None => {
-                    // What is mapped there is a file's: its pages are not the guest's to give.
-                    let give =
-                        how == How::Give && last == Some(i) && !self.mappings.borrow().overlaps(region);
-                    self.send_within(guest, local, *target, region, give)
-                }
-            };
+        if let Some(local) = &hose.local {
+            let within: Vec<usize> = here.iter().flatten().copied().collect();
+            // What is mapped there is a file's: its pages are not the guest's to give.
+            let give = how == How::Give && !self.mappings.borrow().overlaps(region);
+            let judged = self.send_within(guest, local, &within, region, sealed.as_ref(), give);
+            let places = (0..here.len()).filter(|i| here[*i].is_some());
+            for (i, verdict) in places.zip(judged) {
+                verdicts[i] = verdict;
+            }
         }
         let left = verdicts.iter().any(|verdict| verdict.left);
         match sealed {
@@ -291,25 +284,38 @@ impl Host {
         }
     }
 
-    /// To a function of this process.
+    /// To functions of this process: what is frozen; else the bytes of a region, which are given to the last of them if `give` says so.
     fn send_within(
         &self,
         guest: &Guest<'_>,
         local: &Local,
-        to: usize,
+        to: &[usize],
         region: Region,
+        sealed: Option<&Frozen>,
         give: bool,
-    ) -> Verdict {
-        let lent = self.covered(region).and_then(|covered| {
-            self.note_read(region);
+    ) -> Vec<Verdict> {
+        let (workflow, of_call) = (&local.workflow, self.deadline.get());
+        let deadline = || workflow.deadline(of_call);
+        if let Some(frozen) = sealed {
+            let delivered = workflow.deliver_to_each(local.index, to, || Payload::Frozen(frozen), deadline);
+            return delivered.into_iter().map(|delivered| self.verdict(delivered)).collect();
+        }
+        let (lent, given) = if give { to.split_at(to.len().saturating_sub(1)) } else { (to, &[][..]) };
+        let sent = self.covered(region).and_then(|covered| {
+            to.iter().for_each(|_| self.note_read(region));
             memory::lend_range(self.linear(guest), covered, |range| {
-                let payload = if give { Payload::Given(range) } else { Payload::Lent(range) };
-                local.workflow.deliver(local.index, to, payload, self.time_left(local), None)
+                let mut delivered =
+                    workflow.deliver_to_each(local.index, lent, || Payload::Lent(&range), deadline);
+                if let [last] = given {
+                    let payload = Payload::Given(range);
+                    delivered.push(workflow.deliver(local.index, *last, payload, deadline(), None));
+                }
+                delivered
             })
         });
-        match lent {
-            Err(refused) => Verdict { status: status_of(refused), left: false },
-            Ok(delivered) => self.verdict(delivered),
+        match sent {
+            Err(refused) => to.iter().map(|_| Verdict { status: status_of(refused), left: false }).collect(),
+            Ok(delivered) => delivered.into_iter().map(|delivered| self.verdict(delivered)).collect(),
         }
     }
 
@@ -318,12 +324,6 @@ impl Host {
             self.complain(&text);
         }
         Verdict { status: delivered.status, left: delivered.left }
-    }
-
-    /// A call within a call has no more time than that one.
-    fn time_left(&self, local: &Local) -> Instant {
-        let own = Instant::now() + local.workflow.io_timeout;
-        self.deadline.get().map_or(own, |outer| outer.min(own))
     }
 
     /// The bytes of a region are somebody else's now.
@@ -359,8 +359,9 @@ impl Host {
             let covered = host.covered(region)?;
             host.note_read(region);
             memory::lend_range(host.linear(guest), covered, |range| {
-                let payload = Payload::Lent(range);
-                local.workflow.deliver(local.index, to, payload, host.time_left(local), Some(&mut sink))
+                let payload = Payload::Lent(&range);
+                let deadline = local.workflow.deadline(host.deadline.get());
+                local.workflow.deliver(local.index, to, payload, deadline, Some(&mut sink))
             })
         })?;
         let delivered = match lent {
@@ -442,9 +443,7 @@ impl Host {
         let moves = local.workflow.transfer != Transfer::Copy;
         let crossed = self.covered(region).and_then(|covered| {
             self.note_write(region);
-            memory::lend_range(self.linear(guest), covered, |target| {
-                parcel::cross(source, target, true, moves)
-            })
+            memory::lend_range(self.linear(guest), covered, |target| parcel::give(source, target, moves))
         });
         Ok(crossed.map(|_| Some(region)).map_err(status_of))
     }
@@ -484,10 +483,10 @@ impl Hose {
     /// Sends bytes of the host's own to all targets, and waits until they were handled. An error says which target has not handled them,
     /// and why; the others have been sent to all the same.
     pub(crate) fn send_to_all(&self, payload: hose::Payload<'_>) -> std::result::Result<(), String> {
-        let (mut here, mut there) = (Vec::new(), Vec::new());
+        let (mut here, mut there) = ((Vec::new(), Vec::new()), Vec::new());
         for name in self.targets.iter() {
-            match self.local.as_ref().zip(self.local_target(name)) {
-                Some((local, to)) => here.push((name, local, to)),
+            match self.local_target(name) {
+                Some(to) => here.extend([(name, to)]),
                 None => there.push(name.clone()),
             }
         }
@@ -504,17 +503,20 @@ impl Hose {
             }
         }
         // Copied once for all, to be lent: nobody else may reach the bytes meanwhile.
-        let lent = payload.bytes().filter(|_| !here.is_empty());
+        let (names, to) = here;
+        let lent = payload.bytes().filter(|_| !to.is_empty());
         let mut lent = lent.map(<[u8]>::to_vec).unwrap_or_default();
-        for (name, local, to) in here {
-            let deadline = Instant::now() + local.workflow.io_timeout;
-            let deliver =
-                |payload: Payload<'_>| local.workflow.deliver(local.index, to, payload, deadline, None);
+        if let Some(Local { workflow, index }) = &self.local {
+            let deadline = || workflow.deadline(None);
             let delivered = match payload.frozen() {
-                Some(frozen) => deliver(Payload::Frozen(&frozen)),
-                None => memory::lend_bytes(&mut lent, |range| deliver(Payload::Lent(range))),
+                Some(frozen) => workflow.deliver_to_each(*index, &to, || Payload::Frozen(&frozen), deadline),
+                None => memory::lend_bytes(&mut lent, |range| {
+                    workflow.deliver_to_each(*index, &to, || Payload::Lent(&range), deadline)
+                }),
             };
-            judge(name, said(delivered.status).map(|said| delivered.text.unwrap_or(said)));
+            for (name, delivered) in names.into_iter().zip(delivered) {
+                judge(name, said(delivered.status).map(|said| delivered.text.unwrap_or(said)));
+            }
         }
         failed.map_or(Ok(()), Err)
     }
