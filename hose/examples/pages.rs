@@ -1,13 +1,15 @@
 //! Times the memory transport's step by itself: `pages [COUNT]`. For each size, medians in nanoseconds of COUNT (default: 15)
-//! runs, one line of JSON each: `remap` (mremap(2) alone), `move` (the same by this crate), `move_apart` (between addresses that are
+//! runs, one line of JSON each: `remap` (mremap(2) alone), `remap_touch` and `remap_read` (and then a byte of each page of 4 KiB, or every byte, is
+//! read), `move` (the same by this crate), `move_apart` (between addresses that are
 //! not congruent modulo 2 MiB), `copy_fresh` (memcpy into memory that was never touched, on pages as the system gives them
 //! unasked), `copy_fresh_huge` (on huge pages), `copy` (into touched memory). `pages COUNT WHAT SIZE` prints each run of one of them, a line each.
 //!
-//! Sources are filled before each run, and targets of moves hold no pages: that of `remap` is one whose pages were given back, as a
+//! Sources are filled before each run, and targets of moves hold no pages: those of `remap` are some whose pages were given back, as a
 //! receiver's are, the others are fresh. But for `copy_fresh` all prefer huge pages.
 
 #![expect(unsafe_code, reason = "maps memory of its own")]
 
+use std::hint::black_box;
 use std::ptr::NonNull;
 use std::time::Instant;
 
@@ -26,8 +28,17 @@ fn main() {
         return;
     }
     for size in SIZES {
-        let mut runs = ["remap", "move", "move_apart", "copy_fresh", "copy_fresh_huge", "copy"]
-            .map(|name| (name, Vec::new()));
+        let names = [
+            "remap",
+            "remap_touch",
+            "remap_read",
+            "move",
+            "move_apart",
+            "copy_fresh",
+            "copy_fresh_huge",
+            "copy",
+        ];
+        let mut runs = names.map(|name| (name, Vec::new()));
         for _ in 0..count {
             for (name, times) in &mut runs {
                 times.push(time(name, size));
@@ -45,7 +56,8 @@ fn time(what: &str, size: usize) -> u128 {
     let apart = if what == "move_apart" { 4096 } else { 0 };
     let (source, target) = (Memory::new(size, 0, true), Memory::new(size, apart, what != "copy_fresh"));
     let pages = size.next_multiple_of(4096);
-    if what == "remap" {
+    let remaps = what.starts_with("remap");
+    if remaps {
         source.range().bytes_mut().fill(7);
         remap(&source, &target, pages);
         pages::clear(target.range());
@@ -57,6 +69,14 @@ fn time(what: &str, size: usize) -> u128 {
     let start = Instant::now();
     match what {
         "remap" => remap(&source, &target, pages),
+        "remap_touch" => {
+            remap(&source, &target, pages);
+            touch(target.range().bytes());
+        }
+        "remap_read" => {
+            remap(&source, &target, pages);
+            read(target.range().bytes());
+        }
         "copy_fresh" => target.range().bytes_mut().copy_from_slice(source.range().bytes()),
         "copy" | "copy_fresh_huge" => {
             pages::copy(&source.range(), &mut target.range());
@@ -66,10 +86,20 @@ fn time(what: &str, size: usize) -> u128 {
         }
     }
     let taken = start.elapsed().as_nanos();
-    if what != "remap" {
+    if !remaps {
         assert!(target.range().bytes().iter().step_by(4096).all(|byte| *byte == 7));
     }
     taken
+}
+
+fn touch(bytes: &[u8]) {
+    black_box(bytes.iter().step_by(4096).fold(0_u8, |sum, byte| sum ^ byte));
+}
+
+fn read(bytes: &[u8]) {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let sum = words.iter().fold(0_u64, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)));
+    black_box(rest.iter().fold(sum, |sum, byte| sum.wrapping_add(u64::from(*byte))));
 }
 
 fn remap(source: &Memory, target: &Memory, len: usize) {

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::paper::Curve;
+use crate::protocol::Work;
 
 /// Of the output folder: a line of JSON for each size.
 const FILE: &str = "limits.jsonl";
@@ -19,7 +20,22 @@ struct Line {
     size: f64,
     remap: f64,
     copy: f64,
+    /// A remap, and a look at each page.
+    remap_touch: Option<f64>,
+    /// A remap, and a look at every byte.
+    remap_read: Option<f64>,
 }
+
+/// The least that it takes to hand a payload over, and to do this work with it, on this machine.
+pub(crate) struct Limit {
+    /// In bytes.
+    pub(crate) size: u64,
+    pub(crate) work: Work,
+    pub(crate) seconds: f64,
+}
+
+/// What payloads of [`BARE`] bytes are held against.
+const BARE: u64 = 100_000_000;
 
 /// Runs the program, unless the output folder has its results already.
 pub(crate) fn measure(program: &Path, out: &Path) -> Result<()> {
@@ -32,10 +48,22 @@ pub(crate) fn measure(program: &Path, out: &Path) -> Result<()> {
     std::fs::write(&file, output.stdout).with_context(|| format!("write {}", file.display()))
 }
 
+fn lines(out: &Path) -> Vec<Line> {
+    let text = std::fs::read_to_string(out.join(FILE)).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// The limits of a large payload; none where they were not measured.
+pub(crate) fn bare(out: &Path) -> Vec<Limit> {
+    let line = lines(out).into_iter().find(|line| line.size == BARE as f64);
+    let works = line.map(|line| [(Work::Touch, line.remap_touch), (Work::Read, line.remap_read)]);
+    let limit = |(work, ns): (Work, Option<f64>)| Some(Limit { size: BARE, work, seconds: ns? * 1e-9 });
+    works.into_iter().flatten().filter_map(limit).collect()
+}
+
 /// The machine's limits by size, in seconds; none where they were not measured.
 pub(crate) fn curves(out: &Path) -> Vec<Curve> {
-    let text = std::fs::read_to_string(out.join(FILE)).unwrap_or_default();
-    let lines: Vec<Line> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let lines = lines(out);
     if lines.is_empty() {
         return Vec::new();
     }

@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::cli::Report;
-use crate::store;
+use crate::{limits, store};
 
 use bars::Row;
 use further::{Further, Table};
@@ -31,7 +31,7 @@ pub(crate) fn write(arguments: &Report) -> Result<()> {
     let machine = fs::read_to_string(out.join("machine.json")).unwrap_or_default();
     let machine: Value = serde_json::from_str(&machine).unwrap_or_default();
     let further = Further::read(out)?;
-    let mut rows = bars::rows(&summary);
+    let mut rows = bars::rows(&summary, &limits::bare(out));
     rows.extend(further.rows());
     let tables = further.tables();
     let all: Vec<Value> = rows.iter().map(Row::json).collect();
@@ -84,11 +84,14 @@ fn table(rows: &[Row]) -> String {
     let mut table =
         String::from("| what | value | bar | holds | medians |\n| --- | --- | --- | --- | --- |\n");
     for row in rows {
-        let holds = if row.holds { "yes" } else { "**no**" };
+        let (bar, holds) = match &row.bar {
+            Some((bar, holds)) => (bar.as_str(), if *holds { "yes" } else { "**no**" }),
+            None => ("", ""),
+        };
         let _ = writeln!(
             table,
-            "| {} | {:.2} {} | {} | {holds} | {} |",
-            row.name, row.value, row.unit, row.bar, row.detail
+            "| {} | {:.2} {} | {bar} | {holds} | {} |",
+            row.name, row.value, row.unit, row.detail
         );
     }
     table

@@ -84,12 +84,13 @@ impl Page<'_> {
     }
 
     fn verdict(&self) -> Markup {
-        let missed = self.rows.iter().filter(|row| !row.holds).count();
+        let bars: Vec<bool> = self.rows.iter().filter_map(Row::holds).collect();
+        let missed = bars.iter().filter(|holds| !**holds).count();
         html! {
             p {
-                @if self.rows.is_empty() { "None of the bars was measured." }
-                @else if missed == 0 { "All " (self.rows.len()) " bars that were measured hold." }
-                @else { (missed) " of " (self.rows.len()) " bars that were measured are missed; the table says which." }
+                @if bars.is_empty() { "None of the bars was measured." }
+                @else if missed == 0 { "All " (bars.len()) " bars that were measured hold." }
+                @else { (missed) " of " (bars.len()) " bars that were measured are missed; the table says which." }
             }
         }
     }
@@ -106,8 +107,13 @@ impl Page<'_> {
                     tr {
                         td { (row.name) }
                         td.number { (format!("{:.2}", row.value)) " " (row.unit) }
-                        td.number { (row.bar) }
-                        td class=(if row.holds { "yes" } else { "no" }) { (if row.holds { "yes" } else { "no" }) }
+                        @if let Some((bar, holds)) = &row.bar {
+                            td.number { (bar) }
+                            td class=(if *holds { "yes" } else { "no" }) { (if *holds { "yes" } else { "no" }) }
+                        } @else {
+                            td {}
+                            td {}
+                        }
                         td { (row.detail) }
                     }
                 }
