@@ -15,7 +15,7 @@ use crate::plan::{Cell, Effort, Figure};
 use crate::progress::Progress;
 use crate::runner::Runner;
 use crate::store::Store;
-use crate::{cold, compare, idle, launch, limits, machine, report, sweep};
+use crate::{cold, compare, idle, launch, limits, machine, report, sweep, warm};
 
 /// Re-run the evaluation of the Roadrunner paper against baselines, and draw it.
 #[derive(Parser)]
@@ -49,7 +49,9 @@ enum Verb {
         #[arg(long, default_value_t = 500)]
         count: usize,
     },
-    /// All figures, cold starts and idle functions
+    /// Warm calls at fixed rates: how late they are
+    Warm(Run),
+    /// All figures, warm calls, cold starts and idle functions; with --only, --size or --fan-out the figures alone
     All(Run),
     /// Draw what was measured
     Report(Report),
@@ -126,11 +128,13 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Fig9(run) => one(&run, Figure::Fig9),
         Verb::Fig10(run) => one(&run, Figure::Fig10),
         Verb::Cold(run) => further(&run, true, None),
+        Verb::Warm(run) => warm_calls(&run),
         Verb::Idle { run, count } => further(&run, false, Some(count)),
         Verb::All(run) => {
             let thrown_out = measure(&run, &Figure::ALL)?;
             // Who asks for some cells does not ask for these.
             if run.only.is_empty() && run.size.is_none() && run.fan_out.is_none() {
+                warm_calls(&run)?;
                 further(&run, true, Some(if run.full { 500 } else { 100 }))?;
             }
             none_thrown_out(thrown_out)
@@ -194,6 +198,19 @@ fn measure(run: &Run, figures: &[Figure]) -> Result<usize> {
     report::write(&run.report)?;
     ended?;
     Ok(thrown_out)
+}
+
+/// Warm calls at fixed rates.
+fn warm_calls(run: &Run) -> Result<()> {
+    let interrupt = Interrupt::listen()?;
+    let folder = folder()?;
+    let workshop = workshop(run, folder.path())?;
+    let contestants = contestants(run, &workshop)?;
+    workshop.compile()?;
+    describe(run, &workshop)?;
+    let measured = warm::measure(&workshop, &contestants, run.effort(), &run.report.out, &interrupt);
+    report::write(&run.report)?;
+    measured
 }
 
 /// What is measured beyond the paper's figures: cold starts, and so many idle functions.

@@ -29,3 +29,4 @@ mod session;
 mod statistics;
 mod store;
 mod sweep;
+mod warm;

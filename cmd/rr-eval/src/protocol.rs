@@ -5,6 +5,7 @@
 //! | | `ready`, once, when its receivers are there |
 //! | `fill SIZE WORK SEED` | `filled`: a payload ([`crate::payload`]) is in its memory |
 //! | `send` | `sent START SERIALIZED END`: all its receivers have it and are done with it |
+//! | `pace SIZE SEED RATE COUNT` | `paced LATENCY...`: so many quiet payloads were sent, the i-th of seed SEED + i, when it was due at RATE a second; each was handled so long after that. Only those are asked that take part in `rr-eval warm` |
 //!
 //! | from each receiver | |
 //! | --- | --- |
@@ -28,6 +29,12 @@ pub(crate) enum Work {
     /// Every byte goes into a digest; no time counts.
     #[serde(rename = "check")]
     Check,
+    /// As touch, without a line.
+    #[serde(rename = "quiet")]
+    Quiet,
+    /// The receipt is that of all quiet ones since the last such.
+    #[serde(rename = "tally")]
+    Tally,
 }
 
 impl Work {
@@ -36,6 +43,8 @@ impl Work {
             Self::Touch => 't',
             Self::Read => 'r',
             Self::Check => 'c',
+            Self::Quiet => 'q',
+            Self::Tally => 'a',
         }
     }
 }
@@ -62,6 +71,8 @@ pub(crate) enum Line {
     Filled,
     Sent(Sent),
     Got(Got),
+    /// Nanoseconds of each payload.
+    Paced(Vec<u64>),
 }
 
 /// What a sender says of a transfer.
@@ -87,12 +98,17 @@ impl std::str::FromStr for Line {
     type Err = anyhow::Error;
 
     fn from_str(line: &str) -> Result<Self> {
-        let time = |text: &str| text.parse::<u64>().with_context(|| format!("{line:?}: {text:?}"));
+        let time = |text: &str| {
+            text.parse::<u64>().with_context(|| format!("{:?}: {text:?}", line.get(..200).unwrap_or(line)))
+        };
         match line.split(' ').collect::<Vec<_>>()[..] {
             ["ready"] => Ok(Self::Ready),
             ["filled"] => Ok(Self::Filled),
             ["sent", start, serialized, end] => {
                 Ok(Self::Sent(Sent { start: time(start)?, serialized: time(serialized)?, end: time(end)? }))
+            }
+            ["paced", ref latencies @ ..] => {
+                Ok(Self::Paced(latencies.iter().map(|text| time(text)).collect::<Result<_>>()?))
             }
             ["got", name, length, arrived, parsed, done, receipt] => Ok(Self::Got(Got {
                 name: name.to_owned(),
@@ -120,6 +136,7 @@ mod tests {
             "sent 1 2 3".parse::<Line>().unwrap(),
             Line::Sent(Sent { start: 1, serialized: 2, end: 3 })
         );
+        assert_eq!("paced 5 6".parse::<Line>().unwrap(), Line::Paced(vec![5, 6]));
         let Line::Got(got) = "got b0 5 1 2 3 00ff".parse::<Line>().unwrap() else { panic!("not got") };
         assert_eq!((got.name.as_str(), got.length, got.receipt), ("b0", 5, 255));
     }

@@ -276,7 +276,7 @@ fn empty(key: &Key, repetition: usize, seed: u64, others: f64) -> Sample {
 }
 
 /// A number that no contestant can have known.
-fn seed() -> Result<u64> {
+pub(crate) fn seed() -> Result<u64> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).context("getrandom")?;
     Ok(u64::from_le_bytes(bytes))

@@ -12,8 +12,9 @@ use crate::cgroup::{Cpu, Groups};
 use crate::contestant::{Contestant, Placement, Recipe, Workshop};
 use crate::interrupt::Interrupt;
 use crate::launch;
+use crate::payload;
 use crate::process::{Heard, Program, now};
-use crate::protocol::{Got, Line, Order, Sent};
+use crate::protocol::{Got, Line, Order, Sent, Work};
 use crate::referee::{Claim, Times, judge};
 
 /// How long functions may take to appear.
@@ -50,6 +51,17 @@ pub(crate) struct Measured {
     pub(crate) peak: Option<u64>,
     /// Proportional share of memory afterwards, in bytes.
     pub(crate) share: Option<u64>,
+}
+
+/// Calls at a fixed rate.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Pace {
+    /// In bytes.
+    pub(crate) size: u64,
+    /// A second.
+    pub(crate) rate: u64,
+    pub(crate) count: u64,
+    pub(crate) seed: u64,
 }
 
 impl Session {
@@ -144,7 +156,7 @@ impl Session {
             match line {
                 Line::Sent(line) => sent = Some((line, heard)),
                 Line::Got(line) => got.push(line),
-                Line::Ready | Line::Filled => {}
+                Line::Ready | Line::Filled | Line::Paced(_) => {}
             }
             (sent.is_some() && got.len() >= receivers).then_some(())
         })?;
@@ -162,6 +174,21 @@ impl Session {
             peak: self.peak(),
             share: self.sum(Groups::share),
         })
+    }
+
+    /// Asks for quiet payloads at a fixed rate; gives how long after it was due each was handled, in nanoseconds.
+    pub(crate) fn pace(&mut self, pace: &Pace, patience: Duration) -> Result<Vec<u64>> {
+        self.tell(&format!("pace {} {} {} {}", pace.size, pace.seed, pace.rate, pace.count))?;
+        let lasts = Duration::from_secs(pace.count / pace.rate.max(1));
+        let latencies = self.hear(lasts * 4 + patience, |_, line| match line {
+            Line::Paced(latencies) => Some(latencies.clone()),
+            _ => None,
+        })?;
+        ensure!(latencies.len() as u64 == pace.count, "{} times of {} calls", latencies.len(), pace.count);
+        // Now its receiver has to say what it has read.
+        let order = Order { size: pace.size, work: Work::Tally, seed: pace.seed };
+        self.transfer(&order, payload::tally(pace.size, pace.seed, pace.count), patience)?;
+        Ok(latencies)
     }
 
     fn tell(&mut self, line: &str) -> Result<()> {

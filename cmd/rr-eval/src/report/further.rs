@@ -1,4 +1,4 @@
-//! What is measured beyond the paper's figures: cold starts and idle functions, as rows of the bars and as tables.
+//! What is measured beyond the paper's figures: cold starts, idle functions and warm calls, as rows of the bars, as tables and charts.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,9 +8,12 @@ use anyhow::Result;
 use maud::{Markup, html};
 
 use super::bars::Row;
+use super::plot::Chart;
+use super::warm::Warm;
 use crate::cold::{self, OURS, Series, Start};
 use crate::idle::{self, Look};
 use crate::statistics::{Estimate, percentile};
+use crate::warm;
 
 /// So many starts a second, one after the other, on two cores.
 const STARTS_A_SECOND: f64 = 50.0;
@@ -22,20 +25,26 @@ const IDLE_MEGABYTES: f64 = 3.0;
 pub(super) struct Further {
     starts: Vec<Start>,
     looks: Vec<Look>,
+    warm: Warm,
 }
 
 /// A table of the page.
 pub(super) struct Table {
     pub(super) title: &'static str,
-    meaning: &'static str,
-    head: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
+    pub(super) meaning: &'static str,
+    pub(super) head: Vec<&'static str>,
+    pub(super) rows: Vec<Vec<String>>,
 }
 
 impl Further {
     /// Those of an output folder; what was not measured has none.
     pub(super) fn read(out: &Path) -> Result<Self> {
-        Ok(Self { starts: cold::read(out)?, looks: idle::read(out)? })
+        Ok(Self { starts: cold::read(out)?, looks: idle::read(out)?, warm: Warm::of(warm::read(out)?) })
+    }
+
+    /// How late warm calls are.
+    pub(super) fn charts(&self) -> Vec<Chart> {
+        self.warm.charts()
     }
 
     pub(super) fn rows(&self) -> Vec<Row> {
@@ -43,7 +52,10 @@ impl Further {
     }
 
     pub(super) fn tables(&self) -> Vec<Table> {
-        [self.starts_table(), self.idle_table()].into_iter().filter(|table| !table.rows.is_empty()).collect()
+        [self.warm.table(), self.starts_table(), self.idle_table()]
+            .into_iter()
+            .filter(|table| !table.rows.is_empty())
+            .collect()
     }
 
     fn in_a_row(&self) -> Option<Row> {
@@ -209,7 +221,11 @@ mod tests {
     #[test]
     fn starts_in_a_row_have_a_rate_and_none_may_fail() {
         let mut starts: Vec<Start> = (0..100).map(|repetition| start(OURS, repetition, "")).collect();
-        let row = |starts: &[Start]| Further { starts: starts.to_vec(), looks: Vec::new() }.rows().remove(0);
+        let row = |starts: &[Start]| {
+            Further { starts: starts.to_vec(), looks: Vec::new(), warm: Warm::of(Vec::new()) }
+                .rows()
+                .remove(0)
+        };
         assert!((row(&starts).value - 100.0).abs() < 1e-6 && row(&starts).holds() == Some(true));
         starts[3].failure = "no".into();
         let failed = row(&starts);
@@ -229,7 +245,7 @@ mod tests {
             look(2, true, None, Some(3_000_000)),
             look(1, true, None, Some(2_000_000)),
         ];
-        let further = Further { starts: Vec::new(), looks: looks.to_vec() };
+        let further = Further { starts: Vec::new(), looks: looks.to_vec(), warm: Warm::of(Vec::new()) };
         let row = further.rows().remove(0);
         assert!((row.value - 3.5).abs() < 1e-9 && row.holds() == Some(false), "{}", row.value);
         assert_eq!(row.detail, "most 5.00 MB; 4.00 MB after random calls");

@@ -7,6 +7,7 @@ mod page;
 mod parts;
 mod plot;
 mod summary;
+mod warm;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -37,7 +38,7 @@ pub(crate) fn write(arguments: &Report) -> Result<()> {
     let all: Vec<Value> = rows.iter().map(Row::json).collect();
     put(&out.join("results.json"), &(serde_json::to_string_pretty(&all)? + "\n"))?;
     put(&out.join("table.md"), &table(&rows))?;
-    let drawings = draw(&summary, arguments)?;
+    let drawings = draw(&summary, &further, arguments)?;
     let page =
         Page { summary: &summary, rows: &rows, drawings: &drawings, tables: &tables, machine: &machine };
     put(&out.join("index.html"), &page.html())?;
@@ -55,7 +56,7 @@ pub(crate) fn write(arguments: &Report) -> Result<()> {
     Ok(())
 }
 
-fn draw(summary: &Summary, arguments: &Report) -> Result<Vec<Drawing>> {
+fn draw(summary: &Summary, further: &Further, arguments: &Report) -> Result<Vec<Drawing>> {
     let plots = arguments.out.join("plots");
     fs::create_dir_all(&plots).with_context(|| format!("create {}", plots.display()))?;
     if let Err(error) = plot::load_font() {
@@ -66,7 +67,7 @@ fn draw(summary: &Summary, arguments: &Report) -> Result<Vec<Drawing>> {
     for parts in parts::all(summary) {
         drawings.push(drawing(&parts, &parts.title, &parts.meaning, &plots)?);
     }
-    for chart in charts::charts(summary, &arguments.out) {
+    for chart in charts::charts(summary, &arguments.out).into_iter().chain(further.charts()) {
         drawings.push(drawing(&chart, &chart.title, &chart.meaning, &plots)?);
     }
     Ok(drawings)

@@ -19,6 +19,10 @@ pub enum Work {
     Read,
     /// It makes a digest of every byte, for which no time counts.
     Check,
+    /// As touch, but it says nothing: see [`crate::sink`].
+    Quiet,
+    /// It says what it made of all quiet ones since it last did.
+    Tally,
 }
 
 impl Work {
@@ -32,6 +36,8 @@ impl Work {
             b't' => Ok(Self::Touch),
             b'r' => Ok(Self::Read),
             b'c' => Ok(Self::Check),
+            b'q' => Ok(Self::Quiet),
+            b'a' => Ok(Self::Tally),
             other => bail!("no work is called {:?}", char::from(other)),
         }
     }
@@ -41,6 +47,8 @@ impl Work {
             Self::Touch => b't',
             Self::Read => b'r',
             Self::Check => b'c',
+            Self::Quiet => b'q',
+            Self::Tally => b'a',
         }
     }
 
@@ -48,7 +56,7 @@ impl Work {
     #[must_use]
     pub fn receipt(self, payload: &[u8]) -> u128 {
         match self {
-            Self::Touch => touch(payload).into(),
+            Self::Touch | Self::Quiet | Self::Tally => touch(payload).into(),
             Self::Read => read(payload).into(),
             Self::Check => Check::default().and(payload).receipt(),
         }

@@ -1,5 +1,9 @@
 //! The receiver's line: what came, when, and its receipt.
+//!
+//! Of a payload whose work is [`Work::Quiet`] there is no line: its receipt goes into the tally, which is a payload's receipt whose work is
+//! [`Work::Tally`]. The tally begins with 0. Each receipt changes its lower 64 bits, rotated left by 9, by XOR, and adds 1 to the upper ones.
 
+use std::cell::Cell;
 use std::io::Write;
 
 use anyhow::{Context, Result, bail};
@@ -46,6 +50,16 @@ impl Form {
     }
 }
 
+thread_local! {
+    /// Each receiver has one thread.
+    static TALLY: Cell<u128> = const { Cell::new(0) };
+}
+
+fn tally(tally: u128, receipt: u128) -> u128 {
+    let lower = (tally as u64).rotate_left(9) ^ receipt as u64;
+    ((tally >> 64) + 1) << 64 | u128::from(lower)
+}
+
 /// Does with a payload what its first byte says, and tells `rr-eval`. It came whole at `arrived`, and could be read at `parsed`.
 ///
 /// # Errors
@@ -69,7 +83,16 @@ pub fn received_elsewhere(
     parsed: u64,
     receipt: impl FnOnce(Work) -> Result<u128>,
 ) -> Result<()> {
-    let receipt = std::hint::black_box(receipt(Work::of(first)?)?);
+    let work = Work::of(first)?;
+    let receipt = std::hint::black_box(receipt(work)?);
+    let receipt = match work {
+        Work::Quiet => {
+            TALLY.set(tally(TALLY.get(), receipt));
+            return Ok(());
+        }
+        Work::Tally => TALLY.replace(0),
+        Work::Touch | Work::Read | Work::Check => receipt,
+    };
     let done = now();
     let name = std::env::args().next().unwrap_or_default();
     // One write: functions of one process share a pipe.

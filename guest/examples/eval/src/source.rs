@@ -1,6 +1,7 @@
 //! The sender's half: does what `rr-eval` says on standard input, one line at a time, and answers each with a line.
 
 use std::io::{BufRead, Write};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -74,6 +75,14 @@ pub fn follow(road: &mut impl Road) -> Result<()> {
                 road.fill(&Order { size, work: Work::of(*work)?, seed })?;
                 say("filled")?;
             }
+            ["pace", size, seed, rate, count] => {
+                let number = |text: &str| text.parse::<u64>().with_context(|| format!("{line:?}"));
+                let pace =
+                    Pace { size: size.parse().context("a size")?, seed: number(seed)?, rate: number(rate)? };
+                let latencies: Vec<String> =
+                    pace.keep(road, number(count)?)?.iter().map(u64::to_string).collect();
+                say(&format!("paced {}", latencies.join(" ")))?;
+            }
             ["send"] => {
                 let sent = road.send()?;
                 say(&format!("sent {} {} {}", sent.start, sent.serialized, sent.end))?;
@@ -82,6 +91,51 @@ pub fn follow(road: &mut impl Road) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Quiet payloads at a fixed rate.
+struct Pace {
+    /// In bytes.
+    size: usize,
+    /// Of the first one; each has the next.
+    seed: u64,
+    /// A second.
+    rate: u64,
+}
+
+impl Pace {
+    /// Takes the road so often, each time when it is due, or as soon as it is free after that. Gives how long after it was due each payload was
+    /// handled, in nanoseconds: one that is held up holds up those that are due meanwhile, and all of that counts.
+    fn keep(&self, road: &mut impl Road, count: u64) -> Result<Vec<u64>> {
+        let rate = self.rate.max(1);
+        let begun = crate::now() + START;
+        let mut latencies = Vec::with_capacity(usize::try_from(count)?);
+        for i in 0..count {
+            road.fill(&Order { size: self.size, work: Work::Quiet, seed: self.seed.wrapping_add(i) })?;
+            let due = begun + i * 1_000_000_000 / rate;
+            wait_until(due);
+            road.send()?;
+            latencies.push(crate::now().saturating_sub(due));
+        }
+        Ok(latencies)
+    }
+}
+
+/// From now until the first payload is due, in nanoseconds.
+const START: u64 = 10_000_000;
+
+/// Who sleeps is woken so late, in nanoseconds, or later.
+const WOKEN: u64 = 2_000_000;
+
+/// Awake at the end: being woken late is not the road's.
+fn wait_until(due: u64) {
+    let left = due.saturating_sub(crate::now());
+    if left > WOKEN {
+        std::thread::sleep(Duration::from_nanos(left - WOKEN));
+    }
+    while crate::now() < due {
+        std::hint::spin_loop();
+    }
 }
 
 fn say(line: &str) -> Result<()> {
