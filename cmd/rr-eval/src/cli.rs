@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use crate::contestant::{self, Contestant, Workshop};
 use crate::interrupt::Interrupt;
 use crate::machine::{Machine, TOO_BUSY};
+use crate::model::Setting;
 use crate::plan::{Cell, Effort, Figure};
 use crate::progress::Progress;
 use crate::runner::Runner;
@@ -55,6 +56,13 @@ enum Verb {
     All(Run),
     /// Draw what was measured
     Report(Report),
+    /// Tell what workflows would take on a cluster, by the costs of single transfers that figures 7 and 8 measured; draws all anew
+    Model {
+        #[command(flatten)]
+        report: Report,
+        #[command(flatten)]
+        setting: Setting,
+    },
     /// Tell which differences between two runs are beyond the noise
     Compare {
         /// Output folder of the one run
@@ -140,6 +148,7 @@ fn run(verb: Verb) -> Result<()> {
             none_thrown_out(thrown_out)
         }
         Verb::Report(arguments) => report::write(&arguments),
+        Verb::Model { report, setting } => report::write_with(&report, &setting),
         Verb::Compare { before, after } => compare::print(&before, &after),
     }
 }

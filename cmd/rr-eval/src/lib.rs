@@ -15,6 +15,7 @@ mod interrupt;
 mod launch;
 mod limits;
 mod machine;
+mod model;
 mod nodes;
 mod paper;
 mod payload;

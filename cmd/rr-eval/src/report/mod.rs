@@ -3,6 +3,7 @@
 mod bars;
 mod charts;
 mod further;
+mod model;
 mod page;
 mod parts;
 mod plot;
@@ -17,16 +18,22 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::cli::Report;
+use crate::model::{Model, Setting};
 use crate::{limits, store};
 
 use bars::Row;
 use further::{Further, Table};
 use page::{Drawing, Page};
-use plot::Picture;
-use summary::Summary;
+use plot::{Chart, Picture};
+pub(crate) use summary::{Summary, quantity};
 
 /// Draws what the samples of an output folder say.
 pub(crate) fn write(arguments: &Report) -> Result<()> {
+    write_with(arguments, &Setting::default())
+}
+
+/// The same with a model of this cluster.
+pub(crate) fn write_with(arguments: &Report, setting: &Setting) -> Result<()> {
     let out = &arguments.out;
     let summary = Summary::of(&store::rows(&store::path(out))?);
     let machine = fs::read_to_string(out.join("machine.json")).unwrap_or_default();
@@ -34,11 +41,17 @@ pub(crate) fn write(arguments: &Report) -> Result<()> {
     let further = Further::read(out)?;
     let mut rows = bars::rows(&summary, &limits::bare(out));
     rows.extend(further.rows());
-    let tables = further.tables();
+    let model = Model::of(&summary, setting);
+    model.write(out)?;
+    let mut tables = further.tables();
+    tables.extend(model::tables(&model).into_iter().filter(|table| !table.rows.is_empty()));
     let all: Vec<Value> = rows.iter().map(Row::json).collect();
     put(&out.join("results.json"), &(serde_json::to_string_pretty(&all)? + "\n"))?;
     put(&out.join("table.md"), &table(&rows))?;
-    let drawings = draw(&summary, &further, arguments)?;
+    let mut charts = charts::charts(&summary, out);
+    charts.extend(further.charts());
+    charts.extend(model::charts(&model));
+    let drawings = draw(&summary, &charts, out)?;
     let page =
         Page { summary: &summary, rows: &rows, drawings: &drawings, tables: &tables, machine: &machine };
     put(&out.join("index.html"), &page.html())?;
@@ -56,8 +69,8 @@ pub(crate) fn write(arguments: &Report) -> Result<()> {
     Ok(())
 }
 
-fn draw(summary: &Summary, further: &Further, arguments: &Report) -> Result<Vec<Drawing>> {
-    let plots = arguments.out.join("plots");
+fn draw(summary: &Summary, charts: &[Chart], out: &Path) -> Result<Vec<Drawing>> {
+    let plots = out.join("plots");
     fs::create_dir_all(&plots).with_context(|| format!("create {}", plots.display()))?;
     if let Err(error) = plot::load_font() {
         eprintln!("rr-eval: the plots are left out: {error:#}");
@@ -67,8 +80,8 @@ fn draw(summary: &Summary, further: &Further, arguments: &Report) -> Result<Vec<
     for parts in parts::all(summary) {
         drawings.push(drawing(&parts, &parts.title, &parts.meaning, &plots)?);
     }
-    for chart in charts::charts(summary, &arguments.out).into_iter().chain(further.charts()) {
-        drawings.push(drawing(&chart, &chart.title, &chart.meaning, &plots)?);
+    for chart in charts {
+        drawings.push(drawing(chart, &chart.title, &chart.meaning, &plots)?);
     }
     Ok(drawings)
 }
