@@ -72,11 +72,11 @@ impl Figure {
             if full { SIZES.map(|size| size * MB).to_vec() } else { quick.to_vec() }
         };
         let fans: &[usize] = if full { &[1, 10, 20, 40, 60, 80, 100] } else { &[1, 10] };
+        let small: &[u64] = if full { &[1, 1000, 100_000] } else { &[1, 1000] };
         match self {
             Self::Fig2 => [1, 60, 100].map(|size| cell(size * MB, 1, None)).to_vec(),
             Self::Fig6 => vec![cell(100 * MB, 1, Some(PAPER_RATE))],
             Self::Fig7 => {
-                let small: &[u64] = if full { &[1, 1000, 100_000] } else { &[1, 1000] };
                 let sizes = sizes(&[MB, 10 * MB, 100 * MB]);
                 small.iter().chain(&sizes).map(|&size| cell(size, 1, None)).collect()
             }
@@ -85,7 +85,9 @@ impl Figure {
                 let sizes = sizes(&[MB, 10 * MB]);
                 let rates = [PAPER_RATE, 1000 * MB, 10_000 * MB, 0];
                 let cells = |rate| sizes.iter().map(move |&size| cell(size, 1, Some(rate)));
-                rates.into_iter().flat_map(cells).collect()
+                // Small ones where no rate hides what they cost.
+                let small = small.iter().map(|&size| cell(size, 1, Some(0)));
+                rates.into_iter().flat_map(cells).chain(small).collect()
             }
             Self::Fig9 => fans.iter().map(|&count| cell(10 * MB, count, None)).collect(),
             Self::Fig10 => fans.iter().map(|&count| cell(10 * MB, count, Some(PAPER_RATE))).collect(),

@@ -134,12 +134,13 @@ pub(crate) fn run(
         if a != b {
             let bytes = edge.size * edge.count * FRAMED;
             outcome.wire += bytes;
-            let begin = start.max(out[a]).max(into[b]);
+            let serialized = start + cost.serialization * edge.count;
+            let begin = serialized.max(out[a]).max(into[b]);
             // What a bucket has saved up goes at once, if it had the time to.
-            let saved = if begin > start { 0.0 } else { cluster.burst };
+            let saved = if begin > serialized { 0.0 } else { cluster.burst };
             let wire = cluster.rate.map_or(0.0, |rate| (bytes - saved).max(0.0) * 8.0 / rate);
             (out[a], into[b]) = (begin + wire, begin + wire);
-            end = end.max(begin + wire);
+            end = end.max(begin + wire + cost.parsing * edge.count);
         }
         if !together {
             let core = soonest(&mut cores[pool(b)]);
@@ -180,7 +181,7 @@ mod tests {
             ("http", true, 1.5, 2.0),
         ] {
             for size in [1.0, 1e6] {
-                costs.knot(name, between, size, Cost { latency, cpu, serialization: 0.0 });
+                costs.knot(name, between, size, Cost { latency, cpu, ..Cost::default() });
             }
         }
         costs

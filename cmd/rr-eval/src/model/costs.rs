@@ -15,6 +15,8 @@ pub(crate) struct Cost {
     pub(crate) cpu: f64,
     /// The sender's, part of the other two; a payload for several receivers is serialized once.
     pub(crate) serialization: f64,
+    /// The receiver's, when all bytes have come.
+    pub(crate) parsing: f64,
 }
 
 impl Cost {
@@ -23,13 +25,14 @@ impl Cost {
             latency: of(self.latency, other.latency),
             cpu: of(self.cpu, other.cpu),
             serialization: of(self.serialization, other.serialization),
+            parsing: of(self.parsing, other.parsing),
         }
     }
 
     /// For another receiver of a payload that is serialized already.
     pub(crate) fn without_serialization(self) -> Self {
         let (latency, cpu) = (self.latency - self.serialization, self.cpu - self.serialization);
-        Self { latency: latency.max(0.0), cpu: cpu.max(0.0), serialization: 0.0 }
+        Self { latency: latency.max(0.0), cpu: cpu.max(0.0), serialization: 0.0, ..self }
     }
 }
 
@@ -63,10 +66,14 @@ impl Costs {
         let median = |of: fn(&crate::store::Sample) -> Option<f64>| Some(summary.estimate(key, of)?.median);
         let Some(latency) = median(quantity::latency) else { return };
         let serialized = |sample: &crate::store::Sample| Some(sample.serialized_ns as f64 * 1e-9);
+        let parsed = |sample: &crate::store::Sample| {
+            Some(sample.parsed_ns.saturating_sub(sample.arrived_ns) as f64 * 1e-9)
+        };
         let cost = Cost {
             latency,
             cpu: median(quantity::cpu).unwrap_or(latency),
             serialization: median(serialized).unwrap_or_default(),
+            parsing: median(parsed).unwrap_or_default(),
         };
         self.knot(&key.contestant, between, key.size as f64, cost);
     }
@@ -105,7 +112,7 @@ mod tests {
     use super::*;
 
     fn cost(latency: f64) -> Cost {
-        Cost { latency, cpu: 2.0 * latency, serialization: 0.0 }
+        Cost { latency, cpu: 2.0 * latency, ..Cost::default() }
     }
 
     #[test]
@@ -122,7 +129,10 @@ mod tests {
 
     #[test]
     fn what_is_serialized_already_costs_the_rest() {
-        let json = Cost { latency: 5.0, cpu: 7.0, serialization: 2.0 };
-        assert_eq!(json.without_serialization(), Cost { latency: 3.0, cpu: 5.0, serialization: 0.0 });
+        let json = Cost { latency: 5.0, cpu: 7.0, serialization: 2.0, parsing: 1.0 };
+        assert_eq!(
+            json.without_serialization(),
+            Cost { latency: 3.0, cpu: 5.0, serialization: 0.0, parsing: 1.0 }
+        );
     }
 }

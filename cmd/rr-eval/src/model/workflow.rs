@@ -59,16 +59,16 @@ impl Shape {
                     }
                     nodes
                 };
-                let (senders, receivers) = (by_node(0..half), by_node(half..functions));
-                let pairs = senders.values().flat_map(|from| receivers.values().map(move |to| (*from, *to)));
-                let edge = |((from, senders), (to, receivers))| Edge {
-                    from,
-                    to,
-                    size: piece,
-                    count: senders * receivers,
-                    again: false,
+                let senders: Vec<(usize, f64)> = by_node(0..half).into_values().collect();
+                let receivers: Vec<(usize, f64)> = by_node(half..functions).into_values().collect();
+                // In turns, in each of which nobody sends or receives twice where there are as many of both.
+                let turns = (0..receivers.len()).flat_map(|turn| (0..senders.len()).map(move |i| (turn, i)));
+                let edge = |(turn, i): (usize, usize)| {
+                    let ((from, senders), (to, receivers)) =
+                        (senders[i], receivers[(i + turn) % receivers.len()]);
+                    Edge { from, to, size: piece, count: senders * receivers, again: false }
                 };
-                pairs.map(edge).collect()
+                turns.map(edge).collect()
             }
         }
     }
