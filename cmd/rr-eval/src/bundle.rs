@@ -8,9 +8,10 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 /// Where a container's network is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) enum Network {
     /// One of its own, with nothing in it.
+    #[default]
     None,
     /// The host's.
     Host,
@@ -19,7 +20,7 @@ pub(crate) enum Network {
 }
 
 /// A container that is to be.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Bundle {
     /// Files of the root: from where, and their names.
     pub(crate) files: Vec<(PathBuf, &'static str)>,
@@ -28,7 +29,13 @@ pub(crate) struct Bundle {
     pub(crate) network: Network,
     /// A folder of the host that is at `/shared`.
     pub(crate) shared: Option<PathBuf>,
+    /// Whether it has the host's programs and libraries, to be read only.
+    pub(crate) system: bool,
 }
+
+/// The host's programs and libraries, and the links to them that a root has.
+const SYSTEM: &str = "/usr";
+const LINKS: [&str; 2] = ["lib", "lib64"];
 
 impl Bundle {
     /// Writes it to a new folder.
@@ -36,6 +43,14 @@ impl Bundle {
         let root = folder.join("rootfs");
         for name in ["proc", "sys", "dev", "shared"] {
             fs::create_dir_all(root.join(name)).with_context(|| format!("create {}", root.display()))?;
+        }
+        if self.system {
+            fs::create_dir_all(root.join("usr")).with_context(|| format!("create {}", root.display()))?;
+            for link in LINKS {
+                // A host of another kind has a folder there, or nothing.
+                let Ok(to) = fs::read_link(Path::new("/").join(link)) else { continue };
+                std::os::unix::fs::symlink(to, root.join(link)).with_context(|| format!("link {link}"))?;
+            }
         }
         for (from, name) in &self.files {
             fs::copy(from, root.join(name)).with_context(|| format!("copy {}", from.display()))?;
@@ -62,6 +77,10 @@ impl Bundle {
             mounts.push(
                 json!({"destination": "/shared", "type": "bind", "source": shared, "options": options}),
             );
+        }
+        if self.system {
+            let options = ["rbind", "ro", "nosuid", "nodev"];
+            mounts.push(json!({"destination": SYSTEM, "type": "bind", "source": SYSTEM, "options": options}));
         }
         json!({
             "ociVersion": "1.0.2",

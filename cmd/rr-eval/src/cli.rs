@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 
+use crate::cold::Workload;
 use crate::contestant::{self, Contestant, Workshop};
 use crate::interrupt::Interrupt;
 use crate::machine::{Machine, TOO_BUSY};
@@ -15,7 +16,7 @@ use crate::model::Setting;
 use crate::plan::{Cell, Effort, Figure};
 use crate::progress::Progress;
 use crate::runner::Runner;
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::{cold, compare, idle, launch, limits, machine, report, sweep, warm};
 
 /// Re-run the evaluation of the Roadrunner paper against baselines, and draw it.
@@ -41,7 +42,16 @@ enum Verb {
     /// Fan-out of 10 MB between two nodes
     Fig10(Run),
     /// Cold starts, against other runtimes
-    Cold(Run),
+    Cold {
+        #[command(flatten)]
+        run: Run,
+        /// Only this
+        #[arg(long, value_name = "NAME")]
+        workload: Vec<Workload>,
+        /// No more starts of a kind than this, at once or after each other
+        #[arg(long, value_name = "COUNT", default_value_t = usize::MAX, hide_default_value = true)]
+        starts: usize,
+    },
     /// Many idle functions: their memory, and calls into them
     Idle {
         #[command(flatten)]
@@ -82,6 +92,9 @@ struct Run {
     /// Folder that scripts/build-guests fills
     #[arg(long, value_name = "DIR", default_value = "guest/examples/target")]
     functions: PathBuf,
+    /// Folder that scripts/fetch-samples fills, for the cold starts that need it
+    #[arg(long, value_name = "DIR")]
+    samples: Option<PathBuf>,
     /// As in the paper, and until medians are sure; otherwise fewer sizes and repetitions
     #[arg(long, conflicts_with = "quick")]
     full: bool,
@@ -135,15 +148,19 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Fig8(run) => one(&run, Figure::Fig8),
         Verb::Fig9(run) => one(&run, Figure::Fig9),
         Verb::Fig10(run) => one(&run, Figure::Fig10),
-        Verb::Cold(run) => further(&run, true, None),
+        Verb::Cold { run, workload, starts } => {
+            let workloads = if workload.is_empty() { Workload::ALL.to_vec() } else { workload };
+            further(&run, Some((workloads, starts)), None)
+        }
         Verb::Warm(run) => warm_calls(&run),
-        Verb::Idle { run, count } => further(&run, false, Some(count)),
+        Verb::Idle { run, count } => further(&run, None, Some(count)),
         Verb::All(run) => {
             let thrown_out = measure(&run, &Figure::ALL)?;
             // Who asks for some cells does not ask for these.
             if run.only.is_empty() && run.size.is_none() && run.fan_out.is_none() {
                 warm_calls(&run)?;
-                further(&run, true, Some(if run.full { 500 } else { 100 }))?;
+                let idle_functions = if run.full { 500 } else { 100 };
+                further(&run, Some((Workload::ALL.to_vec(), usize::MAX)), Some(idle_functions))?;
             }
             none_thrown_out(thrown_out)
         }
@@ -183,7 +200,7 @@ fn measure(run: &Run, figures: &[Figure]) -> Result<usize> {
         run.size.is_none_or(|size| size == cell.size) && run.fan_out.is_none_or(|count| count == cell.fan_out)
     };
     let cells: Vec<Cell> = cells.into_iter().filter(asked).collect();
-    let (store, samples) = Store::open(&run.report.out)?;
+    let (store, samples) = Store::open(&store::path(&run.report.out))?;
     let mut known: BTreeMap<_, Vec<f64>> = BTreeMap::new();
     for sample in samples.iter().filter(|sample| sample.counts()) {
         known.entry(sample.key()).or_default().push(sample.done_ns as f64);
@@ -222,8 +239,12 @@ fn warm_calls(run: &Run) -> Result<()> {
     measured
 }
 
-/// What is measured beyond the paper's figures: cold starts, and so many idle functions.
-fn further(run: &Run, cold_starts: bool, idle_functions: Option<usize>) -> Result<()> {
+/// What is measured beyond the paper's figures: cold starts of functions, no more than so many of a kind; and so many idle functions.
+fn further(
+    run: &Run,
+    cold_starts: Option<(Vec<Workload>, usize)>,
+    idle_functions: Option<usize>,
+) -> Result<()> {
     let interrupt = Interrupt::listen()?;
     let folder = folder()?;
     let workshop = workshop(run, folder.path())?;
@@ -233,13 +254,16 @@ fn further(run: &Run, cold_starts: bool, idle_functions: Option<usize>) -> Resul
         eprintln!("rr-eval: others use {:.0} % of the processors", others * 100.0);
     }
     let out = &run.report.out;
-    if cold_starts {
-        cold::measure(&workshop, run.effort(), out, &interrupt)?;
+    let mut measured = Ok(());
+    if let Some((workloads, most)) = cold_starts {
+        let wanted = cold::Wanted { effort: run.effort(), workloads, most };
+        measured = cold::measure(&workshop, &wanted, out, &interrupt);
     }
-    if let Some(count) = idle_functions {
-        idle::measure(&workshop, run.effort(), count, out, &interrupt)?;
+    if let (Ok(()), Some(count)) = (&measured, idle_functions) {
+        measured = idle::measure(&workshop, run.effort(), count, out, &interrupt);
     }
-    report::write(&run.report)
+    report::write(&run.report)?;
+    measured
 }
 
 /// On a tmpfs, as states are on nearly every host: a disk would be timed with them.
@@ -280,6 +304,7 @@ fn workshop(run: &Run, folder: &Path) -> Result<Workshop> {
         native: run
             .functions
             .join(format!("twins/{}-unknown-linux-gnu/release/eval-native", std::env::consts::ARCH)),
+        samples: run.samples.clone(),
         config,
         folder: folder.to_owned(),
     };

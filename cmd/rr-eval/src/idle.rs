@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::{Bundle, Network};
+use crate::bundle::Bundle;
 use crate::contestant::Workshop;
 use crate::interrupt::Interrupt;
 use crate::payload::splitmix64;
@@ -19,9 +19,10 @@ use crate::plan::Effort;
 use crate::process::now;
 use crate::progress::Progress;
 use crate::session::tag;
+use crate::store::Table;
 use crate::{cgroup, launch, machine};
 
-/// The file of samples in an output folder, written anew by each run.
+/// The file of samples in an output folder. It has those of one run to its end; a run that is interrupted begins anew.
 pub(crate) const FILE: &str = "idle.csv";
 
 /// No more functions are started with less memory available, in bytes.
@@ -66,13 +67,15 @@ pub(crate) fn measure(
         Effort::Quick => 300,
         Effort::Full => 1000,
     };
-    let path = out.join(FILE);
-    let mut file = csv::Writer::from_path(&path).with_context(|| format!("create {}", path.display()))?;
+    let (mut table, known) = Table::open_with(&out.join(FILE), |rows| whole(rows, count, calls))?;
+    if !known.is_empty() {
+        return Ok(());
+    }
     let progress = Progress::of((count + 2 * calls) as u64);
     let mut crowd = Crowd { workshop, interrupt, tag: tag(), functions: Vec::new() };
     crowd.start()?;
     progress.at("calls into one function alone");
-    crowd.call(calls, &mut file, &progress)?;
+    crowd.call(calls, &mut table, &progress)?;
     progress.at(&format!("starting {count} functions"));
     while crowd.functions.len() < count {
         crowd.start()?;
@@ -81,15 +84,20 @@ pub(crate) fn measure(
     // The last ones are still on their way to where they wait.
     std::thread::sleep(SETTLING);
     interrupt.check()?;
-    crowd.look(false, &mut file)?;
+    crowd.look(false, &mut table)?;
     progress.at(&format!("calls into {count} functions"));
-    crowd.call(calls, &mut file, &progress)?;
-    crowd.look(true, &mut file)?;
-    file.flush().context(FILE)?;
+    crowd.call(calls, &mut table, &progress)?;
+    crowd.look(true, &mut table)?;
     progress.at("taking the functions away");
     drop(crowd);
     progress.finish();
     Ok(())
+}
+
+/// The rows of a run with so many functions and calls, if it came to its end.
+fn whole(mut rows: Vec<Look>, count: usize, calls: usize) -> Vec<Look> {
+    rows.retain(|row| row.running == 1 || row.running == count);
+    if rows.len() >= 2 * (count + calls) { rows } else { Vec::new() }
 }
 
 impl Crowd<'_> {
@@ -139,13 +147,12 @@ impl Crowd<'_> {
             files: vec![(self.workshop.modules.join("handler.wasm"), "handler.wasm")],
             args: vec!["/handler.wasm".to_owned()],
             annotations: annotations.into_iter().map(annotation).collect::<BTreeMap<_, _>>(),
-            network: Network::None,
-            shared: None,
+            ..Bundle::default()
         }
     }
 
     /// Calls functions that are chosen at random, one call after the other.
-    fn call(&self, calls: usize, file: &mut csv::Writer<File>, progress: &Progress) -> Result<()> {
+    fn call(&self, calls: usize, table: &mut Table<Look>, progress: &Progress) -> Result<()> {
         let running = self.functions.len();
         let mut dice = Dice(running as u64);
         let words = self.workshop.ours();
@@ -156,7 +163,7 @@ impl Crowd<'_> {
             let function = dice.below(running);
             let took = self.invoke(&words, function)?;
             let look = Look { running, function, called: true, pss_bytes: None, invoke_ns: Some(took) };
-            file.serialize(look).context(FILE)?;
+            table.add(&look)?;
             progress.done(1);
         }
         Ok(())
@@ -180,13 +187,13 @@ impl Crowd<'_> {
     }
 
     /// Looks at the memory of all.
-    fn look(&self, called: bool, file: &mut csv::Writer<File>) -> Result<()> {
+    fn look(&self, called: bool, table: &mut Table<Look>) -> Result<()> {
         let running = self.functions.len();
         for (function, (id, pid)) in self.functions.iter().enumerate() {
             let share = pid.and_then(cgroup::share);
             ensure!(share.is_some(), "{id} has ended, or its memory cannot be seen");
             let look = Look { running, function, called, pss_bytes: share, invoke_ns: None };
-            file.serialize(look).context(FILE)?;
+            table.add(&look)?;
         }
         Ok(())
     }
@@ -222,6 +229,14 @@ pub(crate) fn read(out: &Path) -> Result<Vec<Look>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_that_was_interrupted_begins_anew() {
+        let look = |running| Look { running, function: 0, called: true, pss_bytes: None, invoke_ns: Some(1) };
+        let rows: Vec<Look> = [1, 1, 3, 3, 3, 3, 3, 3, 3, 3].map(look).into();
+        assert_eq!(whole(rows.clone(), 3, 2).len(), 10);
+        assert!(whole(rows[..9].to_vec(), 3, 2).is_empty() && whole(rows, 4, 2).is_empty());
+    }
 
     #[test]
     fn dice_reach_every_function() {

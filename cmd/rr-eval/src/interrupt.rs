@@ -27,7 +27,7 @@ impl Interrupt {
     /// Fails when one came.
     pub(crate) fn check(&self) -> Result<()> {
         if self.came() {
-            bail!("interrupted; the same command goes on from here")
+            bail!("interrupted; what was measured stays, and the same command does the rest")
         }
         Ok(())
     }

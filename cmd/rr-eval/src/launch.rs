@@ -1,24 +1,23 @@
 //! A container that is started from nothing, until it has said its word and is gone. Whatever is left of it is taken away when it is dropped.
 
-use std::fs::File;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::apart::Apart;
+use crate::child::Started;
 use crate::interrupt::Interrupt;
 use crate::process::now;
 use crate::session::tag;
 
 /// How long a start may take until its container is gone again.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How long what is not waited for any more may take to end by itself.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How often an interrupt is looked for while waiting.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -31,8 +30,10 @@ pub(crate) struct Launcher {
     pub(crate) bundle: PathBuf,
     /// Where standard error goes.
     pub(crate) folder: PathBuf,
-    /// What has to be heard.
+    /// What has to be heard first.
     pub(crate) word: &'static str,
+    /// Where its containers are started, if not here.
+    pub(crate) apart: Option<Arc<Apart>>,
 }
 
 /// How one start went; times are in nanoseconds.
@@ -59,9 +60,8 @@ struct Said {
 
 struct Launch<'a> {
     launcher: &'a Launcher,
-    child: Child,
+    started: Started,
     id: String,
-    errors: PathBuf,
     begun: u64,
     gone: bool,
 }
@@ -69,6 +69,13 @@ struct Launch<'a> {
 impl Launcher {
     /// Starts so many at once, and waits until all are gone.
     pub(crate) fn burst(&self, count: usize, interrupt: &Interrupt) -> Result<Vec<Outcome>> {
+        match &self.apart {
+            Some(apart) => apart.run(|| self.burst_here(count, interrupt))?,
+            None => self.burst_here(count, interrupt),
+        }
+    }
+
+    fn burst_here(&self, count: usize, interrupt: &Interrupt) -> Result<Vec<Outcome>> {
         let (to, heard) = channel();
         let mut launches = Vec::with_capacity(count);
         for index in 0..count {
@@ -91,24 +98,18 @@ impl Launcher {
         Ok(launches.into_iter().zip(all).map(|(launch, said)| launch.outcome(said)).collect())
     }
 
-    /// In a process group of its own, which a terminal's Ctrl-C does not reach.
     fn start(&self, index: usize, to: Sender<Said>) -> Result<Launch<'_>> {
         let id = tag();
         let errors = self.folder.join(format!("{id}.err"));
-        let file = File::create(&errors).with_context(|| format!("create {}", errors.display()))?;
         let mut command = Command::new(&self.runtime[0]);
         command.args(&self.runtime[1..]).args(["run", "--bundle"]).arg(&self.bundle).arg(&id);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file).process_group(0);
         let begun = now();
-        let mut child = command.spawn().with_context(|| format!("start {}", self.runtime[0]))?;
-        let output = child.stdout.take();
-        let launch = Launch { launcher: self, child, id, errors, begun, gone: false };
-        let output = output.context("a pipe")?;
+        let (started, output) = Started::spawn(command.stdin(Stdio::null()), &errors)?;
         std::thread::spawn(move || {
             // Nobody listens after an interrupt.
             let _ = to.send(listen(index, output));
         });
-        Ok(launch)
+        Ok(Launch { launcher: self, started, id, begun, gone: false })
     }
 }
 
@@ -131,48 +132,28 @@ impl Launch<'_> {
             let failure = Some(format!("it did not end within {} s", PATIENCE.as_secs()));
             return Outcome { begun, first: None, ended: now() - begun, failure };
         };
-        let status = self.await_end();
+        let status = self.started.await_end();
         // A runtime that has ended well has deleted its container.
         self.gone = status == Some(true);
         let failure = if !self.gone {
-            Some(self.complaint())
-        } else if said.text != self.launcher.word.as_bytes() {
+            let complaint = self.started.complaint(1);
+            Some(if complaint.is_empty() { "it failed without a word".to_owned() } else { complaint })
+        } else if !said.text.starts_with(self.launcher.word.as_bytes()) {
             Some(format!("it said {:?}", String::from_utf8_lossy(&said.text)))
         } else {
             None
         };
         Outcome { begun, first: said.first.map(|at| at - begun), ended: said.ended - begun, failure }
     }
-
-    /// Whether it has ended well, if it has ended in time.
-    fn await_end(&mut self) -> Option<bool> {
-        let deadline = Instant::now() + FAREWELL;
-        loop {
-            match self.child.try_wait() {
-                Ok(Some(status)) => return Some(status.success()),
-                Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_micros(50)),
-                _ => return None,
-            }
-        }
-    }
-
-    fn complaint(&self) -> String {
-        let text = std::fs::read_to_string(&self.errors).unwrap_or_default();
-        text.lines().last().unwrap_or("it failed without a word").to_owned()
-    }
 }
 
 impl Drop for Launch<'_> {
     fn drop(&mut self) {
         if !self.gone {
-            self.await_end();
-            // Both fail only for a child that is gone already.
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+            self.started.await_end();
             // One that failed has often no container to delete.
             let _ = delete(&self.launcher.runtime, &self.id);
         }
-        let _ = std::fs::remove_file(&self.errors);
     }
 }
 
@@ -202,7 +183,13 @@ mod tests {
     fn launcher(script: &str, folder: &Path) -> Launcher {
         // The verb and the bundle become the script's arguments.
         let runtime = ["/bin/sh", "-c", script, "sh"].map(String::from).to_vec();
-        Launcher { runtime, bundle: folder.to_owned(), folder: folder.to_owned(), word: "hello\n" }
+        Launcher {
+            runtime,
+            bundle: folder.to_owned(),
+            folder: folder.to_owned(),
+            word: "hello\n",
+            apart: None,
+        }
     }
 
     #[test]

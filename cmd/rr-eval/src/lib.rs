@@ -4,8 +4,10 @@
 //! `runner` asks them in turn, so that noise hits all of them; the `referee` believes a time only with a receipt; what it believed, and what
 //! it did not, is in the `store`, and the `report` is made of that alone.
 
+mod apart;
 mod bundle;
 mod cgroup;
+mod child;
 pub mod cli;
 mod cold;
 mod compare;

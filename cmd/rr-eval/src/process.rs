@@ -1,18 +1,17 @@
 //! A program of a contestant: it is told lines, and what it says is heard by a thread of its own, which notes when.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::path::Path;
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::time::{ClockId, clock_gettime};
 
-/// How long a program may take to end when it is told to.
-const FAREWELL: Duration = Duration::from_secs(5);
+use crate::child::Started;
+
+/// How many lines of a complaint are told.
+const LINES: usize = 4;
 
 /// Of CLOCK_MONOTONIC, in nanoseconds.
 pub(crate) fn now() -> u64 {
@@ -32,23 +31,20 @@ pub(crate) struct Heard {
 
 /// Killed, and waited for, when it is dropped.
 pub(crate) struct Program {
-    child: Child,
+    started: Started,
     input: Option<ChildStdin>,
-    errors: PathBuf,
 }
 
 impl Program {
-    /// Starts a command in a process group of its own, which a terminal's Ctrl-C does not reach. Standard error goes to the file `errors`.
+    /// Starts a command. Standard error goes to the file `errors`.
     pub(crate) fn start(
         command: &mut Command,
         from: usize,
         to: Sender<Heard>,
         errors: &Path,
     ) -> Result<Self> {
-        let file = File::create(errors).with_context(|| format!("create {}", errors.display()))?;
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(file).process_group(0);
-        let mut child = command.spawn().with_context(|| format!("start {:?}", command.get_program()))?;
-        let (input, output) = (child.stdin.take(), child.stdout.take().context("a pipe")?);
+        let (mut started, output) = Started::spawn(command.stdin(Stdio::piped()), errors)?;
+        let input = started.input();
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines() {
                 let Ok(line) = line else { break };
@@ -59,11 +55,11 @@ impl Program {
             }
             let _ = to.send(Heard { from, at: now(), line: None });
         });
-        Ok(Self { child, input, errors: errors.to_owned() })
+        Ok(Self { started, input })
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
-        !matches!(self.child.try_wait(), Ok(None))
+        self.started.has_ended()
     }
 
     /// Says a line to it.
@@ -74,9 +70,7 @@ impl Program {
 
     /// What it has written to standard error, its last lines.
     pub(crate) fn complaint(&self) -> String {
-        let text = std::fs::read_to_string(&self.errors).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(4)..].join("; ")
+        self.started.complaint(LINES)
     }
 
     /// Lets it end by itself; one that does not is killed when it is dropped.
@@ -86,17 +80,6 @@ impl Program {
 
     /// Waits until it has ended, not for ever.
     pub(crate) fn await_end(&mut self) {
-        let deadline = Instant::now() + FAREWELL;
-        while Instant::now() < deadline && !self.has_ended() {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // Both fail only for a child that is gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.started.await_end();
     }
 }

@@ -1,10 +1,12 @@
-//! `samples.csv`: one row a sample, written before the next is taken, and never changed.
+//! Files of rows, each written before the next is measured; and `samples.csv`, which has one for each transfer.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::Work;
@@ -80,9 +82,14 @@ impl Sample {
     }
 }
 
-/// The file, open for more.
-pub(crate) struct Store {
+/// The file of samples.
+pub(crate) type Store = Table<Sample>;
+
+/// A file of rows, open for more.
+pub(crate) struct Table<T> {
     writer: csv::Writer<File>,
+    path: PathBuf,
+    rows: PhantomData<T>,
 }
 
 /// Where the samples of an output folder are.
@@ -90,26 +97,37 @@ pub(crate) fn path(out: &Path) -> PathBuf {
     out.join("samples.csv")
 }
 
-impl Store {
-    /// Opens the file of an output folder, and gives the samples that it has already. A row that was not written to its end is cut off.
-    pub(crate) fn open(out: &Path) -> Result<(Self, Vec<Sample>)> {
-        let path = path(out);
-        let text = std::fs::read_to_string(&path).unwrap_or_default();
+impl<T: Serialize + DeserializeOwned> Table<T> {
+    /// Opens a file, and gives the rows that it has already. One that was not written to its end is cut off.
+    pub(crate) fn open(path: &Path) -> Result<(Self, Vec<T>)> {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        let file = OpenOptions::new().create(true).append(true).open(&path);
+        let file = OpenOptions::new().create(true).append(true).open(path);
         let file = file.with_context(|| format!("open {}", path.display()))?;
         if whole < text.len() {
             file.set_len(whole as u64).with_context(|| format!("cut {}", path.display()))?;
         }
-        let samples = read(&path)?;
+        let rows = rows(path)?;
         let writer = csv::WriterBuilder::new().has_headers(whole == 0).from_writer(file);
-        Ok((Self { writer }, samples))
+        Ok((Self { writer, path: path.to_owned(), rows: PhantomData }, rows))
     }
 
-    /// Adds a sample. It is with the kernel when this returns.
-    pub(crate) fn add(&mut self, sample: &Sample) -> Result<()> {
-        self.writer.serialize(sample).context("samples.csv")?;
-        self.writer.flush().context("samples.csv")
+    /// Opens a file with those of its rows that shall stay, and gives them. The others are dropped.
+    pub(crate) fn open_with(path: &Path, stay: impl FnOnce(Vec<T>) -> Vec<T>) -> Result<(Self, Vec<T>)> {
+        let rows = stay(rows(path)?);
+        let new = path.with_extension("new");
+        let file = File::create(&new).with_context(|| format!("create {}", new.display()))?;
+        let mut table =
+            Self { writer: csv::Writer::from_writer(file), path: path.to_owned(), rows: PhantomData };
+        rows.iter().try_for_each(|row| table.add(row))?;
+        std::fs::rename(&new, path).with_context(|| format!("rename {}", new.display()))?;
+        Ok((table, rows))
+    }
+
+    /// Adds a row. It is with the kernel when this returns.
+    pub(crate) fn add(&mut self, row: &T) -> Result<()> {
+        let added = self.writer.serialize(row).map_err(anyhow::Error::from);
+        added.and_then(|()| Ok(self.writer.flush()?)).with_context(|| self.path.display().to_string())
     }
 }
 
@@ -120,7 +138,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Sample>> {
 }
 
 /// The rows of a file that need not be there. One that was not written to its end is left out.
-pub(crate) fn rows<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+pub(crate) fn rows<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     let text = match std::fs::read_to_string(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         text => text.with_context(|| format!("read {}", path.display()))?,
@@ -178,10 +196,10 @@ pub(crate) mod tests {
     fn what_was_added_is_there_when_it_is_opened_again() {
         let out = tempfile::tempdir().unwrap();
         for _ in 0..2 {
-            let (mut store, _) = Store::open(out.path()).unwrap();
+            let (mut store, _) = Store::open(&path(out.path())).unwrap();
             store.add(&sample("a, b", 1, Work::Touch, 10)).unwrap();
         }
-        let (_, samples) = Store::open(out.path()).unwrap();
+        let (_, samples) = Store::open(&path(out.path())).unwrap();
         assert_eq!(samples.len(), 2);
         assert_eq!((samples[1].contestant.as_str(), samples[1].done_ns), ("a, b", 10));
     }
@@ -189,13 +207,27 @@ pub(crate) mod tests {
     #[test]
     fn a_row_that_was_cut_off_is_dropped() {
         let out = tempfile::tempdir().unwrap();
-        let (mut store, _) = Store::open(out.path()).unwrap();
+        let (mut store, _) = Store::open(&path(out.path())).unwrap();
         store.add(&sample("a", 1, Work::Touch, 10)).unwrap();
         let mut file = OpenOptions::new().append(true).open(path(out.path())).unwrap();
         file.write_all(b"fig7,a,no").unwrap();
-        let (mut store, samples) = Store::open(out.path()).unwrap();
+        let (mut store, samples) = Store::open(&path(out.path())).unwrap();
         assert_eq!(samples.len(), 1);
         store.add(&sample("b", 1, Work::Touch, 10)).unwrap();
         assert_eq!(read(&path(out.path())).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn rows_that_shall_not_stay_are_gone() {
+        let out = tempfile::tempdir().unwrap();
+        let path = path(out.path());
+        for name in ["a", "b"] {
+            let stay = |rows: Vec<Sample>| rows.into_iter().filter(|row| row.contestant != "a").collect();
+            let (mut table, _) = Store::open_with(&path, stay).unwrap();
+            table.add(&sample(name, 1, Work::Touch, 10)).unwrap();
+        }
+        let names: Vec<String> = read(&path).unwrap().into_iter().map(|row| row.contestant).collect();
+        assert_eq!(names, ["b"]);
+        assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 1);
     }
 }

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::apart::Apart;
 use crate::{launch, nodes};
 
 /// What names of a run's folder and nodes begin with; its pid follows.
@@ -33,9 +34,15 @@ pub(crate) fn take_away(home: &Path, netns: &Path, roots: &[(&str, PathBuf)]) ->
 
 fn delete_containers(runtime: &Path, root: &Path) {
     let words = [runtime.display().to_string(), "--root".into(), root.display().to_string()];
-    for state in fs::read_dir(root).into_iter().flatten().flatten() {
-        // One that its runtime cannot delete goes with its folder.
-        let _ = launch::delete(&words, &state.file_name().to_string_lossy());
+    let delete_all = || {
+        for state in fs::read_dir(root).into_iter().flatten().flatten() {
+            // One that its runtime cannot delete goes with its folder.
+            let _ = launch::delete(&words, &state.file_name().to_string_lossy());
+        }
+    };
+    match Apart::needed(runtime) {
+        Ok(Some(apart)) if root.is_dir() => drop(apart.run(delete_all)),
+        _ => delete_all(),
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
 use super::{Contestant, Line, Placement, Recipe, Road, Workshop};
-use crate::bundle::{Bundle, Network};
+use crate::bundle::Bundle;
 
 /// The modules: sender and receiver.
 pub(super) const MODULES: [&str; 2] = ["eval-hose-source.wasm", "eval_hose_sink.wasm"];
@@ -93,8 +93,7 @@ impl Hose {
             files: vec![(workshop.modules.join(MODULES[module]), "function.wasm")],
             args,
             annotations: BTreeMap::from([("io.roadrunner.wasm/aot".to_owned(), "wait".to_owned())]),
-            network: Network::None,
-            shared: None,
+            ..Bundle::default()
         };
         for (key, value) in [
             ("mode", self.mode),

@@ -54,6 +54,8 @@ pub(crate) struct Workshop {
     pub(crate) modules: PathBuf,
     /// The native program.
     pub(crate) native: PathBuf,
+    /// Folder of modules and a photograph from registries, where there is one.
+    pub(crate) samples: Option<PathBuf>,
     /// The administrator's file of the runs' own.
     pub(crate) config: PathBuf,
     /// Folder for states and bundles, below which everything is taken away.
@@ -197,15 +199,16 @@ impl Workshop {
 
     /// Compiles all modules into the cache beforehand, so that no sender waits for a compiler.
     pub(crate) fn compile(&self) -> Result<()> {
-        for module in hose::MODULES.iter().chain([&sockets::MODULE]).map(|name| self.modules.join(name)) {
-            if !module.is_file() {
-                continue;
-            }
-            let words = self.ours();
-            let output = Command::new(&words[0]).args(&words[1..]).arg("compile").arg(&module).output()?;
-            let text = String::from_utf8_lossy(&output.stderr);
-            anyhow::ensure!(output.status.success(), "compile {}: {}", module.display(), text.trim());
-        }
+        let modules = hose::MODULES.iter().chain([&sockets::MODULE]).map(|name| self.modules.join(name));
+        modules.filter(|module| module.is_file()).try_for_each(|module| self.compile_module(&module))
+    }
+
+    /// Compiles one module into the cache.
+    pub(crate) fn compile_module(&self, module: &Path) -> Result<()> {
+        let words = self.ours();
+        let output = Command::new(&words[0]).args(&words[1..]).arg("compile").arg(module).output()?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "compile {}: {}", module.display(), text.trim());
         Ok(())
     }
 }

@@ -63,6 +63,7 @@ pub(super) fn line(
                 annotations: BTreeMap::new(),
                 network: if shared.is_some() { Network::None } else { network },
                 shared,
+                ..Bundle::default()
             }),
         };
     let sink = |address: &String| {

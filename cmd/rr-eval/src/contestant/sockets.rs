@@ -31,7 +31,7 @@ pub(super) fn line(form: &str, workshop: &Workshop, placement: &Placement, fan_o
                 ("io.roadrunner.hose/mode".to_owned(), "none".to_owned()),
             ]),
             network,
-            shared: None,
+            ..Bundle::default()
         }),
     };
     let sink = |address: &String| plan("sink", std::slice::from_ref(address), placement.sink_network());

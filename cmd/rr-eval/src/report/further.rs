@@ -10,7 +10,8 @@ use maud::{Markup, html};
 use super::bars::Row;
 use super::plot::Chart;
 use super::warm::Warm;
-use crate::cold::{self, OURS, Series, Start};
+use crate::cold::{self, OURS, Series, Start, Workload};
+use crate::contestant::PEERS;
 use crate::idle::{self, Look};
 use crate::statistics::{Estimate, percentile};
 use crate::warm;
@@ -27,6 +28,9 @@ pub(super) struct Further {
     looks: Vec<Look>,
     warm: Warm,
 }
+
+/// What starts have in common that belong together: workload, series, how many at once, contestant.
+type Group<'a> = (Workload, Series, usize, &'a str);
 
 /// A table of the page.
 pub(super) struct Table {
@@ -48,7 +52,7 @@ impl Further {
     }
 
     pub(super) fn rows(&self) -> Vec<Row> {
-        self.in_a_row().into_iter().chain(self.memory()).collect()
+        self.in_a_row().into_iter().chain(self.first_bytes()).chain(self.memory()).collect()
     }
 
     pub(super) fn tables(&self) -> Vec<Table> {
@@ -60,10 +64,11 @@ impl Further {
 
     fn in_a_row(&self) -> Option<Row> {
         let groups = self.groups();
-        let ours = groups.get(&(Series::InARow, 1, OURS))?;
+        let ours = groups.get(&(Workload::Hello, Series::InARow, 1, OURS))?;
         let value = rate(ours)?;
         let failed = failures(ours);
-        let peers = groups.iter().filter(|((series, _, name), _)| *series == Series::InARow && *name != OURS);
+        let peers =
+            groups.iter().filter(|((_, series, _, name), _)| *series == Series::InARow && *name != OURS);
         let peers = peers.filter_map(|((.., name), starts)| Some(format!("; {name} {:.1}", rate(starts)?)));
         Some(Row {
             name: format!("{OURS}, {} starts of hello in a row", ours.len()),
@@ -73,6 +78,29 @@ impl Further {
             detail: format!("{failed} failed{}", peers.collect::<String>()),
             samples: ours.iter().map(|start| 1e9 / start.ended_ns.max(1) as f64).collect(),
         })
+    }
+
+    /// How long it takes until a function answers, beside others' times.
+    fn first_bytes(&self) -> Vec<Row> {
+        let groups = self.groups();
+        let ours =
+            groups.iter().filter(|((_, series, _, name), _)| *series == Series::AtOnce && *name == OURS);
+        let row = |(&(workload, series, at_once, name), starts): (&Group<'_>, &Vec<&Start>)| {
+            let samples = first_bytes(starts);
+            let peers = PEERS.iter().filter_map(|peer| {
+                let theirs = groups.get(&(workload, series, at_once, *peer))?;
+                Some(format!("{peer} {:.2} ms", Estimate::of(&first_bytes(theirs))?.median))
+            });
+            Some(Row {
+                name: format!("{name}, first byte of {}, {at_once} at once", workload.name()),
+                value: Estimate::of(&samples)?.median,
+                unit: "ms",
+                bar: None,
+                detail: peers.collect::<Vec<_>>().join("; "),
+                samples,
+            })
+        };
+        ours.filter_map(row).collect()
     }
 
     fn memory(&self) -> Option<Row> {
@@ -91,11 +119,10 @@ impl Further {
         })
     }
 
-    /// Starts that belong together: series, how many at once, contestant.
-    fn groups(&self) -> BTreeMap<(Series, usize, &str), Vec<&Start>> {
+    fn groups(&self) -> BTreeMap<Group<'_>, Vec<&Start>> {
         let mut groups: BTreeMap<_, Vec<&Start>> = BTreeMap::new();
         for start in &self.starts {
-            let key = (start.series, start.at_once, start.contestant.as_str());
+            let key = (start.workload, start.series, start.at_once, start.contestant.as_str());
             groups.entry(key).or_default().push(start);
         }
         groups
@@ -108,13 +135,13 @@ impl Further {
     }
 
     fn starts_table(&self) -> Table {
-        let row = |((series, at_once, name), starts): ((Series, usize, &str), Vec<&Start>)| {
-            let good = starts.iter().filter(|start| !start.failed());
-            let first: Vec<f64> = good.filter_map(|start| Some(start.first_ns? as f64 / 1e6)).collect();
+        let row = |((workload, series, at_once, name), starts): (Group<'_>, Vec<&Start>)| {
+            let first = first_bytes(&starts);
             let estimate = Estimate::of(&first);
             let number = |of: fn(&Estimate) -> f64| shown(estimate.as_ref().map(of));
             let in_a_row = series == Series::InARow;
             vec![
+                workload.name().to_owned(),
                 if in_a_row { "in a row".to_owned() } else { format!("{at_once} at once") },
                 name.to_owned(),
                 number(|estimate| estimate.median),
@@ -127,8 +154,18 @@ impl Further {
         };
         Table {
             title: "Cold starts",
-            meaning: "From run to the first byte of the answer, in milliseconds: hello as a function whose code is in the cache, and as a native program of the same source under other runtimes.",
-            head: vec!["starts", "contestant", "median", "95 %", "p99", "a second", "samples", "failed"],
+            meaning: "From run to the first byte of the answer, in milliseconds: functions whose code is in the cache, and native programs of the same source under other runtimes. The interpreter is CPython: a module of 26 MB, and the host's own.",
+            head: vec![
+                "function",
+                "starts",
+                "contestant",
+                "median",
+                "95 %",
+                "p99",
+                "a second",
+                "samples",
+                "failed",
+            ],
             rows: self.groups().into_iter().map(row).collect(),
         }
     }
@@ -153,6 +190,12 @@ impl Further {
             rows: calls.into_iter().map(row).collect(),
         }
     }
+}
+
+/// Until the first byte, of those that did not fail, in milliseconds.
+fn first_bytes(starts: &[&Start]) -> Vec<f64> {
+    let good = starts.iter().filter(|start| !start.failed());
+    good.filter_map(|start| Some(start.first_ns? as f64 / 1e6)).collect()
 }
 
 /// Starts a second, from the first one's begin to the last one's end.
@@ -203,6 +246,7 @@ mod tests {
 
     fn start(contestant: &str, repetition: usize, failure: &str) -> Start {
         Start {
+            workload: Workload::Hello,
             contestant: contestant.into(),
             series: Series::InARow,
             at_once: 1,
@@ -233,6 +277,27 @@ mod tests {
             (failed.value - 99.0).abs() < 1e-6
                 && failed.holds() == Some(false)
                 && failed.detail == "1 failed"
+        );
+    }
+
+    #[test]
+    fn first_bytes_stand_beside_those_of_peers() {
+        let at_once = |name: &str, first_ns: u64, failure: &str| {
+            let series = Series::AtOnce;
+            let workload = Workload::Picture;
+            Start { workload, series, first_ns: Some(first_ns), ..start(name, 0, failure) }
+        };
+        let starts = vec![
+            at_once(OURS, 5_000_000, ""),
+            at_once(OURS, 900_000_000, "no"),
+            at_once("runc", 20_000_000, ""),
+        ];
+        let further = Further { starts, looks: Vec::new(), warm: Warm::of(Vec::new()) };
+        let row = further.rows().remove(0);
+        assert!((row.value - 5.0).abs() < 1e-9 && row.holds().is_none(), "{}", row.value);
+        assert_eq!(
+            (row.name.as_str(), row.detail.as_str()),
+            ("rr, first byte of picture, 1 at once", "runc 20.00 ms")
         );
     }
 
