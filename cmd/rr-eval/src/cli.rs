@@ -17,7 +17,7 @@ use crate::plan::{Cell, Effort, Figure};
 use crate::progress::Progress;
 use crate::runner::Runner;
 use crate::store::{self, Store};
-use crate::{cold, compare, idle, launch, limits, machine, report, sweep, warm};
+use crate::{cgroup, cold, compare, idle, launch, limits, machine, report, sweep, warm};
 
 /// Re-run the evaluation of the Roadrunner paper against baselines, and draw it.
 #[derive(Parser)]
@@ -309,7 +309,7 @@ fn workshop(run: &Run, folder: &Path) -> Result<Workshop> {
         folder: folder.to_owned(),
     };
     let home = folder.parent().unwrap_or(folder);
-    for path in sweep::take_away(home, Path::new("/run/netns"), &workshop.roots()) {
+    for path in sweep::take_away(home, Path::new("/run/netns"), &cgroup::hierarchies(), &workshop.roots()) {
         eprintln!("rr-eval: taken away: {}, which a run that was killed had left", path.display());
     }
     Ok(workshop)

@@ -58,6 +58,10 @@ impl Program {
         Ok(Self { started, input })
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.started.pid()
+    }
+
     pub(crate) fn has_ended(&mut self) -> bool {
         self.started.has_ended()
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::cgroup::{Cpu, Groups};
+use crate::cgroup::{Cpu, Groups, Made};
 use crate::contestant::{Contestant, Placement, Recipe, Workshop};
 use crate::interrupt::Interrupt;
 use crate::launch;
@@ -27,11 +27,15 @@ const GLANCE: Duration = Duration::from_millis(100);
 pub(crate) struct Session {
     programs: Vec<Program>,
     containers: Vec<Container>,
+    /// Groups of programs in no container.
+    made: Vec<Made>,
+    /// Those of all programs.
+    groups: Vec<Groups>,
     heard: Receiver<Heard>,
     folders: Vec<PathBuf>,
     receivers: usize,
     interrupt: Interrupt,
-    /// What all its containers had before the first transfer, in bytes.
+    /// What all its programs had before the first transfer, in bytes.
     at_rest: Option<u64>,
 }
 
@@ -39,7 +43,6 @@ struct Container {
     /// The runtime's words before its verb.
     runtime: Vec<String>,
     id: String,
-    groups: Groups,
 }
 
 /// One transfer: times, and what both sides together took for it.
@@ -79,6 +82,8 @@ impl Session {
         let mut session = Self {
             programs: Vec::new(),
             containers: Vec::new(),
+            made: Vec::new(),
+            groups: Vec::new(),
             heard,
             folders: vec![workshop.folder.join(format!("shared-{tag}"))],
             receivers: fan_out,
@@ -92,8 +97,9 @@ impl Session {
             session.folders.push(errors.clone());
             let mut command = match recipe {
                 Recipe::Bare(words) => {
-                    let mut command = Command::new(&words[0]);
-                    command.args(&words[1..]);
+                    let made = Made::make(&id);
+                    let command = made.command(words);
+                    session.made.push(made);
                     command
                 }
                 Recipe::Container { runtime, bundle } => {
@@ -116,7 +122,17 @@ impl Session {
                     .hear(APPEARANCE, |from, line| (from == index && *line == Line::Ready).then_some(()))?;
             }
         }
-        session.at_rest = session.containers.iter().map(|container| container.groups.memory()).sum();
+        for (program, recipe) in session.programs.iter().zip(&line.programs) {
+            // It is in its group: it said that it is ready.
+            if let Recipe::Bare(_) = recipe {
+                session.groups.push(Groups::of(program.pid())?);
+            }
+        }
+        // What no group was made for stands in a group with others.
+        if session.made.iter().any(Made::is_empty) {
+            session.groups.clear();
+        }
+        session.at_rest = session.groups.iter().map(Groups::memory).sum();
         Ok(session)
     }
 
@@ -126,9 +142,8 @@ impl Session {
         loop {
             let text = fs::read_to_string(folder.join("pid")).unwrap_or_default();
             if let Ok(pid) = text.trim().parse() {
-                let container =
-                    Container { runtime: runtime.to_vec(), id: id.to_owned(), groups: Groups::of(pid)? };
-                self.containers.push(container);
+                self.containers.push(Container { runtime: runtime.to_vec(), id: id.to_owned() });
+                self.groups.push(Groups::of(pid)?);
                 return Ok(());
             }
             self.interrupt.check()?;
@@ -141,9 +156,7 @@ impl Session {
 
     /// Asks for one transfer, whose receipt has to be this.
     pub(crate) fn transfer(&mut self, order: &Order, receipt: u128, patience: Duration) -> Result<Measured> {
-        for container in &self.containers {
-            container.groups.forget_peak();
-        }
+        self.groups.iter().for_each(Groups::forget_peak);
         self.tell(&order.line())?;
         self.hear(patience, |_, line| (*line == Line::Filled).then_some(()))?;
         let before = self.cpu();
@@ -252,10 +265,10 @@ impl Session {
     }
 
     fn sum(&self, of: impl Fn(&Groups) -> Option<u64>) -> Option<u64> {
-        if self.containers.is_empty() {
+        if self.groups.is_empty() {
             return None;
         }
-        self.containers.iter().map(|container| of(&container.groups)).sum()
+        self.groups.iter().map(of).sum()
     }
 
     fn peak(&self) -> Option<u64> {
@@ -263,11 +276,11 @@ impl Session {
     }
 
     fn cpu(&self) -> Option<Cpu> {
-        if self.containers.is_empty() {
+        if self.groups.is_empty() {
             return None;
         }
-        self.containers.iter().try_fold(Cpu::default(), |sum, container| {
-            let cpu = container.groups.cpu()?;
+        self.groups.iter().try_fold(Cpu::default(), |sum, groups| {
+            let cpu = groups.cpu()?;
             Some(Cpu { all: sum.all + cpu.all, user: sum.user + cpu.user, system: sum.system + cpu.system })
         })
     }
@@ -287,6 +300,7 @@ impl Drop for Session {
             let _ = launch::delete(&container.runtime, &container.id);
         }
         self.programs.clear();
+        self.made.clear();
         for path in &self.folders {
             let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         }

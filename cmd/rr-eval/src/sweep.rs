@@ -6,14 +6,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::apart::Apart;
+use crate::cgroup::Made;
 use crate::{launch, nodes};
 
 /// What names of a run's folder and nodes begin with; its pid follows.
 pub(crate) const PREFIX: &str = "rr-eval-";
 
-/// Takes away what dead runs have left below `home`, and their nodes below `netns`; gives what it was. A root is the name of a folder of states in
+/// Takes away what dead runs have left below `home`, their nodes below `netns`, and their groups of processes in `hierarchies`; gives what it was. A root is the name of a folder of states in
 /// a run's folder, with the runtime that made them.
-pub(crate) fn take_away(home: &Path, netns: &Path, roots: &[(&str, PathBuf)]) -> Vec<PathBuf> {
+pub(crate) fn take_away(
+    home: &Path,
+    netns: &Path,
+    hierarchies: &[PathBuf],
+    roots: &[(&str, PathBuf)],
+) -> Vec<PathBuf> {
     let mut swept = Vec::new();
     for folder in orphans(home) {
         for (root, runtime) in roots {
@@ -22,6 +28,10 @@ pub(crate) fn take_away(home: &Path, netns: &Path, roots: &[(&str, PathBuf)]) ->
         if fs::remove_dir_all(&folder).is_ok() {
             swept.push(folder);
         }
+    }
+    for group in hierarchies.iter().flat_map(|hierarchy| orphans(hierarchy)) {
+        drop(Made::found(group.clone()));
+        swept.push(group);
     }
     for node in orphans(netns) {
         let name = node.file_name().unwrap_or_default().to_string_lossy();
@@ -85,7 +95,11 @@ mod tests {
         for folder in [&dead, &mine] {
             fs::create_dir_all(folder.join("ours/container")).expect("mkdir");
         }
-        let swept = take_away(home.path(), &none, &[]);
+        let hierarchy = home.path().join("hierarchy");
+        let group = hierarchy.join(format!("{PREFIX}4194305-0-1"));
+        fs::create_dir_all(&group).expect("mkdir");
+        let mut swept = take_away(home.path(), &none, &[hierarchy], &[]);
+        assert!(!group.exists() && swept.pop() == Some(group), "{swept:?}");
         assert!(swept.len() == 1 && swept[0] == dead && !dead.exists(), "{swept:?}");
         let living = runs(std::process::id());
         assert_eq!(mine.exists(), living);

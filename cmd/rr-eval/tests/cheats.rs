@@ -1,11 +1,15 @@
-//! Contestants that cheat, each in its own way, beside one that does not: `contestant.py` has them. And a run that is interrupted.
+//! Contestants that cheat, each in its own way, beside one that does not: `contestant.py` has them. And runs that are interrupted or killed.
+
+mod left;
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 /// A run's output folder, and what it needs.
@@ -55,6 +59,18 @@ impl Run {
         (output, text)
     }
 
+    /// Starts it, and waits until it has so many samples.
+    fn until_samples(&self, count: usize) -> Child {
+        let running = self.command().spawn().expect("rr-eval runs");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let rows = || fs::read_to_string(self.path("out/samples.csv")).unwrap_or_default().lines().count();
+        while rows() < 1 + count {
+            assert!(Instant::now() < deadline, "no samples within 30 s");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        running
+    }
+
     /// Rows of the samples that count: contestant, work, repetition.
     fn counted(&self) -> Vec<(String, String, String)> {
         let text = fs::read_to_string(self.path("out/samples.csv")).expect("samples");
@@ -62,6 +78,13 @@ impl Run {
         let fields = rows.map(|row| row.split(',').map(str::to_owned).collect::<Vec<_>>());
         fields.map(|row| (row[1].clone(), row[5].clone(), row[6].clone())).collect()
     }
+}
+
+/// Each run takes away what killed ones have left: there is one at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether the test can run; says so otherwise.
@@ -89,6 +112,7 @@ fn who_cheats_is_thrown_out_with_the_reason_and_the_run_goes_on() {
     ];
     let mut all: Vec<&str> = cheats.iter().map(|(name, _)| *name).collect();
     all.push("honest");
+    let _alone = alone();
     let run = Run::of(&all);
     let (output, text) = run.output();
     assert!(!output.status.success(), "{text}");
@@ -112,20 +136,15 @@ fn an_interrupted_run_leaves_nothing_and_goes_on_where_it_stopped() {
     if !has_python("an_interrupted_run_leaves_nothing_and_goes_on_where_it_stopped") {
         return;
     }
+    let _alone = alone();
     let run = Run::of(&["honest"]);
-    let mut running = run.command().spawn().expect("rr-eval runs");
-    let deadline = Instant::now() + Duration::from_secs(30);
-    let rows = || fs::read_to_string(run.path("out/samples.csv")).unwrap_or_default().lines().count();
-    while rows() < 4 {
-        assert!(Instant::now() < deadline, "no samples within 30 s");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let mut running = run.until_samples(3);
     let script = run.path("honest").display().to_string();
-    let pid = rustix::process::Pid::from_raw(running.id().cast_signed()).expect("a pid");
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("kill");
+    left::send(&running, Signal::INT);
     let status = running.wait().expect("it ends");
     assert!(!status.success() && status.code().is_some(), "{status}");
-    assert!(!is_running(&script), "a contestant is left");
+    assert!(!left::is_running(&script), "a contestant is left");
+    assert_eq!(left::of(running.id()), Vec::<PathBuf>::new());
 
     let before = run.counted();
     let (output, text) = run.output();
@@ -142,9 +161,33 @@ fn an_interrupted_run_leaves_nothing_and_goes_on_where_it_stopped() {
     assert!(output.status.success() && run.counted() == after, "a run that is done measures again");
 }
 
-/// Whether a process has this among its arguments.
-fn is_running(argument: &str) -> bool {
-    let entries = fs::read_dir("/proc").expect("/proc").flatten();
-    let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
-    lines.into_iter().any(|line| line.split(|byte| *byte == 0).any(|word| word == argument.as_bytes()))
+#[test]
+fn programs_in_no_container_are_counted_and_a_killed_run_is_swept_by_the_next() {
+    let test = "programs_in_no_container_are_counted_and_a_killed_run_is_swept_by_the_next";
+    if !has_python(test) {
+        return;
+    }
+    if !left::can_make_groups() {
+        return eprintln!("SKIPPED: {test}: no control group can be made here");
+    }
+    let _alone = alone();
+    let run = Run::of(&["honest"]);
+    let mut running = run.until_samples(3);
+    left::send(&running, Signal::KILL);
+    running.wait().expect("it ends");
+    assert_ne!(left::of(running.id()), Vec::<PathBuf>::new(), "nothing was left that could be swept");
+
+    let (output, text) = run.output();
+    assert!(output.status.success() && text.contains("taken away"), "{text}");
+    assert_eq!(left::of(running.id()), Vec::<PathBuf>::new());
+    let mut samples = csv::Reader::from_path(run.path("out/samples.csv")).expect("samples");
+    let columns = samples.headers().expect("a header").clone();
+    let at = |name: &str| columns.iter().position(|column| column == name).expect("a column");
+    let (cpu, peak) = (at("cpu_ns"), at("peak_bytes"));
+    for row in samples.records().map(|row| row.expect("a row")) {
+        let number = |column: usize| row[column].parse::<u64>().unwrap_or_default();
+        // Two processes of Python: less than a second for a kilobyte, and some kilobytes at the least.
+        assert!((1000..1_000_000_000).contains(&number(cpu)), "{row:?}");
+        assert!(number(peak) < 100_000_000 && !row[peak].is_empty(), "{row:?}");
+    }
 }

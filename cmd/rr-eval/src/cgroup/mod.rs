@@ -1,9 +1,13 @@
 //! CPU time and memory of a container, from its control groups (cgroup v1 and v2), and its share of memory from /proc.
 
+mod made;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+
+pub(crate) use made::{Made, hierarchies};
 
 /// Where the hierarchies are mounted.
 const MOUNT: &str = "/sys/fs/cgroup";
