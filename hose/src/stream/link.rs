@@ -191,6 +191,11 @@ impl Link {
         self.tags = Some(Box::new(keys.map(Tags::new)));
     }
 
+    /// Whether everything is tagged.
+    pub(crate) fn is_authenticated(&self) -> bool {
+        self.tags.is_some()
+    }
+
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }

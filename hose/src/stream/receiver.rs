@@ -70,6 +70,8 @@ pub struct Receiver {
     max_line: Option<usize>,
     stop: Option<Stop>,
     patience: Patience,
+    /// The same within payloads.
+    within: Patience,
 }
 
 /// What ends all waiting.
@@ -238,6 +240,7 @@ impl Receiver {
             max_line: None,
             stop: None,
             patience: Patience::new(),
+            within: Patience::within_a_payload(),
         })
     }
 
@@ -390,7 +393,9 @@ impl Receiver {
     fn read_inline(&mut self, incoming: &Incoming, region: &mut [u8]) -> Result<()> {
         let name = &incoming.peer.name;
         let connection = self.connections.get_mut(&incoming.connection).ok_or_else(|| gone(name))?;
-        read_payload(&mut connection.link, &mut self.patience, name, region, incoming.by)
+        // Where both ends hash, one that were woken for every piece would make the other wait in turn.
+        let patience = if connection.link.is_authenticated() { &mut self.patience } else { &mut self.within };
+        read_payload(&mut connection.link, patience, name, region, incoming.by)
     }
 
     /// The payload is whole: it is handed over even when its sender is no longer there to be told. Of a short one it is told when it is
@@ -809,7 +814,6 @@ fn read_payload(
             let message = format!("function {sender} sent {filled} of {total} bytes of a payload in time");
             return Err(Error::new(ErrorKind::Timeout, message));
         }
-        // Where both ends hash, one that were woken for every piece would make the other wait in turn.
         patience.wait(&[link.readable()], Some(by)).map_err(|e| Error::system("poll", e))?;
     }
 }
