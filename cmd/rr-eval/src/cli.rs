@@ -61,7 +61,13 @@ enum Verb {
         count: usize,
     },
     /// Warm calls at fixed rates: how late they are
-    Warm(Run),
+    Warm {
+        #[command(flatten)]
+        run: Run,
+        /// No more calls than this in a series
+        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..), default_value_t = u64::MAX, hide_default_value = true)]
+        calls: u64,
+    },
     /// All figures, warm calls, cold starts and idle functions; with --only, --size or --fan-out the figures alone
     All(Run),
     /// Draw what was measured
@@ -152,13 +158,13 @@ fn run(verb: Verb) -> Result<()> {
             let workloads = if workload.is_empty() { Workload::ALL.to_vec() } else { workload };
             further(&run, Some((workloads, starts)), None)
         }
-        Verb::Warm(run) => warm_calls(&run),
+        Verb::Warm { run, calls } => none_thrown_out(warm_calls(&run, calls)?),
         Verb::Idle { run, count } => further(&run, None, Some(count)),
         Verb::All(run) => {
-            let thrown_out = measure(&run, &Figure::ALL)?;
+            let mut thrown_out = measure(&run, &Figure::ALL)?;
             // Who asks for some cells does not ask for these.
             if run.only.is_empty() && run.size.is_none() && run.fan_out.is_none() {
-                warm_calls(&run)?;
+                thrown_out += warm_calls(&run, u64::MAX)?;
                 let idle_functions = if run.full { 500 } else { 100 };
                 further(&run, Some((Workload::ALL.to_vec(), usize::MAX)), Some(idle_functions))?;
             }
@@ -226,15 +232,17 @@ fn measure(run: &Run, figures: &[Figure]) -> Result<usize> {
     Ok(thrown_out)
 }
 
-/// Warm calls at fixed rates.
-fn warm_calls(run: &Run) -> Result<()> {
+/// Warm calls at fixed rates, in series of so many at the most; gives how often a contestant was thrown out.
+fn warm_calls(run: &Run, calls: u64) -> Result<usize> {
     let interrupt = Interrupt::listen()?;
     let folder = folder()?;
     let workshop = workshop(run, folder.path())?;
     let contestants = contestants(run, &workshop)?;
     workshop.compile()?;
     describe(run, &workshop)?;
-    let measured = warm::measure(&workshop, &contestants, run.effort(), &run.report.out, &interrupt);
+    let (effort, size, patience) = (run.effort(), run.size, Duration::from_secs(run.patience));
+    let wanted = warm::Wanted { effort, size, calls, patience };
+    let measured = warm::measure(&workshop, &contestants, &wanted, &run.report.out, &interrupt);
     report::write(&run.report)?;
     measured
 }

@@ -19,6 +19,7 @@ mod limits;
 mod machine;
 mod model;
 mod nodes;
+mod pace;
 mod paper;
 mod payload;
 mod plan;

@@ -3,18 +3,19 @@
 //!
 //! A payload is a text of the letters `a` to `p` that JSON carries as it is, drawn from a seed which is new for each transfer. Word `i` is the
 //! i-th output of splitmix64, each byte cut to its low four bits and added to `a`, in little-endian order. The first byte is then replaced by
-//! the letter of the receiver's work.
+//! the letter of the receiver's work. The payloads of calls at a fixed rate have its capital letter there: a receiver says nothing of them one by one,
+//! but keeps a receipt of all, and when each was done, until a payload begins with `a` and asks for that account.
 //!
 //! | work | receipt |
 //! | --- | --- |
 //! | `t` | of the first byte of each 4,096 and the last byte, in turn: the receipt so far, rotated left by 5 in 64 bits, XOR the byte |
 //! | `r` | the sum of all words modulo 2⁶⁴, the last one filled up with zeros |
 //! | `c` | the first 16 bytes of the SHA-256, as a big-endian number |
-//! | `q` | as for `t`; it is not said, but goes into the tally: its lower 64 bits are rotated left by 9 and changed by XOR, its upper ones count |
-//! | `a` | the tally, which is 0 from then on |
+//! | kept | of the payloads' receipts, in turn: the receipt so far, rotated left by 5 in 128 bits, XOR the payload's |
 
 use sha2::{Digest, Sha256};
 
+use crate::pace::Pace;
 use crate::protocol::{Order, Work};
 
 /// The distance of the bytes that are read of a payload that is touched.
@@ -22,9 +23,20 @@ const PAGE: usize = 4096;
 
 /// The receipt of a receiver that has done its work with this order's payload. `scratch` is memory for it, used again.
 pub(crate) fn receipt(order: &Order, scratch: &mut Vec<u8>) -> u128 {
-    fill(order, scratch);
+    receipt_of(order, order.work.letter(), scratch)
+}
+
+/// The receipt of a receiver that has done its work with all payloads of a schedule. `scratch` is memory for them, used again.
+pub(crate) fn kept(pace: &Pace, scratch: &mut Vec<u8>) -> u128 {
+    let letter = pace.work.letter().to_ascii_uppercase();
+    let orders = (0..pace.count).map(|index| pace.order(index));
+    orders.fold(0, |all: u128, order| all.rotate_left(5) ^ receipt_of(&order, letter, scratch))
+}
+
+fn receipt_of(order: &Order, letter: char, scratch: &mut Vec<u8>) -> u128 {
+    fill(order, letter, scratch);
     match order.work {
-        Work::Touch | Work::Quiet | Work::Tally => {
+        Work::Touch => {
             let pages = scratch.iter().step_by(PAGE).chain(scratch.last());
             pages.fold(0_u64, |sum, byte| sum.rotate_left(5) ^ u64::from(*byte)).into()
         }
@@ -43,44 +55,21 @@ pub(crate) fn receipt(order: &Order, scratch: &mut Vec<u8>) -> u128 {
     }
 }
 
-/// The tally of `count` quiet payloads, the i-th of this seed + i.
-pub(crate) fn tally(size: u64, seed: u64, count: u64) -> u128 {
-    let lower = (0..count).fold(0_u64, |tally, i| tally.rotate_left(9) ^ touched(size, seed.wrapping_add(i)));
-    u128::from(count) << 64 | u128::from(lower)
-}
-
-/// The receipt of a quiet payload, of which only the words are made that are looked at.
-fn touched(size: u64, seed: u64) -> u64 {
-    let byte = |at: u64| match at {
-        0 => b'q',
-        _ => letters(&mut seed.wrapping_add((at / 8).wrapping_mul(GAMMA))).to_le_bytes()[at as usize % 8],
-    };
-    let pages = (0..size).step_by(PAGE).chain(size.checked_sub(1));
-    pages.fold(0, |sum, at| sum.rotate_left(5) ^ u64::from(byte(at)))
-}
-
-/// A word of letters.
-fn letters(state: &mut u64) -> u64 {
-    (splitmix64(state) & 0x0f0f_0f0f_0f0f_0f0f) + 0x6161_6161_6161_6161
-}
-
-fn fill(order: &Order, payload: &mut Vec<u8>) {
+fn fill(order: &Order, letter: char, payload: &mut Vec<u8>) {
     payload.resize(usize::try_from(order.size).unwrap_or(usize::MAX), 0);
     let mut state = order.seed;
     for bytes in payload.chunks_mut(8) {
-        bytes.copy_from_slice(&letters(&mut state).to_le_bytes()[..bytes.len()]);
+        let word = (splitmix64(&mut state) & 0x0f0f_0f0f_0f0f_0f0f) + 0x6161_6161_6161_6161;
+        bytes.copy_from_slice(&word.to_le_bytes()[..bytes.len()]);
     }
-    if let (Some(first), Ok(letter)) = (payload.first_mut(), u8::try_from(order.work.letter())) {
+    if let (Some(first), Ok(letter)) = (payload.first_mut(), u8::try_from(letter)) {
         *first = letter;
     }
 }
 
-/// Between two states of splitmix64.
-const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
-
 /// The next output of splitmix64.
 pub(crate) fn splitmix64(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(GAMMA);
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut word = *state;
     word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -94,19 +83,9 @@ mod tests {
     #[test]
     fn a_payload_is_text_that_begins_with_its_work() {
         let mut payload = Vec::new();
-        fill(&Order { size: 21, work: Work::Read, seed: 7 }, &mut payload);
+        fill(&Order { size: 21, work: Work::Read, seed: 7 }, 'r', &mut payload);
         assert_eq!((payload.len(), payload[0]), (21, b'r'));
         assert!(payload[1..].iter().all(|byte| (b'a'..=b'p').contains(byte)));
-    }
-
-    #[test]
-    fn a_tally_is_of_the_receipts_of_all() {
-        let mut scratch = Vec::new();
-        for size in [1, 2, 64, 4096, 4097, 20_003] {
-            let mut of = |seed| receipt(&Order { size, work: Work::Quiet, seed }, &mut scratch) as u64;
-            let lower = [of(5), of(6), of(7)].into_iter().fold(0_u64, |sum, one| sum.rotate_left(9) ^ one);
-            assert_eq!(tally(size, 5, 3), 3 << 64 | u128::from(lower), "{size}");
-        }
     }
 
     #[test]

@@ -5,12 +5,13 @@
 //! | | `ready`, once, when its receivers are there |
 //! | `fill SIZE WORK SEED` | `filled`: a payload ([`crate::payload`]) is in its memory |
 //! | `send` | `sent START SERIALIZED END`: all its receivers have it and are done with it |
-//! | `pace SIZE SEED RATE COUNT` | `paced LATENCY...`: so many quiet payloads were sent, the i-th of seed SEED + i, when it was due at RATE a second; each was handled so long after that. Only those are asked that take part in `rr-eval warm` |
+//! | `pace SIZE WORK SEED RATE COUNT` | `paced START LATE...`: it has made COUNT calls, the first one due at START, RATE a second due after it, and each one's answer was there so late after it was due; only who takes part in warm calls is asked |
 //!
 //! | from each receiver | |
 //! | --- | --- |
 //! | `ready` | once, when a sender may come; those that are called by a host say nothing |
 //! | `got NAME LENGTH ARRIVED PARSED DONE RECEIPT` | for each payload: how long it was, when it had come whole, when it could be read, when the work was done, and the receipt as hexadecimal number |
+//! | `kept NAME RECEIPT DONE...` | once its sender has made all calls of a schedule, and asked for it: the receipt of all, and when the work with each was done |
 //!
 //! Times are the host's CLOCK_MONOTONIC in nanoseconds. WORK is a letter of [`Work`]. At the end of its standard input the sender ends, and its
 //! receivers with it.
@@ -29,12 +30,6 @@ pub(crate) enum Work {
     /// Every byte goes into a digest; no time counts.
     #[serde(rename = "check")]
     Check,
-    /// As touch, without a line.
-    #[serde(rename = "quiet")]
-    Quiet,
-    /// The receipt is that of all quiet ones since the last such.
-    #[serde(rename = "tally")]
-    Tally,
 }
 
 impl Work {
@@ -43,8 +38,6 @@ impl Work {
             Self::Touch => 't',
             Self::Read => 'r',
             Self::Check => 'c',
-            Self::Quiet => 'q',
-            Self::Tally => 'a',
         }
     }
 }
@@ -71,8 +64,22 @@ pub(crate) enum Line {
     Filled,
     Sent(Sent),
     Got(Got),
-    /// Nanoseconds of each payload.
-    Paced(Vec<u64>),
+    Paced(Paced),
+    Kept(Kept),
+}
+
+/// What a sender says of the calls of a schedule.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Paced {
+    pub(crate) start: u64,
+    pub(crate) late: Vec<u64>,
+}
+
+/// What its receiver says of them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Kept {
+    pub(crate) receipt: u128,
+    pub(crate) done: Vec<u64>,
 }
 
 /// What a sender says of a transfer.
@@ -98,17 +105,15 @@ impl std::str::FromStr for Line {
     type Err = anyhow::Error;
 
     fn from_str(line: &str) -> Result<Self> {
-        let time = |text: &str| {
-            text.parse::<u64>().with_context(|| format!("{:?}: {text:?}", line.get(..200).unwrap_or(line)))
-        };
+        let time = |text: &str| text.parse::<u64>().with_context(|| format!("{line:?}: {text:?}"));
+        let times = |words: &[&str]| words.iter().map(|word| time(word)).collect::<Result<_>>();
+        let number =
+            |text: &str| u128::from_str_radix(text, 16).with_context(|| format!("{line:?}: its receipt"));
         match line.split(' ').collect::<Vec<_>>()[..] {
             ["ready"] => Ok(Self::Ready),
             ["filled"] => Ok(Self::Filled),
             ["sent", start, serialized, end] => {
                 Ok(Self::Sent(Sent { start: time(start)?, serialized: time(serialized)?, end: time(end)? }))
-            }
-            ["paced", ref latencies @ ..] => {
-                Ok(Self::Paced(latencies.iter().map(|text| time(text)).collect::<Result<_>>()?))
             }
             ["got", name, length, arrived, parsed, done, receipt] => Ok(Self::Got(Got {
                 name: name.to_owned(),
@@ -116,9 +121,14 @@ impl std::str::FromStr for Line {
                 arrived: time(arrived)?,
                 parsed: time(parsed)?,
                 done: time(done)?,
-                receipt: u128::from_str_radix(receipt, 16)
-                    .with_context(|| format!("{line:?}: its receipt"))?,
+                receipt: number(receipt)?,
             })),
+            ["paced", start, ref late @ ..] => {
+                Ok(Self::Paced(Paced { start: time(start)?, late: times(late)? }))
+            }
+            ["kept", _, receipt, ref done @ ..] => {
+                Ok(Self::Kept(Kept { receipt: number(receipt)?, done: times(done)? }))
+            }
             _ => bail!("{line:?} is none of the lines that a contestant says"),
         }
     }
@@ -136,14 +146,29 @@ mod tests {
             "sent 1 2 3".parse::<Line>().unwrap(),
             Line::Sent(Sent { start: 1, serialized: 2, end: 3 })
         );
-        assert_eq!("paced 5 6".parse::<Line>().unwrap(), Line::Paced(vec![5, 6]));
         let Line::Got(got) = "got b0 5 1 2 3 00ff".parse::<Line>().unwrap() else { panic!("not got") };
         assert_eq!((got.name.as_str(), got.length, got.receipt), ("b0", 5, 255));
+        assert_eq!(
+            ["paced 1 2 3", "kept b0 ff 4"].map(|line| line.parse::<Line>().unwrap()),
+            [
+                Line::Paced(Paced { start: 1, late: vec![2, 3] }),
+                Line::Kept(Kept { receipt: 255, done: vec![4] })
+            ]
+        );
     }
 
     #[test]
     fn other_lines_are_refused_by_their_text() {
-        for line in ["", "sent 1 2", "sent 1 2 x", "got b 1 1 1 1 xyz", "got b 1 1 1 -1 00", "hello"] {
+        for line in [
+            "",
+            "sent 1 2",
+            "sent 1 2 x",
+            "got b 1 1 1 1 xyz",
+            "got b 1 1 1 -1 00",
+            "paced 1 x",
+            "kept b xyz",
+            "hello",
+        ] {
             assert!(line.parse::<Line>().unwrap_err().to_string().contains(line), "{line:?}");
         }
     }

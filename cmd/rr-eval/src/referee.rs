@@ -27,7 +27,7 @@ pub(crate) struct Times {
 
 /// Why a contestant is thrown out of a cell, with all that it has done there.
 #[derive(Debug)]
-pub(crate) struct Foul(String);
+pub(crate) struct Foul(pub(crate) String);
 
 impl fmt::Display for Foul {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,7 +82,7 @@ pub(crate) fn judge(claim: &Claim<'_>) -> Result<Times, Foul> {
     })
 }
 
-fn in_order(times: &[(&str, u64)]) -> Result<(), Foul> {
+pub(crate) fn in_order(times: &[(&str, u64)]) -> Result<(), Foul> {
     for pair in times.windows(2) {
         let [(before, early), (after, late)] = pair else { continue };
         if late < early {

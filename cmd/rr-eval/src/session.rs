@@ -12,9 +12,9 @@ use crate::cgroup::{Cpu, Groups, Made};
 use crate::contestant::{Contestant, Placement, Recipe, Workshop};
 use crate::interrupt::Interrupt;
 use crate::launch;
-use crate::payload;
+use crate::pace::{self, Pace};
 use crate::process::{Heard, Program, now};
-use crate::protocol::{Got, Line, Order, Sent, Work};
+use crate::protocol::{Got, Line, Order, Sent};
 use crate::referee::{Claim, Times, judge};
 
 /// How long functions may take to appear.
@@ -54,17 +54,6 @@ pub(crate) struct Measured {
     pub(crate) peak: Option<u64>,
     /// Proportional share of memory afterwards, in bytes.
     pub(crate) share: Option<u64>,
-}
-
-/// Calls at a fixed rate.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Pace {
-    /// In bytes.
-    pub(crate) size: u64,
-    /// A second.
-    pub(crate) rate: u64,
-    pub(crate) count: u64,
-    pub(crate) seed: u64,
 }
 
 impl Session {
@@ -169,7 +158,7 @@ impl Session {
             match line {
                 Line::Sent(line) => sent = Some((line, heard)),
                 Line::Got(line) => got.push(line),
-                Line::Ready | Line::Filled | Line::Paced(_) => {}
+                Line::Ready | Line::Filled | Line::Paced(_) | Line::Kept(_) => {}
             }
             (sent.is_some() && got.len() >= receivers).then_some(())
         })?;
@@ -189,19 +178,22 @@ impl Session {
         })
     }
 
-    /// Asks for quiet payloads at a fixed rate; gives how long after it was due each was handled, in nanoseconds.
-    pub(crate) fn pace(&mut self, pace: &Pace, patience: Duration) -> Result<Vec<u64>> {
-        self.tell(&format!("pace {} {} {} {}", pace.size, pace.seed, pace.rate, pace.count))?;
-        let lasts = Duration::from_secs(pace.count / pace.rate.max(1));
-        let latencies = self.hear(lasts * 4 + patience, |_, line| match line {
-            Line::Paced(latencies) => Some(latencies.clone()),
-            _ => None,
+    /// Asks for calls at a fixed rate, whose receipt has to be this; gives how long after each was due its answer was there, in nanoseconds.
+    pub(crate) fn pace(&mut self, pace: &Pace, receipt: u128, patience: Duration) -> Result<Vec<u64>> {
+        let told = now();
+        self.tell(&pace.line())?;
+        let (mut paced, mut kept) = (None, None);
+        self.hear_all(patience, |heard, line| {
+            match line {
+                Line::Paced(line) => paced = Some((line, heard)),
+                Line::Kept(line) => kept = Some(line),
+                Line::Ready | Line::Filled | Line::Sent(_) | Line::Got(_) => {}
+            }
+            (paced.is_some() && kept.is_some()).then_some(())
         })?;
-        ensure!(latencies.len() as u64 == pace.count, "{} times of {} calls", latencies.len(), pace.count);
-        // Now its receiver has to say what it has read.
-        let order = Order { size: pace.size, work: Work::Tally, seed: pace.seed };
-        self.transfer(&order, payload::tally(pace.size, pace.seed, pace.count), patience)?;
-        Ok(latencies)
+        let ((paced, heard), kept) = paced.zip(kept).context("it says nothing")?;
+        pace::judge(&pace::Claim { pace, told, heard, paced: &paced, kept: &kept, receipt })?;
+        Ok(paced.late)
     }
 
     fn tell(&mut self, line: &str) -> Result<()> {

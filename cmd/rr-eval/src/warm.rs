@@ -1,5 +1,5 @@
 //! Warm calls at fixed rates: how late each is handled, counted from when it was due, whatever held it up. A sender that waits for one call does not
-//! ask later for the next (no coordinated omission): what is due meanwhile is late, too.
+//! ask later for the next (no coordinated omission): what is due meanwhile is late, too. [`crate::pace`] says what is believed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,30 +11,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::contestant::{Contestant, Placement, Workshop};
 use crate::interrupt::Interrupt;
+use crate::pace::Pace;
+use crate::payload;
 use crate::plan::{Effort, turns};
 use crate::progress::Progress;
+use crate::protocol::Work;
 use crate::runner::seed;
-use crate::session::{Pace, Session};
+use crate::session::Session;
+use crate::store::{self, Table};
 
 /// The file of an output folder.
 pub(crate) const FILE: &str = "warm.csv";
 
-/// Those that take part: the roads of one host whose senders can be told to keep a rate.
-const CONTESTANTS: [&str; 7] = [
-    "rr user",
-    "rr kernel",
-    "rr network",
-    "runc + HTTP, raw",
-    "WasmEdge + HTTP, raw",
-    "gRPC, raw",
-    "Unix socket",
-];
-
 /// Calls of each before any counts.
 const WARM_UP: u64 = 200;
 
-/// How long a call may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Who cannot keep a rate is slow, not dead: it may take so many times as long.
+const SLOWER: u32 = 20;
 
 /// Who ends the last call later than this share of the time after it was due did not keep the rate.
 const BEHIND: f64 = 0.01;
@@ -58,85 +51,102 @@ pub(crate) struct Bucket {
     pub(crate) count: u64,
 }
 
-/// A size, a rate, and how many calls.
-fn cells(effort: Effort) -> Vec<(u64, u64, u64)> {
-    let full = effort == Effort::Full;
-    let cell = |size, rate, quick: u64, count: u64| (size, rate, if full { count } else { quick });
-    vec![
-        cell(64, 2_000, 4_000, 100_000),
-        cell(64, 10_000, 10_000, 100_000),
-        cell(4_096, 2_000, 4_000, 100_000),
-        cell(4_096, 10_000, 10_000, 100_000),
-        cell(1_000_000, 200, 200, 20_000),
-        cell(1_000_000, 500, 500, 20_000),
-    ]
+/// What is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) effort: Effort,
+    /// Only calls of this size, in bytes.
+    pub(crate) size: Option<u64>,
+    /// No more calls than this in a series.
+    pub(crate) calls: u64,
+    /// How long a series may take, beside its schedule.
+    pub(crate) patience: Duration,
 }
 
-/// Measures what the output folder does not have yet.
+impl Wanted {
+    /// Sizes, rates, and how many calls.
+    fn cells(&self) -> Vec<(u64, u64, u64)> {
+        let full = self.effort == Effort::Full;
+        let cell = |size, rate, quick: u64, count: u64| {
+            (size, rate, self.calls.min(if full { count } else { quick }))
+        };
+        let cells = [
+            cell(64, 2_000, 4_000, 100_000),
+            cell(64, 10_000, 10_000, 100_000),
+            cell(4_096, 2_000, 4_000, 100_000),
+            cell(4_096, 10_000, 10_000, 100_000),
+            cell(1_000_000, 200, 200, 20_000),
+            cell(1_000_000, 500, 500, 20_000),
+        ];
+        cells.into_iter().filter(|(size, ..)| self.size.is_none_or(|wanted| wanted == *size)).collect()
+    }
+}
+
+/// Measures what the output folder does not have yet; gives how often a contestant was thrown out.
 pub(crate) fn measure(
     workshop: &Workshop,
     contestants: &[Contestant],
-    effort: Effort,
+    wanted: &Wanted,
     out: &Path,
     interrupt: &Interrupt,
-) -> Result<()> {
-    let path = out.join(FILE);
-    let cells = cells(effort);
-    let mut known = whole(read(out)?);
-    known.retain(|(_, size, rate), buckets| cells.contains(&(*size, *rate, buckets[0].calls)));
-    let mut file = csv::Writer::from_path(&path).with_context(|| format!("create {}", path.display()))?;
-    known.values().flatten().try_for_each(|bucket| file.serialize(bucket)).context(FILE)?;
-    file.flush().context(FILE)?;
-    let missing = |contestant: &Contestant, (size, rate, _): (u64, u64, u64)| {
-        !known.contains_key(&(contestant.name.clone(), size, rate))
+) -> Result<usize> {
+    let (mut table, known) = Table::open_with(&out.join(FILE), |rows| {
+        whole(rows).into_values().flatten().collect::<Vec<Bucket>>()
+    })?;
+    let known = whole(known);
+    let cells = wanted.cells();
+    let missing = |contestant: &Contestant, (size, rate, calls): (u64, u64, u64)| {
+        let series = known.get(&(contestant.name.clone(), size, rate));
+        series.is_none_or(|buckets| buckets[0].calls < calls)
     };
-    let players: Vec<&Contestant> = CONTESTANTS
+    let players: Vec<&Contestant> = contestants
         .iter()
-        .filter_map(|name| contestants.iter().find(|contestant| contestant.name == *name))
+        .filter(|contestant| contestant.is_called_warm())
         .filter(|contestant| cells.iter().any(|cell| missing(contestant, *cell)))
         .collect();
     let lasts = |(_, rate, count): &(u64, u64, u64)| (count * 1000).div_ceil(*rate);
     let progress = Progress::of(cells.iter().map(lasts).sum::<u64>() * players.len() as u64);
-    let mut sessions = Vec::new();
-    for contestant in &players {
-        match Session::start(contestant, workshop, &Placement::Node, 1, interrupt) {
-            Ok(session) => sessions.push(Some(session)),
-            Err(error) => {
-                interrupt.check()?;
-                progress.say(&format!("{} is left out of warm calls: {error:#}", contestant.name));
-                sessions.push(None);
-            }
-        }
-    }
+    let mut sessions: Vec<Option<Session>> = players.iter().map(|_| None).collect();
+    let mut scratch = Vec::new();
+    let mut thrown_out = 0;
     for (round, cell) in cells.into_iter().enumerate() {
         let (size, rate, count) = cell;
         progress.at(&format!("warm calls, {size} bytes, {rate} a second"));
-        for index in turns(players.len(), round) {
-            let (contestant, Some(session)) = (players[index], &mut sessions[index]) else { continue };
-            if !missing(contestant, cell) {
-                continue;
-            }
-            let mut pace = |count| session.pace(&Pace { size, rate, count, seed: seed()? }, PATIENCE);
-            let latencies = pace(WARM_UP.min(count)).and_then(|_| pace(count));
+        for index in turns(players.len(), round).filter(|index| missing(players[*index], cell)) {
+            let contestant = players[index];
+            let mut keep = || {
+                let mut session = match sessions[index].take() {
+                    Some(session) => session,
+                    None => Session::start(contestant, workshop, &Placement::Node, 1, interrupt)?,
+                };
+                let mut latencies = Vec::new();
+                for count in [WARM_UP.min(count), count] {
+                    let pace = Pace { size, work: Work::Read, seed: seed()?, rate, count };
+                    let patience = wanted.patience + SLOWER * Duration::from_nanos(pace.lasts());
+                    latencies = session.pace(&pace, payload::kept(&pace, &mut scratch), patience)?;
+                }
+                sessions[index] = Some(session);
+                Ok(latencies)
+            };
+            let latencies = keep();
             interrupt.check()?;
             match latencies {
                 Ok(latencies) => {
-                    for bucket in buckets(&contestant.name, size, rate, &latencies)? {
-                        file.serialize(bucket).context(FILE)?;
-                    }
-                    file.flush().context(FILE)?;
+                    let buckets = buckets(&contestant.name, size, rate, &latencies)?;
+                    buckets.iter().try_for_each(|bucket| table.add(bucket))?;
                 }
                 Err(error) => {
+                    let error: anyhow::Error = error;
                     progress
                         .say(&format!("{} is out of warm calls of {size} bytes: {error:#}", contestant.name));
-                    sessions[index] = None;
+                    thrown_out += 1;
                 }
             }
             progress.done(lasts(&cell));
         }
     }
     progress.finish();
-    Ok(())
+    Ok(thrown_out)
 }
 
 /// The histogram of a series.
@@ -188,7 +198,7 @@ pub(crate) fn all_but_one_of(buckets: &[Bucket], calls: f64) -> Option<u64> {
 
 /// The rows of an output folder, if it has any.
 pub(crate) fn read(out: &Path) -> Result<Vec<Bucket>> {
-    crate::store::rows(&out.join(FILE))
+    store::rows(&out.join(FILE))
 }
 
 #[cfg(test)]

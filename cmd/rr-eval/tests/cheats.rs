@@ -44,8 +44,12 @@ impl Run {
     }
 
     fn command(&self) -> Command {
+        self.command_of(&["fig7", "--size", "1000"])
+    }
+
+    fn command_of(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rr-eval"));
-        command.args(["fig7", "--size", "1000", "--patience", "2"]);
+        command.args(words).args(["--patience", "2"]);
         // There are no other contestants in an empty folder, so nobody asks the runtime for anything.
         command.arg("--runtime").arg("/bin/true").arg("--functions").arg(self.folder.path());
         command.arg("--contestants").arg(self.path("contestants.toml")).arg("--out").arg(self.path("out"));
@@ -129,6 +133,43 @@ fn who_cheats_is_thrown_out_with_the_reason_and_the_run_goes_on() {
         assert_eq!(samples, 5, "{work}: {text}");
         assert!(times.contains(&format!("<td>honest</td><td>{work}")), "honest has no times");
     }
+}
+
+#[test]
+fn who_cheats_at_a_fixed_rate_is_thrown_out_too() {
+    if !has_python("who_cheats_at_a_fixed_rate_is_thrown_out_too") {
+        return;
+    }
+    let cheats = [
+        ("silent", "nothing came within"),
+        ("short", "the receiver has had 10 calls of 20"),
+        ("wrong", "the receipt is wrong"),
+        ("half", "the receipt is wrong"),
+        ("replay", "the receipt is wrong"),
+        ("hasty", "its sender knew"),
+        ("early", "much later than it says"),
+        ("omitting", "its sender knew"),
+    ];
+    let mut all: Vec<&str> = cheats.iter().map(|(name, _)| *name).collect();
+    all.push("honest");
+    let _alone = alone();
+    let run = Run::of(&all);
+    let output = run.command_of(&["warm", "--size", "64", "--calls", "20"]).output().expect("rr-eval runs");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{text}");
+    let rows = fs::read_to_string(run.path("out/warm.csv")).expect("rows");
+    for (name, why) in cheats {
+        let line = text.lines().find(|line| line.contains(&format!("{name} is out of warm calls")));
+        assert!(line.is_some_and(|line| line.contains(why)), "{name}: {why:?} is not in {line:?} of\n{text}");
+        assert!(!rows.contains(&format!("{name},")), "{name} has times: {rows}");
+    }
+    // Contestant, size, rate, calls, …: of each rate all calls.
+    let count = |rate: &str| -> u64 {
+        let start = format!("honest,64,{rate},20,");
+        let rows = rows.lines().filter(|row| row.starts_with(&start));
+        rows.map(|row| row.rsplit(',').next().and_then(|count| count.parse::<u64>().ok()).unwrap_or(0)).sum()
+    };
+    assert_eq!([count("2000"), count("10000")], [20, 20], "{rows}");
 }
 
 #[test]

@@ -25,12 +25,13 @@ def payload(size, work, seed):
 
 
 def receipt(data):
-    if data[:1] == b"t":
+    work = data[:1].lower()
+    if work == b"t":
         told = 0
         for byte in [*data[::4096], data[-1]]:
             told = (told << 5 | told >> 59) & WORD ^ byte
         return told
-    if data[:1] == b"r":
+    if work == b"r":
         padded = data + bytes(-len(data) % 8)
         return sum(word for (word,) in struct.iter_unpack("<Q", padded)) & WORD
     return int.from_bytes(hashlib.sha256(data).digest()[:16], "big")
@@ -45,6 +46,12 @@ def source(path, behaviour):
     to.connect(path)
     say("ready")
     data = b""
+
+    def send(data):
+        if behaviour != "silent":
+            to.sendall(struct.pack("<Q", len(data)) + data)
+            to.recv(1)
+
     for line in sys.stdin:
         match line.split():
             case ["fill", size, work, seed]:
@@ -52,10 +59,21 @@ def source(path, behaviour):
                 say("filled")
             case ["send"]:
                 start = time.monotonic_ns()
-                if behaviour != "silent":
-                    to.sendall(struct.pack("<Q", len(data)) + data)
-                    to.recv(1)
+                send(data)
                 say("sent", start, start, time.monotonic_ns())
+            case ["pace", size, work, seed, rate, count]:
+                start = time.monotonic_ns() + 5_000_000
+                late = []
+                for i in range(int(count)):
+                    data = payload(int(size), work.upper(), int(seed) + i & WORD)
+                    due = start + i * 1_000_000_000 // int(rate)
+                    while (begun := time.monotonic_ns()) < due:
+                        pass
+                    send(data)
+                    # Who omits what had to wait counts from when a call began.
+                    late.append(time.monotonic_ns() - (begun if behaviour == "omitting" else due))
+                send(b"a")
+                say("paced", start, *late)
 
 
 def sink(path, behaviour):
@@ -66,11 +84,19 @@ def sink(path, behaviour):
     stream = listener.accept()[0]
     os.unlink(path)
     first = None
+    kept, times = 0, []
     while header := stream.recv(8, socket.MSG_WAITALL):
         (size,) = struct.unpack("<Q", header)
         data = stream.recv(size, socket.MSG_WAITALL)
         arrived = time.monotonic_ns()
-        timed = data[:1] != b"c"
+        timed = data[:1] not in (b"c", b"a")
+        if data == b"a":
+            if behaviour == "short":
+                times = times[::2]
+            say("kept", "sink", f"{kept:032x}", *times)
+            kept, times = 0, []
+            stream.send(b".")
+            continue
         if behaviour == "wrong":
             data = data[:-1] + b"!"
         if behaviour == "short":
@@ -79,16 +105,23 @@ def sink(path, behaviour):
             # It answers, and reads afterwards.
             stream.send(b".")
             time.sleep(0.005)
-        told = receipt(data[: len(data) // 2] if behaviour == "half" and data[:1] == b"r" else data)
+        told = receipt(data[: len(data) // 2] if behaviour == "half" and data[:1] in b"rR" else data)
         if behaviour == "replay" and timed:
             # Of work that it has done once.
             told = first = first or told
+        if behaviour == "omitting" and data[:1].isupper():
+            # More than its sender has time for.
+            time.sleep(0.002)
         done = time.monotonic_ns()
         if behaviour == "early" and timed:
             # It says when it got the bytes, reads afterwards, and answers then.
             done = arrived
             time.sleep(0.005)
-        say("got", "sink", size, arrived, arrived, done, f"{told:032x}")
+        if data[:1].isupper():
+            kept = (kept << 5 | kept >> 123) & (1 << 128) - 1 ^ told
+            times.append(done)
+        else:
+            say("got", "sink", size, arrived, arrived, done, f"{told:032x}")
         if not (behaviour == "hasty" and timed):
             stream.send(b".")
 

@@ -113,6 +113,16 @@ impl Contestant {
         }
     }
 
+    /// Whether it takes part in warm calls: bytes as they are, over the roads that a caller would choose.
+    pub(crate) fn is_called_warm(&self) -> bool {
+        match &self.road {
+            Road::Hose(_) => self.main,
+            Road::Sockets(form) => *form == "raw",
+            Road::Native { road, form } => *form == "raw" && matches!(*road, "http" | "grpc" | "unix"),
+            Road::External { .. } => true,
+        }
+    }
+
     /// Its programs for a sender and `fan_out` receivers.
     pub(crate) fn line(
         &self,

@@ -78,7 +78,7 @@ fn clock(work: Work) -> &'static str {
     match work {
         Work::Touch => "touched",
         Work::Read => "every byte read",
-        Work::Check | Work::Quiet | Work::Tally => "checked",
+        Work::Check => "checked",
     }
 }
 

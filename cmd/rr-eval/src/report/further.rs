@@ -52,7 +52,8 @@ impl Further {
     }
 
     pub(super) fn rows(&self) -> Vec<Row> {
-        self.in_a_row().into_iter().chain(self.first_bytes()).chain(self.memory()).collect()
+        let starts = self.in_a_row().into_iter().chain(self.first_bytes());
+        self.warm.rows().into_iter().chain(starts).chain(self.memory()).collect()
     }
 
     pub(super) fn tables(&self) -> Vec<Table> {

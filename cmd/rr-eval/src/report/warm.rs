@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::bars::Row;
 use super::further::Table;
 use super::plot::{Chart, Line, short};
 use crate::statistics::Estimate;
@@ -26,6 +27,51 @@ impl Warm {
             let of_cell = self.0.iter().filter(move |((_, s, r), _)| (*s, *r) == (size, rate));
             (size, rate, of_cell.map(|((name, ..), buckets)| (name.as_str(), buckets.as_slice())).collect())
         })
+    }
+
+    /// Of each size, at the highest rate that it has kept: the latency that nearly none of ours exceeds, beside others'.
+    pub(super) fn rows(&self) -> Vec<Row> {
+        let kept: Vec<_> = self
+            .cells()
+            .map(|(size, rate, mut series)| {
+                series.retain(|(_, buckets)| buckets[0].kept);
+                (size, rate, series)
+            })
+            .collect();
+        let ours: BTreeSet<(&str, u64)> = kept
+            .iter()
+            .flat_map(|(size, _, series)| series.iter().map(|(name, _)| (*name, *size)))
+            .filter(|(name, _)| name.starts_with("rr "))
+            .collect();
+        let row = |(name, size): (&str, u64)| {
+            let has = |series: &[(&str, &[Bucket])]| series.iter().any(|(other, _)| *other == name);
+            let (_, rate, series) = kept.iter().rfind(|(s, _, series)| *s == size && has(series))?;
+            let (_, buckets) = series.iter().find(|(other, _)| *other == name)?;
+            let calls = buckets[0].calls as f64;
+            let last = COLUMNS.into_iter().rfind(|column| *column <= calls)?;
+            let late = |buckets: &[Bucket]| all_but_one_of(buckets, last).map(microseconds);
+            let others = series.iter().filter(|(other, _)| *other != name);
+            let others = others.filter_map(|(other, buckets)| Some(format!("; {other} {}", late(buckets)?)));
+            Some(Row {
+                name: format!(
+                    "{name}, warm calls of {size} bytes, {rate} a second, all but one in {}",
+                    short(last)
+                ),
+                value: all_but_one_of(buckets, last)? as f64 / 1e3,
+                unit: "µs",
+                bar: None,
+                detail: format!(
+                    "half {}{}",
+                    microseconds(all_but_one_of(buckets, 2.0)?),
+                    others.collect::<String>()
+                ),
+                samples: ONE_IN
+                    .into_iter()
+                    .filter_map(|calls| Some(all_but_one_of(buckets, calls)? as f64 / 1e3))
+                    .collect(),
+            })
+        };
+        ours.into_iter().filter_map(row).collect()
     }
 
     pub(super) fn table(&self) -> Table {
@@ -131,6 +177,21 @@ mod tests {
         assert_eq!(charts[0].lines[1].name, "b, rate not kept");
         let said = "Half of all calls are handled the soonest by a with 10.0 µs; all but one in 100 by a with 10.0 µs.";
         assert_eq!(charts[0].meaning, said);
+    }
+
+    #[test]
+    fn ours_has_a_row_at_the_highest_rate_that_it_kept() {
+        let at = |rate: u64, bucket: Bucket| Bucket { rate, ..bucket };
+        let rows = vec![
+            at(1000, bucket("rr user", 10_000, 99, true)),
+            at(1000, bucket("rr user", 900_000, 1, true)),
+            at(1000, bucket("gRPC, raw", 70_000, 100, true)),
+            at(2000, bucket("rr user", 900_000, 100, false)),
+        ];
+        let rows = Warm::of(rows).rows();
+        let [row] = rows.as_slice() else { panic!("{} rows", rows.len()) };
+        assert_eq!(row.name, "rr user, warm calls of 64 bytes, 1000 a second, all but one in 100");
+        assert_eq!((row.value, row.detail.as_str()), (10.0, "half 10.0; gRPC, raw 70.0"));
     }
 
     #[test]

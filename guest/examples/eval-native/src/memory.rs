@@ -53,7 +53,7 @@ impl Road for Memory {
     fn fill(&mut self, order: &Order) -> Result<()> {
         self.size = order.size;
         let memory = self.shared.make(order.size)?.as_volatile_slice();
-        let mut filler = Filler::new(order.work, order.seed);
+        let mut filler = Filler::new(order.call, order.seed);
         let mut piece = [0; PIECE];
         for start in (0..order.size).step_by(PIECE) {
             let piece = &mut piece[..PIECE.min(order.size - start)];
@@ -107,7 +107,7 @@ impl Shared {
 
 fn receipt(region: &MmapRegion, work: Work) -> Result<u128> {
     let memory = region.as_volatile_slice();
-    if !matches!(work, Work::Read | Work::Check) {
+    if work == Work::Touch {
         let offsets = (0..region.size()).step_by(PAGE).chain([region.size() - 1]);
         let bytes = offsets.map(|offset| memory.read_obj(offset)).collect::<Result<Vec<u8>, _>>();
         return Ok(touched(bytes.context("the shared memory")?.into_iter()).into());

@@ -4,6 +4,7 @@
 //! Nothing here is timed but what stands between two stamps of [`now`], the host's CLOCK_MONOTONIC in nanoseconds.
 
 pub mod json;
+pub mod pace;
 pub mod payload;
 pub mod sink;
 pub mod source;

@@ -19,10 +19,6 @@ pub enum Work {
     Read,
     /// It makes a digest of every byte, for which no time counts.
     Check,
-    /// As touch, but it says nothing: see [`crate::sink`].
-    Quiet,
-    /// It says what it made of all quiet ones since it last did.
-    Tally,
 }
 
 impl Work {
@@ -36,8 +32,6 @@ impl Work {
             b't' => Ok(Self::Touch),
             b'r' => Ok(Self::Read),
             b'c' => Ok(Self::Check),
-            b'q' => Ok(Self::Quiet),
-            b'a' => Ok(Self::Tally),
             other => bail!("no work is called {:?}", char::from(other)),
         }
     }
@@ -47,8 +41,6 @@ impl Work {
             Self::Touch => b't',
             Self::Read => b'r',
             Self::Check => b'c',
-            Self::Quiet => b'q',
-            Self::Tally => b'a',
         }
     }
 
@@ -56,16 +48,50 @@ impl Work {
     #[must_use]
     pub fn receipt(self, payload: &[u8]) -> u128 {
         match self {
-            Self::Touch | Self::Quiet | Self::Tally => touch(payload).into(),
+            Self::Touch => touch(payload).into(),
             Self::Read => read(payload).into(),
             Self::Check => Check::default().and(payload).receipt(),
         }
     }
 }
 
+/// What a receiver says of a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// A line for each.
+    Told(Work),
+    /// Nothing yet: it goes into what it will say.
+    Kept(Work),
+    /// A line for all that it has kept.
+    Account,
+}
+
+impl Call {
+    /// The call of a payload that begins with this letter.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn of(letter: u8) -> Result<Self> {
+        match letter {
+            b'a' => Ok(Self::Account),
+            capital @ b'A'..=b'Z' => Ok(Self::Kept(Work::of(capital.to_ascii_lowercase())?)),
+            letter => Ok(Self::Told(Work::of(letter)?)),
+        }
+    }
+
+    fn letter(self) -> u8 {
+        match self {
+            Self::Told(work) => work.letter(),
+            Self::Kept(work) => work.letter().to_ascii_uppercase(),
+            Self::Account => b'a',
+        }
+    }
+}
+
 /// Fills `payload`, which has its size already.
-pub fn fill(payload: &mut [u8], work: Work, seed: u64) {
-    Filler::new(work, seed).fill(payload);
+pub fn fill(payload: &mut [u8], call: Call, seed: u64) {
+    Filler::new(call, seed).fill(payload);
 }
 
 /// Fills a payload piece by piece.
@@ -78,8 +104,8 @@ pub struct Filler {
 impl Filler {
     /// Of a payload that is drawn from a seed.
     #[must_use]
-    pub fn new(work: Work, seed: u64) -> Self {
-        Self { state: seed, first: Some(work.letter()) }
+    pub fn new(call: Call, seed: u64) -> Self {
+        Self { state: seed, first: Some(call.letter()) }
     }
 
     /// Fills the next piece. All but the last have to be of whole words.

@@ -1,14 +1,13 @@
 //! The receiver's line: what came, when, and its receipt.
-//!
-//! Of a payload whose work is [`Work::Quiet`] there is no line: its receipt goes into the tally, which is a payload's receipt whose work is
-//! [`Work::Tally`]. The tally begins with 0. Each receipt changes its lower 64 bits, rotated left by 9, by XOR, and adds 1 to the upper ones.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::fmt::Write as _;
 use std::io::Write;
 
 use anyhow::{Context, Result, bail};
 
-use crate::payload::Work;
+use crate::pace::MOST;
+use crate::payload::{Call, Work};
 use crate::{json, now};
 
 /// What stands in a body.
@@ -51,16 +50,42 @@ impl Form {
 }
 
 thread_local! {
-    /// Each receiver has one thread.
-    static TALLY: Cell<u128> = const { Cell::new(0) };
+    static KEPT: RefCell<Kept> = RefCell::new(Kept::new());
 }
 
-fn tally(tally: u128, receipt: u128) -> u128 {
-    let lower = (tally as u64).rotate_left(9) ^ receipt as u64;
-    ((tally >> 64) + 1) << 64 | u128::from(lower)
+/// What a receiver will say of the calls that it was not asked to tell one by one.
+struct Kept {
+    /// Of all payloads, in turn: the receipt so far, rotated left by 5 in 128 bits, XOR the payload's.
+    receipt: u128,
+    /// When the work with each was done.
+    done: Vec<u64>,
 }
 
-/// Does with a payload what its first byte says, and tells `rr-eval`. It came whole at `arrived`, and could be read at `parsed`.
+impl Kept {
+    fn new() -> Self {
+        // What is not zero is written, so that no page is missing later.
+        let mut done = vec![u64::MAX; MOST];
+        done.clear();
+        Self { receipt: 0, done }
+    }
+
+    fn keep(&mut self, receipt: u128, done: u64) {
+        self.receipt = self.receipt.rotate_left(5) ^ receipt;
+        self.done.push(done);
+    }
+
+    /// Its line; it forgets all.
+    fn line(&mut self) -> String {
+        let mut line = format!("kept {} {:032x}", name(), std::mem::take(&mut self.receipt));
+        for done in self.done.drain(..) {
+            // A string takes everything.
+            let _ = write!(line, " {done}");
+        }
+        line + "\n"
+    }
+}
+
+/// Does with a payload what its first byte says, and tells `rr-eval`, now or later. It came whole at `arrived`, and could be read at `parsed`.
 ///
 /// # Errors
 ///
@@ -83,21 +108,25 @@ pub fn received_elsewhere(
     parsed: u64,
     receipt: impl FnOnce(Work) -> Result<u128>,
 ) -> Result<()> {
-    let work = Work::of(first)?;
-    let receipt = std::hint::black_box(receipt(work)?);
-    let receipt = match work {
-        Work::Quiet => {
-            TALLY.set(tally(TALLY.get(), receipt));
+    let receipt = |work| anyhow::Ok(std::hint::black_box(receipt(work)?));
+    let line = match Call::of(first)? {
+        Call::Told(work) => {
+            let (receipt, done) = (receipt(work)?, now());
+            format!("got {} {length} {arrived} {parsed} {done} {receipt:032x}\n", name())
+        }
+        Call::Kept(work) => {
+            let (receipt, done) = (receipt(work)?, now());
+            KEPT.with_borrow_mut(|kept| kept.keep(receipt, done));
             return Ok(());
         }
-        Work::Tally => TALLY.replace(0),
-        Work::Touch | Work::Read | Work::Check => receipt,
+        Call::Account => KEPT.with_borrow_mut(Kept::line),
     };
-    let done = now();
-    let name = std::env::args().next().unwrap_or_default();
     // One write: functions of one process share a pipe.
-    let line = format!("got {name} {length} {arrived} {parsed} {done} {receipt:032x}\n");
     std::io::stdout().write_all(line.as_bytes()).context("standard output")
+}
+
+fn name() -> String {
+    std::env::args().next().unwrap_or_default()
 }
 
 /// Tells `rr-eval` that a sender may come.

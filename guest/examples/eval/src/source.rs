@@ -1,19 +1,21 @@
 //! The sender's half: does what `rr-eval` says on standard input, one line at a time, and answers each with a line.
 
 use std::io::{BufRead, Write};
-use std::time::Duration;
+use std::num::ParseIntError;
+use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 
-use crate::payload::Work;
+use crate::pace::{self, Pace};
+use crate::payload::{Call, Work};
 
 /// What is to be sent next.
 #[derive(Clone, Copy, Debug)]
 pub struct Order {
     /// In bytes, at least one.
     pub size: usize,
-    /// What the receiver shall do with it.
-    pub work: Work,
+    /// What the receiver shall do with it, and say of it.
+    pub call: Call,
     /// What it is drawn from.
     pub seed: u64,
 }
@@ -27,7 +29,7 @@ impl Order {
 
     /// Fills a payload that has its size already.
     pub fn fill(&self, payload: &mut [u8]) {
-        crate::payload::fill(payload, self.work, self.seed);
+        crate::payload::fill(payload, self.call, self.seed);
     }
 }
 
@@ -70,22 +72,23 @@ pub fn follow(road: &mut impl Road) -> Result<()> {
         let line = line.context("standard input")?;
         match line.split(' ').collect::<Vec<_>>()[..] {
             ["fill", size, work, seed] => {
-                let [work] = work.as_bytes() else { bail!("{line:?}: a work is one letter") };
-                let (size, seed) = (size.parse().context("a size")?, seed.parse().context("a seed")?);
-                road.fill(&Order { size, work: Work::of(*work)?, seed })?;
+                let call = Call::Told(letter(work)?);
+                road.fill(&Order { size: number(size)?, call, seed: number(seed)? })?;
                 say("filled")?;
-            }
-            ["pace", size, seed, rate, count] => {
-                let number = |text: &str| text.parse::<u64>().with_context(|| format!("{line:?}"));
-                let pace =
-                    Pace { size: size.parse().context("a size")?, seed: number(seed)?, rate: number(rate)? };
-                let latencies: Vec<String> =
-                    pace.keep(road, number(count)?)?.iter().map(u64::to_string).collect();
-                say(&format!("paced {}", latencies.join(" ")))?;
             }
             ["send"] => {
                 let sent = road.send()?;
                 say(&format!("sent {} {} {}", sent.start, sent.serialized, sent.end))?;
+            }
+            ["pace", size, work, seed, rate, count] => {
+                let pace = Pace {
+                    size: number(size)?,
+                    work: letter(work)?,
+                    seed: number(seed)?,
+                    rate: number(rate)?,
+                    count: number(count)?,
+                };
+                say(&pace::keep(road, &pace)?)?;
             }
             _ => bail!("{line:?} is no order"),
         }
@@ -93,49 +96,13 @@ pub fn follow(road: &mut impl Road) -> Result<()> {
     Ok(())
 }
 
-/// Quiet payloads at a fixed rate.
-struct Pace {
-    /// In bytes.
-    size: usize,
-    /// Of the first one; each has the next.
-    seed: u64,
-    /// A second.
-    rate: u64,
+fn letter(word: &str) -> Result<Work> {
+    let [letter] = word.as_bytes() else { bail!("{word:?}: a work is one letter") };
+    Work::of(*letter)
 }
 
-impl Pace {
-    /// Takes the road so often, each time when it is due, or as soon as it is free after that. Gives how long after it was due each payload was
-    /// handled, in nanoseconds: one that is held up holds up those that are due meanwhile, and all of that counts.
-    fn keep(&self, road: &mut impl Road, count: u64) -> Result<Vec<u64>> {
-        let rate = self.rate.max(1);
-        let begun = crate::now() + START;
-        let mut latencies = Vec::with_capacity(usize::try_from(count)?);
-        for i in 0..count {
-            road.fill(&Order { size: self.size, work: Work::Quiet, seed: self.seed.wrapping_add(i) })?;
-            let due = begun + i * 1_000_000_000 / rate;
-            wait_until(due);
-            road.send()?;
-            latencies.push(crate::now().saturating_sub(due));
-        }
-        Ok(latencies)
-    }
-}
-
-/// From now until the first payload is due, in nanoseconds.
-const START: u64 = 10_000_000;
-
-/// Who sleeps is woken so late, in nanoseconds, or later.
-const WOKEN: u64 = 2_000_000;
-
-/// Awake at the end: being woken late is not the road's.
-fn wait_until(due: u64) {
-    let left = due.saturating_sub(crate::now());
-    if left > WOKEN {
-        std::thread::sleep(Duration::from_nanos(left - WOKEN));
-    }
-    while crate::now() < due {
-        std::hint::spin_loop();
-    }
+fn number<T: FromStr<Err = ParseIntError>>(word: &str) -> Result<T> {
+    word.parse().with_context(|| format!("{word:?} is no number"))
 }
 
 fn say(line: &str) -> Result<()> {
