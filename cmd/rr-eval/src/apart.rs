@@ -69,10 +69,10 @@ mod tests {
     #[test]
     fn cgroup_v2_is_hidden_there_and_only_there() {
         if !rustix::process::geteuid().is_root() {
-            return eprintln!("SKIPPED: cgroup_v2_is_hidden_there_and_only_there: it needs root");
+            return crate::announce_skip("it needs root");
         }
         let Some(apart) = Apart::needed(Path::new("/usr/bin/crun")).unwrap() else {
-            return eprintln!("SKIPPED: cgroup_v2_is_hidden_there_and_only_there: {UNIFIED} is no cgroup v2");
+            return crate::announce_skip(&format!("{UNIFIED} is no cgroup v2"));
         };
         let count = || std::fs::read_dir(UNIFIED).unwrap().count();
         assert_eq!(apart.run(count).unwrap(), 0);

@@ -127,11 +127,12 @@ impl Session {
 
     /// Waits for init's pid, which its runtime writes down.
     fn await_container(&mut self, runtime: &[String], id: &str, folder: &std::path::Path) -> Result<()> {
+        // From now on there may be something to delete, whatever becomes of it.
+        self.containers.push(Container { runtime: runtime.to_vec(), id: id.to_owned() });
         let deadline = Instant::now() + APPEARANCE;
         loop {
             let text = fs::read_to_string(folder.join("pid")).unwrap_or_default();
             if let Ok(pid) = text.trim().parse() {
-                self.containers.push(Container { runtime: runtime.to_vec(), id: id.to_owned() });
                 self.groups.push(Groups::of(pid)?);
                 return Ok(());
             }

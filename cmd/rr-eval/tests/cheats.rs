@@ -92,17 +92,22 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 /// Whether the test can run; says so otherwise.
-fn has_python(test: &str) -> bool {
+fn has_python() -> bool {
     let there = Command::new("python3").arg("--version").output().is_ok();
     if !there {
-        eprintln!("SKIPPED: {test}: no python3 is installed");
+        left::announce_skip("no python3 is installed");
     }
     there
 }
 
+fn can_make_groups() -> bool {
+    let folder = format!("/sys/fs/cgroup/memory/rr-eval-test-{}", std::process::id());
+    fs::create_dir(&folder).is_ok() && fs::remove_dir(&folder).is_ok()
+}
+
 #[test]
 fn who_cheats_is_thrown_out_with_the_reason_and_the_run_goes_on() {
-    if !has_python("who_cheats_is_thrown_out_with_the_reason_and_the_run_goes_on") {
+    if !has_python() {
         return;
     }
     let cheats = [
@@ -137,7 +142,7 @@ fn who_cheats_is_thrown_out_with_the_reason_and_the_run_goes_on() {
 
 #[test]
 fn who_cheats_at_a_fixed_rate_is_thrown_out_too() {
-    if !has_python("who_cheats_at_a_fixed_rate_is_thrown_out_too") {
+    if !has_python() {
         return;
     }
     let cheats = [
@@ -174,7 +179,7 @@ fn who_cheats_at_a_fixed_rate_is_thrown_out_too() {
 
 #[test]
 fn an_interrupted_run_leaves_nothing_and_goes_on_where_it_stopped() {
-    if !has_python("an_interrupted_run_leaves_nothing_and_goes_on_where_it_stopped") {
+    if !has_python() {
         return;
     }
     let _alone = alone();
@@ -184,7 +189,7 @@ fn an_interrupted_run_leaves_nothing_and_goes_on_where_it_stopped() {
     left::send(&running, Signal::INT);
     let status = running.wait().expect("it ends");
     assert!(!status.success() && status.code().is_some(), "{status}");
-    assert!(!left::is_running(&script), "a contestant is left");
+    assert_eq!(left::processes(&script), Vec::<PathBuf>::new(), "a contestant is left");
     assert_eq!(left::of(running.id()), Vec::<PathBuf>::new());
 
     let before = run.counted();
@@ -204,12 +209,11 @@ fn an_interrupted_run_leaves_nothing_and_goes_on_where_it_stopped() {
 
 #[test]
 fn programs_in_no_container_are_counted_and_a_killed_run_is_swept_by_the_next() {
-    let test = "programs_in_no_container_are_counted_and_a_killed_run_is_swept_by_the_next";
-    if !has_python(test) {
+    if !has_python() {
         return;
     }
-    if !left::can_make_groups() {
-        return eprintln!("SKIPPED: {test}: no control group can be made here");
+    if !can_make_groups() {
+        return left::announce_skip("no control group can be made here");
     }
     let _alone = alone();
     let run = Run::of(&["honest"]);

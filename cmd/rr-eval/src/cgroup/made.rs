@@ -111,9 +111,7 @@ mod tests {
     fn a_program_is_counted_and_whatever_it_leaves_is_taken_away() {
         let made = Made::make(&format!("{}{}-made", crate::sweep::PREFIX, std::process::id()));
         if made.is_empty() {
-            return eprintln!(
-                "SKIPPED: a_program_is_counted_and_whatever_it_leaves_is_taken_away: no control group can be made"
-            );
+            return crate::announce_skip("no control group can be made");
         }
         let folders = made.folders.clone();
         // It leaves a process behind.

@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn a_chart_shows_all_of_its_lines() {
         if load_font().is_err() {
-            return eprintln!("SKIPPED: a_chart_shows_all_of_its_lines: no DejaVu Sans is installed");
+            return crate::announce_skip("no DejaVu Sans is installed");
         }
         let svg = chart().svg(LIGHT).unwrap();
         assert!(svg.contains("rr &lt;user&gt;") && svg.contains("paper: user"), "{svg}");
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn a_picture_can_be_read_again() {
         if load_font().is_err() {
-            return eprintln!("SKIPPED: a_picture_can_be_read_again: no DejaVu Sans is installed");
+            return crate::announce_skip("no DejaVu Sans is installed");
         }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("chart.png");

@@ -1,6 +1,7 @@
 //! What a run has left behind: folders, namespaces, control groups and processes bear its pid.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
@@ -14,25 +15,31 @@ const GROUPS: &str = "/sys/fs/cgroup";
 /// How deep below [`GROUPS`] a run's groups may be.
 const DEPTH: usize = 4;
 
+/// Says that the running test is skipped and why; not by `eprintln!`, which libtest captures.
+pub(crate) fn announce_skip(reason: &str) {
+    let thread = std::thread::current();
+    let line = format!("SKIPPED: {}: {reason}\n", thread.name().unwrap_or("?"));
+    // A closed standard error is no reason to fail.
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
 /// All that bears this pid.
 pub(crate) fn of(pid: u32) -> Vec<PathBuf> {
     let name = format!("rr-eval-{pid}-");
     let mut left: Vec<PathBuf> = HOMES.iter().flat_map(|home| named(Path::new(home), &name, 1)).collect();
     left.extend(named(Path::new(GROUPS), &name, DEPTH));
-    left.extend(processes(|word| word.contains(&name)));
+    left.extend(processes(&name));
     left
 }
 
-/// Whether a process has this among its arguments.
-pub(crate) fn is_running(argument: &str) -> bool {
-    !processes(|word| word == argument).is_empty()
-}
-
-/// Whether groups can be made for programs in no container.
-pub(crate) fn can_make_groups() -> bool {
-    let folder = Path::new(GROUPS).join("memory").join(format!("rr-eval-test-{}", std::process::id()));
-    let made = fs::create_dir(&folder).is_ok();
-    made && fs::remove_dir(&folder).is_ok()
+/// Processes that have an argument with this in it.
+pub(crate) fn processes(part: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir("/proc").expect("/proc").flatten().map(|entry| entry.path());
+    let has = |path: &PathBuf| {
+        let line = fs::read(path.join("cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|word| String::from_utf8_lossy(word).contains(part))
+    };
+    entries.filter(has).collect()
 }
 
 /// Sends a signal to a run.
@@ -51,13 +58,4 @@ fn named(folder: &Path, start: &str, depth: usize) -> Vec<PathBuf> {
         }
     }
     found
-}
-
-fn processes(mut wanted: impl FnMut(&str) -> bool) -> Vec<PathBuf> {
-    let entries = fs::read_dir("/proc").expect("/proc").flatten().map(|entry| entry.path());
-    let mut has = |path: &PathBuf| {
-        let line = fs::read(path.join("cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).any(|word| wanted(&String::from_utf8_lossy(word)))
-    };
-    entries.filter(|path| has(path)).collect()
 }
