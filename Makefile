@@ -44,7 +44,7 @@ bench: ## against runc and crun; a table, and bench-output/results.json
 	@scripts/build-guests
 	@scripts/bench
 
-eval: ## the paper's evaluation in ten minutes: plots, and the page eval-output/index.html (as root)
+eval: ## the paper's evaluation in a quarter of an hour: plots, and the page eval-output/index.html (as root)
 	@scripts/setup build guests eval
 	@scripts/build
 	@scripts/build-guests
