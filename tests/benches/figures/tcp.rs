@@ -21,7 +21,7 @@ const ADDRESSES: [&str; 2] = ["10.177.0.1", "10.177.0.2"];
 const LARGE: usize = 100_000_000;
 /// Turns of the contestants.
 const TURNS: usize = 8;
-/// Payloads of a turn. Of the first dozen on a connection the hose sends half the slower way, to know which that is.
+/// Payloads of a turn. Of the first dozen on a connection the hose lends three, to know which way is the slower.
 const PAYLOADS: usize = 40;
 
 pub(crate) fn measure(report: &mut Report) {
