@@ -22,6 +22,13 @@ impl Chain {
         Self(Arc::new(Link { within: None }))
     }
 
+    /// The same; this thread is in it from now on.
+    pub(crate) fn begin() -> Self {
+        let run = Self::beginning();
+        CURRENT.set(Some(run.clone()));
+        run
+    }
+
     /// A call within what this thread is in.
     pub(crate) fn call() -> Self {
         Self(Arc::new(Link { within: Self::current() }))
@@ -30,11 +37,6 @@ impl Chain {
     /// What this thread is in.
     pub(crate) fn current() -> Option<Self> {
         CURRENT.with_borrow(Clone::clone)
-    }
-
-    /// This thread is in it from now on.
-    pub(crate) fn enter(self) {
-        CURRENT.set(Some(self));
     }
 
     /// This thread is in it while `work` runs.

@@ -208,9 +208,7 @@ impl Function {
 
     /// The container's own function, whose instance stays with the process's first thread.
     fn own(name: Name, targets: Arc<Targets>) -> Self {
-        let run = Chain::beginning();
-        let taken_by = Some(run.clone());
-        run.enter();
+        let taken_by = Some(Chain::begin());
         Self::new(name, targets, Slot { unit: None, taken_by, inbox: None, over: false, waiting: 0 })
     }
 
@@ -367,9 +365,7 @@ impl Workflow {
 
     fn run_thread(self: &Arc<Self>, index: usize, mut unit: Box<Unit>) {
         let function = &self.functions[index];
-        let run = Chain::beginning();
-        lock(&function.slot).taken_by = Some(run.clone());
-        run.enter();
+        lock(&function.slot).taken_by = Some(Chain::begin());
         let code = match process::give_handlers_a_stack().and_then(|()| self.run_start(index, &mut unit)) {
             Ok(code) => code,
             Err(error) => {

@@ -4,7 +4,7 @@
 //! not congruent modulo 2 MiB), `copy_fresh` (memcpy into memory that was never touched, on pages as the system gives them
 //! unasked), `copy_fresh_huge` (on huge pages), `copy` (into touched memory). `pages COUNT WHAT SIZE` prints each run of one of them, a line each.
 //!
-//! Sources are filled before each run, and targets of moves hold no pages: those of `remap` are some whose pages were given back, as a
+//! Sources are filled before each run, and targets of moves hold no pages: those of the remaps had pages that were given back, as a
 //! receiver's are, the others are fresh. But for `copy_fresh` all prefer huge pages.
 
 #![expect(unsafe_code, reason = "maps memory of its own")]

@@ -34,8 +34,7 @@ impl Nodes {
             ip(&["-n", node, "link", "set", "eth0", "up"])?;
             unpaced(node)?;
             if rate > 0 {
-                // As much as 4 ms bring, at least two of the largest packets that veth hands on in one.
-                let burst = (rate / 8 / 250).max(128 * 1024).to_string();
+                let burst = burst(rate).to_string();
                 let rate = format!("{rate}bit");
                 let words = ["qdisc", "add", "dev", "eth0", "root", "tbf", "rate", &rate, "burst", &burst];
                 run(Command::new("tc").args(["-n", node]).args(words).args(["latency", "50ms"]))?;
@@ -48,6 +47,12 @@ impl Nodes {
         let [source, sink] = self.names.each_ref().map(|name| PathBuf::from("/run/netns").join(name));
         Placement::Nodes { source, sink, address: IpAddr::V4(SINK) }
     }
+}
+
+/// Bytes that the bucket of such a rate, in bits per second, lets through at once: as much as 4 ms bring, at least two of the largest packets that
+/// veth hands on in one.
+pub(crate) fn burst(rate: u64) -> u64 {
+    (rate / 8 / 250).max(128 * 1024)
 }
 
 impl Drop for Nodes {

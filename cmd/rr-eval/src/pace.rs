@@ -5,7 +5,7 @@
 //! before the last call's answer, is no call.
 
 use crate::protocol::{Kept, Order, Paced, Work};
-use crate::referee::{Foul, in_order, way_back_is_too_long};
+use crate::referee::{Foul, KNOWS_LATE, WRONG_RECEIPT, in_order, way_back_is_too_long};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -63,7 +63,7 @@ pub(crate) fn judge(claim: &Claim<'_>) -> Result<(), Foul> {
         }
     }
     if kept.receipt != claim.receipt {
-        return Err(Foul("the receipt is wrong: other bytes were delivered, or none were read".to_owned()));
+        return Err(Foul(WRONG_RECEIPT.to_owned()));
     }
     in_order(&[("it was told", claim.told), ("the first call was due", paced.start)])?;
     let mut free = paced.start;
@@ -81,7 +81,7 @@ pub(crate) fn judge(claim: &Claim<'_>) -> Result<(), Foul> {
         free = end;
     }
     if way_back_is_too_long(ways_back.into_iter(), 1, pace.size) {
-        return Err(Foul("its sender always knows much later than it says that it was done".to_owned()));
+        return Err(Foul(KNOWS_LATE.to_owned()));
     }
     Ok(())
 }

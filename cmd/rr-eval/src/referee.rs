@@ -15,6 +15,12 @@ const WAY_BACK: u64 = 1_000_000;
 /// Receivers may give memory back before they answer: bytes for each nanosecond more. Reading them takes four times as long at the least.
 const GIVEN_BACK: u64 = 100;
 
+/// What is said of a receipt that is another.
+pub(crate) const WRONG_RECEIPT: &str = "the receipt is wrong: other bytes were delivered, or none were read";
+
+/// What is said of a way back that is always long.
+pub(crate) const KNOWS_LATE: &str = "its sender always knows much later than it says that it was done";
+
 /// What is believed of a transfer, in nanoseconds after its start; of several receivers, those of the last.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Times {
@@ -56,9 +62,7 @@ pub(crate) fn judge(claim: &Claim<'_>) -> Result<Times, Foul> {
             return Err(Foul(format!("{} bytes were delivered of {}", got.length, claim.order.size)));
         }
         if got.receipt != claim.receipt {
-            return Err(Foul(
-                "the receipt is wrong: other bytes were delivered, or none were read".to_owned(),
-            ));
+            return Err(Foul(WRONG_RECEIPT.to_owned()));
         }
         in_order(&[
             ("it was told to send", claim.told),

@@ -27,6 +27,11 @@ impl Estimate {
         Some(Self { median, low, high, count })
     }
 
+    /// Of what is known.
+    pub(crate) fn exact(value: f64) -> Self {
+        Self { median: value, low: value, high: value, count: 1 }
+    }
+
     /// Width of the interval's wider side against the median.
     pub(crate) fn uncertainty(&self) -> f64 {
         (self.high - self.median).max(self.median - self.low) / self.median.max(f64::MIN_POSITIVE)

@@ -1,8 +1,8 @@
 //! Whatever sends: to all targets, to one, with an answer, lent or given.
 //!
 //! A target is another function of this process, or of another container. Functions of other containers are sent to at once, then
-//! those of this process, by this thread, and by others too when that takes long ([`crate::crew`]). What is given away to several is frozen, if it lies on memory that can be, and
-//! all of them map it; else it is given to the last of them, and the others get copies.
+//! those of this process, by this thread, and by others too when that takes long ([`crate::crew`]). What is given away to several is frozen, if it
+//! lies on memory that can be, and all of them map it; else it is given to the last of them, and the others get copies.
 
 use std::time::Instant;
 
@@ -483,10 +483,13 @@ impl Hose {
     /// Sends bytes of the host's own to all targets, and waits until they were handled. An error says which target has not handled them,
     /// and why; the others have been sent to all the same.
     pub(crate) fn send_to_all(&self, payload: hose::Payload<'_>) -> std::result::Result<(), String> {
-        let (mut here, mut there) = ((Vec::new(), Vec::new()), Vec::new());
+        let (mut names, mut to, mut there) = (Vec::new(), Vec::new(), Vec::new());
         for name in self.targets.iter() {
             match self.local_target(name) {
-                Some(to) => here.extend([(name, to)]),
+                Some(index) => {
+                    names.push(name);
+                    to.push(index);
+                }
                 None => there.push(name.clone()),
             }
         }
@@ -503,7 +506,6 @@ impl Hose {
             }
         }
         // Copied once for all, to be lent: nobody else may reach the bytes meanwhile.
-        let (names, to) = here;
         let lent = payload.bytes().filter(|_| !to.is_empty());
         let mut lent = lent.map(<[u8]>::to_vec).unwrap_or_default();
         if let Some(Local { workflow, index }) = &self.local {

@@ -13,9 +13,10 @@ const PROBE_EVERY: u32 = 64;
 /// As many at first, and after the faster way has become the slower one: windows grow, so that a connection's first payloads tell little. The
 /// pauses double.
 const PROBE_AFTER: u32 = 4;
-/// How many of each before there is a verdict; the first of them finds caches and windows cold.
+/// How many are lent before there is a verdict; the first of them finds caches cold.
 const TRIALS: u32 = 3;
-/// As many are written plainly before the first is lent, which is dearer where it is not cheaper: a sender of a few payloads never lends.
+/// How many are written plainly before the first is lent, which is dearer where it is not cheaper: a sender of a few payloads never lends. The first of
+/// them find windows small.
 const PLAIN_FIRST: u32 = 8;
 
 /// A way to write.

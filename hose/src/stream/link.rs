@@ -72,8 +72,6 @@ pub(crate) struct Outbound<'a> {
     tag: Option<Tag>,
     hashed: usize,
     tail: Vec<u8>,
-    /// What the tail's will be.
-    tail_len: usize,
     /// Bytes of head, payload and tail that the socket has.
     sent: usize,
 }
@@ -89,8 +87,13 @@ impl Outbound<'_> {
         self.sent.saturating_sub(self.head.len()).min(self.payload.len())
     }
 
+    /// The tag's, which is in the tail or will be.
+    fn tail_len(&self) -> usize {
+        if self.tag.is_some() { TAG_LEN } else { self.tail.len() }
+    }
+
     fn total(&self) -> usize {
-        self.head.len() + self.payload.len() + self.tail_len
+        self.head.len() + self.payload.len() + self.tail_len()
     }
 
     /// Hashes the next chunk, if less than `lead` bytes are hashed that the socket has not got. Whether it did.
@@ -110,7 +113,7 @@ impl Outbound<'_> {
     fn hash_ahead(&mut self) -> usize {
         let len = self.payload.len();
         self.hash_within(CHUNK / 2);
-        if self.tail_len == 0 {
+        if self.tail_len() == 0 {
             return len;
         }
         if let Some(tag) = self.tag.take_if(|_| self.hashed == len) {
@@ -331,8 +334,7 @@ impl Link {
             tag = (!payload.is_empty()).then(|| tags[0].begin());
         }
         let lent = header.flags.has(Flags::LENT).then(|| Lent::new(payload));
-        let tail_len = if tag.is_some() { TAG_LEN } else { 0 };
-        Outbound { head, payload, lent, tag, hashed: 0, tail: Vec::new(), tail_len, sent: 0 }
+        Outbound { head, payload, lent, tag, hashed: 0, tail: Vec::new(), sent: 0 }
     }
 
     /// Whether pages can be lent on this connection.
@@ -348,9 +350,10 @@ impl Link {
         while frame.sent < frame.total() {
             let ready = frame.hash_ahead();
             let payload = frame.head.len()..frame.head.len() + frame.payload.len();
+            let more = frame.tail_len() > 0;
             let progress = match (&mut frame.lent, &self.pipe) {
                 (Some(lent), Some(pipe)) if payload.contains(&frame.sent) => {
-                    let progress = lent.advance(pipe, self.socket.as_fd(), ready, frame.tail_len > 0);
+                    let progress = lent.advance(pipe, self.socket.as_fd(), ready, more);
                     frame.sent = payload.start + lent.sent();
                     progress?
                 }

@@ -1,11 +1,13 @@
 //! The model against what was measured and not told to it: two nodes at a rate (figure 8), and fan-outs (figures 9 and 10).
 
-use super::cluster::{Cluster, Placement, System, run};
+use super::cluster::{Cluster, Outcome, Placement, System, run};
 use super::costs::Costs;
 use super::workflow::Shape;
+use crate::nodes::burst;
 use crate::plan;
 use crate::protocol::Work;
 use crate::report::{Summary, quantity};
+use crate::store::Key;
 
 /// Beyond this the model is off.
 pub(crate) const OFF: f64 = 0.25;
@@ -34,8 +36,7 @@ fn measured_on(placement: &str) -> Cluster {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         one_machine: true,
         rate,
-        // As `nodes.rs` sets it up.
-        burst: rate.map_or(0.0, |rate| (rate / 8.0 / 250.0).max(128.0 * 1024.0)),
+        burst: rate.map_or(0.0, |rate| burst(rate as u64) as f64),
         group: usize::MAX,
     }
 }
@@ -47,15 +48,7 @@ pub(crate) fn all(summary: &Summary, costs: &Costs, contestants: &[&'static str]
         let told_of = matches!(key.figure.as_str(), "fig8" | "fig9" | "fig10") && key.placement != "nodes";
         let contestant = contestants.iter().find(|name| **name == key.contestant);
         let (true, Some(contestant)) = (told_of, contestant) else { continue };
-        let cluster = measured_on(&key.placement);
-        let (functions, size) = (key.fan_out + 1, key.size as f64);
-        // The sender is on one node, all receivers are on the other.
-        let edges = Shape::FanOut.edges(functions, size, |_| 0);
-        let told = if cluster.nodes == 1 {
-            run(&cluster, Placement::Packed, System::Only(contestant), functions, &edges, costs)
-        } else {
-            apart(&cluster, contestant, key.fan_out, size, costs)
-        };
+        let told = tell(key, contestant, costs);
         let measured = summary.estimate(key, quantity::latency).map(|estimate| estimate.median);
         if let (Some(told), Some(measured)) = (told, measured) {
             let cell = format!("{}, {}, {} bytes to {}", key.figure, key.placement, key.size, key.fan_out);
@@ -65,17 +58,17 @@ pub(crate) fn all(summary: &Summary, costs: &Costs, contestants: &[&'static str]
     checks
 }
 
-/// A fan-out whose receivers are all on the other of two nodes: numbers that are odd are there.
-fn apart(
-    cluster: &Cluster,
-    contestant: &'static str,
-    receivers: usize,
-    size: f64,
-    costs: &Costs,
-) -> Option<super::cluster::Outcome> {
-    let mut edges = Shape::FanOut.edges(receivers + 1, size, |_| 0);
-    for (i, edge) in edges.iter_mut().enumerate() {
-        edge.to = 2 * i + 1;
+/// A cell: its sender is on the first node, and all receivers are there, or all on the second.
+fn tell(key: &Key, contestant: &'static str, costs: &Costs) -> Option<Outcome> {
+    let cluster = measured_on(&key.placement);
+    let mut functions = key.fan_out + 1;
+    let mut edges = Shape::FanOut.edges(functions, key.size as f64, |_| 0);
+    if cluster.nodes == 2 {
+        // Spread, functions of odd numbers are on the second.
+        functions = 2 * key.fan_out + 1;
+        for (i, edge) in edges.iter_mut().enumerate() {
+            edge.to = 2 * i + 1;
+        }
     }
-    run(cluster, Placement::Spread, System::Only(contestant), 2 * receivers + 1, &edges, costs)
+    run(&cluster, Placement::Spread, System::Only(contestant), functions, &edges, costs)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::protocol::Work;
 use crate::report::{Summary, quantity};
-use crate::store::Key;
+use crate::store::{Key, Sample};
 
 /// Of one transfer to one receiver, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -63,17 +63,13 @@ impl Costs {
     }
 
     fn add(&mut self, key: &Key, between: bool, summary: &Summary) {
-        let median = |of: fn(&crate::store::Sample) -> Option<f64>| Some(summary.estimate(key, of)?.median);
+        let median = |of: fn(&Sample) -> Option<f64>| Some(summary.estimate(key, of)?.median);
         let Some(latency) = median(quantity::latency) else { return };
-        let serialized = |sample: &crate::store::Sample| Some(sample.serialized_ns as f64 * 1e-9);
-        let parsed = |sample: &crate::store::Sample| {
-            Some(sample.parsed_ns.saturating_sub(sample.arrived_ns) as f64 * 1e-9)
-        };
         let cost = Cost {
             latency,
             cpu: median(quantity::cpu).unwrap_or(latency),
-            serialization: median(serialized).unwrap_or_default(),
-            parsing: median(parsed).unwrap_or_default(),
+            serialization: median(quantity::serializing).unwrap_or_default(),
+            parsing: median(quantity::parsing).unwrap_or_default(),
         };
         self.knot(&key.contestant, between, key.size as f64, cost);
     }

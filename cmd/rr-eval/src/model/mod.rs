@@ -49,26 +49,26 @@ const FUNCTIONS: [usize; 4] = [10, 100, 1_000, 10_000];
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Setting {
     /// Functions that a node has
-    #[arg(long, value_name = "COUNT", default_value_t = 10)]
+    #[arg(long, value_name = "COUNT", default_value_t = Self::DEFAULT.per_node)]
     pub(crate) per_node: usize,
     /// Cores of a node
-    #[arg(long, value_name = "COUNT", default_value_t = 8)]
+    #[arg(long, value_name = "COUNT", default_value_t = Self::DEFAULT.cores)]
     pub(crate) cores: usize,
     /// Functions of one workflow in one container, for what can share one
-    #[arg(long, value_name = "COUNT", default_value_t = 10)]
+    #[arg(long, value_name = "COUNT", default_value_t = Self::DEFAULT.group)]
     pub(crate) group: usize,
     /// Rate of a node's network card, in Gbit/s
-    #[arg(long, value_name = "GBIT", default_value_t = 10.0)]
+    #[arg(long, value_name = "GBIT", default_value_t = Self::DEFAULT.rate)]
     pub(crate) rate: f64,
     /// Bytes of a payload; of a shuffle, of what one function has to send
-    #[arg(long, value_name = "BYTES", default_value_t = 10_000_000)]
+    #[arg(long, value_name = "BYTES", default_value_t = Self::DEFAULT.payload)]
     pub(crate) payload: u64,
 }
 
-impl Default for Setting {
-    fn default() -> Self {
-        Self { per_node: 10, cores: 8, group: 10, rate: 10.0, payload: 10_000_000 }
-    }
+impl Setting {
+    /// What is asked about where nothing is said.
+    pub(crate) const DEFAULT: Self =
+        Self { per_node: 10, cores: 8, group: 10, rate: 10.0, payload: 10_000_000 };
 }
 
 /// A workflow, where, and what it comes to.
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn nothing_is_told_of_nothing() {
-        let model = Model::of(&Summary::of(&[]), &Setting::default());
+        let model = Model::of(&Summary::of(&[]), &Setting::DEFAULT);
         assert!(model.told.is_empty() && model.checks.is_empty());
     }
 }

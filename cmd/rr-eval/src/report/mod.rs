@@ -29,7 +29,7 @@ pub(crate) use summary::{Summary, quantity};
 
 /// Draws what the samples of an output folder say.
 pub(crate) fn write(arguments: &Report) -> Result<()> {
-    write_with(arguments, &Setting::default())
+    write_with(arguments, &Setting::DEFAULT)
 }
 
 /// The same with a model of this cluster.

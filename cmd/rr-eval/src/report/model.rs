@@ -18,10 +18,7 @@ pub(super) fn charts(model: &Model) -> Vec<Chart> {
         systems.dedup();
         let line = |system: &System| {
             let of_system = told.iter().filter(|told| told.system == *system);
-            let point = |told: &&Told| {
-                let time = told.outcome.makespan;
-                (told.functions as f64, Estimate { median: time, low: time, high: time, count: 1 })
-            };
+            let point = |told: &&Told| (told.functions as f64, Estimate::exact(told.outcome.makespan));
             Line { name: system.name().to_owned(), points: of_system.map(point).collect() }
         };
         let lines: Vec<Line> = systems.iter().map(line).collect();

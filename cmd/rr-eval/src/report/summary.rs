@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::machine::TOO_BUSY;
 use crate::protocol::Work;
-use crate::referee::way_back_is_too_long;
+use crate::referee::{KNOWS_LATE, way_back_is_too_long};
 use crate::statistics::Estimate;
 use crate::store::{self, FOUL, Key, Sample};
 
@@ -30,9 +30,7 @@ impl Summary {
                 && !counted.is_empty()
                 && way_back_is_too_long(ways, key.fan_out as u64, key.size)
             {
-                thrown_out.push(format!(
-                    "{place}: its sender always knows much later than it says that it was done"
-                ));
+                thrown_out.push(format!("{place}: {KNOWS_LATE}"));
                 foul = true;
             }
             if foul {
@@ -105,10 +103,21 @@ pub(crate) mod quantity {
         latency(sample).map(|latency| sample.fan_out as f64 / latency)
     }
 
-    /// On both sides.
+    /// The sender's serialization.
     #[expect(clippy::unnecessary_wraps, reason = "quantities are of one type")]
+    pub(crate) fn serializing(sample: &Sample) -> Option<f64> {
+        Some(sample.serialized_ns as f64 * NANO)
+    }
+
+    /// The receiver's.
+    #[expect(clippy::unnecessary_wraps, reason = "quantities are of one type")]
+    pub(crate) fn parsing(sample: &Sample) -> Option<f64> {
+        Some(sample.parsed_ns.saturating_sub(sample.arrived_ns) as f64 * NANO)
+    }
+
+    /// On both sides.
     pub(crate) fn serialization(sample: &Sample) -> Option<f64> {
-        Some((sample.serialized_ns + sample.parsed_ns.saturating_sub(sample.arrived_ns)) as f64 * NANO)
+        Some(serializing(sample)? + parsing(sample)?)
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "quantities are of one type")]

@@ -122,10 +122,7 @@ impl Warm {
 }
 
 fn line(name: &str, buckets: &[Bucket]) -> Line {
-    let point = |calls: f64| {
-        let late = all_but_one_of(buckets, calls)? as f64 / 1e9;
-        Some((calls, Estimate { median: late, low: late, high: late, count: 1 }))
-    };
+    let point = |calls: f64| Some((calls, Estimate::exact(all_but_one_of(buckets, calls)? as f64 / 1e9)));
     let behind = if buckets[0].kept { "" } else { ", rate not kept" };
     Line { name: format!("{name}{behind}"), points: ONE_IN.into_iter().filter_map(point).collect() }
 }
