@@ -13,11 +13,12 @@ use crate::contestant::{self, Contestant, Workshop};
 use crate::interrupt::Interrupt;
 use crate::machine::{Machine, TOO_BUSY};
 use crate::model::Setting;
+use crate::pictures::Workflow;
 use crate::plan::{Cell, Effort, Figure};
 use crate::progress::Progress;
 use crate::runner::Runner;
 use crate::store::{self, Store};
-use crate::{cgroup, cold, compare, idle, launch, limits, machine, report, sweep, warm};
+use crate::{cgroup, cold, compare, idle, launch, limits, machine, pictures, report, sweep, warm};
 
 /// Re-run the evaluation of the Roadrunner paper against baselines, and draw it.
 #[derive(Parser)]
@@ -68,7 +69,15 @@ enum Verb {
         #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..), default_value_t = u64::MAX, hide_default_value = true)]
         calls: u64,
     },
-    /// All figures, warm calls, cold starts and idle functions; with --only, --size or --fan-out the figures alone
+    /// Workflows of real pictures and of a film's frames
+    Pictures {
+        #[command(flatten)]
+        run: Run,
+        /// Only this
+        #[arg(long, value_name = "NAME")]
+        workflow: Vec<Workflow>,
+    },
+    /// All figures, workflows of pictures, warm calls, cold starts and idle functions; with --only, --size or --fan-out the figures alone
     All(Run),
     /// Draw what was measured
     Report(Report),
@@ -98,7 +107,7 @@ struct Run {
     /// Folder that scripts/build-guests fills
     #[arg(long, value_name = "DIR", default_value = "guest/examples/target")]
     functions: PathBuf,
-    /// Folder that scripts/fetch-samples fills, for the cold starts that need it
+    /// Folder that scripts/fetch-samples fills, for cold starts and workflows that need it
     #[arg(long, value_name = "DIR")]
     samples: Option<PathBuf>,
     /// As in the paper, and until medians are sure; otherwise fewer sizes and repetitions
@@ -158,12 +167,17 @@ fn run(verb: Verb) -> Result<()> {
             let workloads = if workload.is_empty() { Workload::ALL.to_vec() } else { workload };
             further(&run, Some((workloads, starts)), None)
         }
+        Verb::Pictures { run, workflow } => {
+            let workflows = if workflow.is_empty() { Workflow::ALL.to_vec() } else { workflow };
+            none_thrown_out(show_pictures(&run, workflows)?)
+        }
         Verb::Warm { run, calls } => none_thrown_out(warm_calls(&run, calls)?),
         Verb::Idle { run, count } => further(&run, None, Some(count)),
         Verb::All(run) => {
             let mut thrown_out = measure(&run, &Figure::ALL)?;
             // Who asks for some cells does not ask for these.
             if run.only.is_empty() && run.size.is_none() && run.fan_out.is_none() {
+                thrown_out += show_pictures(&run, Workflow::ALL.to_vec())?;
                 thrown_out += warm_calls(&run, u64::MAX)?;
                 let idle_functions = if run.full { 500 } else { 100 };
                 further(&run, Some((Workload::ALL.to_vec(), usize::MAX)), Some(idle_functions))?;
@@ -234,15 +248,34 @@ fn measure(run: &Run, figures: &[Figure]) -> Result<usize> {
 
 /// Warm calls at fixed rates, in series of so many at the most; gives how often a contestant was thrown out.
 fn warm_calls(run: &Run, calls: u64) -> Result<usize> {
+    let (effort, size, patience) = (run.effort(), run.size, Duration::from_secs(run.patience));
+    let wanted = warm::Wanted { effort, size, calls, patience };
+    with_contestants(run, |workshop, contestants, out, interrupt| {
+        warm::measure(workshop, contestants, &wanted, out, interrupt)
+    })
+}
+
+/// Workflows of pictures; gives how often a contestant was thrown out.
+fn show_pictures(run: &Run, workflows: Vec<Workflow>) -> Result<usize> {
+    let (effort, patience) = (run.effort(), Duration::from_secs(run.patience));
+    let wanted = pictures::Wanted { effort, workflows, patience };
+    with_contestants(run, |workshop, contestants, out, interrupt| {
+        pictures::measure(workshop, contestants, &wanted, out, interrupt)
+    })
+}
+
+/// Measures something with those that can take part, and draws what was measured, whatever became of it.
+fn with_contestants(
+    run: &Run,
+    measure: impl FnOnce(&Workshop, &[Contestant], &Path, &Interrupt) -> Result<usize>,
+) -> Result<usize> {
     let interrupt = Interrupt::listen()?;
     let folder = folder()?;
     let workshop = workshop(run, folder.path())?;
     let contestants = contestants(run, &workshop)?;
     workshop.compile()?;
     describe(run, &workshop)?;
-    let (effort, size, patience) = (run.effort(), run.size, Duration::from_secs(run.patience));
-    let wanted = warm::Wanted { effort, size, calls, patience };
-    let measured = warm::measure(&workshop, &contestants, &wanted, &run.report.out, &interrupt);
+    let measured = measure(&workshop, &contestants, &run.report.out, &interrupt);
     report::write(&run.report)?;
     measured
 }

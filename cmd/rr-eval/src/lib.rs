@@ -22,6 +22,7 @@ mod nodes;
 mod pace;
 mod paper;
 mod payload;
+mod pictures;
 mod plan;
 mod process;
 mod progress;

@@ -5,12 +5,14 @@
 //! | | `ready`, once, when its receivers are there |
 //! | `fill SIZE WORK SEED` | `filled`: a payload ([`crate::payload`]) is in its memory |
 //! | `send` | `sent START SERIALIZED END`: all its receivers have it and are done with it |
+//! | `picture INDEX SEED WORK` | `sent START DONE END`: before the picture was decoded, when it was, and when all was done that became of it; only who takes part in workflows of pictures is asked |
 //! | `pace SIZE WORK SEED RATE COUNT` | `paced START LATE...`: it has made COUNT calls, the first one due at START, RATE a second due after it, and each one's answer was there so late after it was due; only who takes part in warm calls is asked |
 //!
 //! | from each receiver | |
 //! | --- | --- |
 //! | `ready` | once, when a sender may come; those that are called by a host say nothing |
 //! | `got NAME LENGTH ARRIVED PARSED DONE RECEIPT` | for each payload: how long it was, when it had come whole, when it could be read, when the work was done, and the receipt as hexadecimal number |
+//! | `passed NAME LENGTH ARRIVED PARSED DONE RECEIPT` | the same of a function that has sent on what it made |
 //! | `kept NAME RECEIPT DONE...` | once its sender has made all calls of a schedule, and asked for it: the receipt of all, and when the work with each was done |
 //!
 //! Times are the host's CLOCK_MONOTONIC in nanoseconds. WORK is a letter of [`Work`]. At the end of its standard input the sender ends, and its
@@ -64,6 +66,7 @@ pub(crate) enum Line {
     Filled,
     Sent(Sent),
     Got(Got),
+    Passed(Got),
     Paced(Paced),
     Kept(Kept),
 }
@@ -115,14 +118,17 @@ impl std::str::FromStr for Line {
             ["sent", start, serialized, end] => {
                 Ok(Self::Sent(Sent { start: time(start)?, serialized: time(serialized)?, end: time(end)? }))
             }
-            ["got", name, length, arrived, parsed, done, receipt] => Ok(Self::Got(Got {
-                name: name.to_owned(),
-                length: time(length)?,
-                arrived: time(arrived)?,
-                parsed: time(parsed)?,
-                done: time(done)?,
-                receipt: number(receipt)?,
-            })),
+            [verb @ ("got" | "passed"), name, length, arrived, parsed, done, receipt] => {
+                let got = Got {
+                    name: name.to_owned(),
+                    length: time(length)?,
+                    arrived: time(arrived)?,
+                    parsed: time(parsed)?,
+                    done: time(done)?,
+                    receipt: number(receipt)?,
+                };
+                Ok(if verb == "got" { Self::Got(got) } else { Self::Passed(got) })
+            }
             ["paced", start, ref late @ ..] => {
                 Ok(Self::Paced(Paced { start: time(start)?, late: times(late)? }))
             }
@@ -148,6 +154,7 @@ mod tests {
         );
         let Line::Got(got) = "got b0 5 1 2 3 00ff".parse::<Line>().unwrap() else { panic!("not got") };
         assert_eq!((got.name.as_str(), got.length, got.receipt), ("b0", 5, 255));
+        assert!(matches!("passed b0 5 1 2 3 00ff".parse().unwrap(), Line::Passed(passed) if passed == got));
         assert_eq!(
             ["paced 1 2 3", "kept b0 ff 4"].map(|line| line.parse::<Line>().unwrap()),
             [

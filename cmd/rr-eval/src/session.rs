@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::cgroup::{Cpu, Groups, Made};
-use crate::contestant::{Contestant, Placement, Recipe, Workshop};
+use crate::contestant::{self, Contestant, Placement, Recipe, Workshop};
 use crate::interrupt::Interrupt;
 use crate::launch;
 use crate::pace::{self, Pace};
@@ -56,6 +56,20 @@ pub(crate) struct Measured {
     pub(crate) share: Option<u64>,
 }
 
+/// What a workflow's functions say of a picture.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    /// When the camera was told, and when its answer was heard.
+    pub(crate) told: u64,
+    pub(crate) heard: u64,
+    /// The camera's answer: the picture was decoded when it was `serialized`.
+    pub(crate) sent: Sent,
+    /// What the others say.
+    pub(crate) said: Vec<Got>,
+    /// What all took for it.
+    pub(crate) cpu: Option<Cpu>,
+}
+
 impl Session {
     /// Starts a contestant's functions, and waits until they are there.
     pub(crate) fn start(
@@ -67,6 +81,17 @@ impl Session {
     ) -> Result<Self> {
         let tag = tag();
         let line = contestant.line(workshop, placement, fan_out, &tag)?;
+        Self::start_line(&line, fan_out, &tag, workshop, interrupt)
+    }
+
+    /// Starts functions of so many receivers, whose containers and files bear the tag's name, and waits until they are there.
+    pub(crate) fn start_line(
+        line: &contestant::Line,
+        receivers: usize,
+        tag: &str,
+        workshop: &Workshop,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
         let (to, heard) = channel();
         let mut session = Self {
             programs: Vec::new(),
@@ -75,7 +100,7 @@ impl Session {
             groups: Vec::new(),
             heard,
             folders: vec![workshop.folder.join(format!("shared-{tag}"))],
-            receivers: fan_out,
+            receivers,
             interrupt: interrupt.clone(),
             at_rest: None,
         };
@@ -159,7 +184,7 @@ impl Session {
             match line {
                 Line::Sent(line) => sent = Some((line, heard)),
                 Line::Got(line) => got.push(line),
-                Line::Ready | Line::Filled | Line::Paced(_) | Line::Kept(_) => {}
+                _ => {}
             }
             (sent.is_some() && got.len() >= receivers).then_some(())
         })?;
@@ -169,14 +194,29 @@ impl Session {
         let times = judge(&Claim { order, told, heard, sent: &sent, got: &got, receipt })?;
         Ok(Measured {
             times,
-            cpu: before.zip(after).map(|(before, after)| Cpu {
-                all: after.all.saturating_sub(before.all),
-                user: after.user.saturating_sub(before.user),
-                system: after.system.saturating_sub(before.system),
-            }),
+            cpu: before.zip(after).map(|(before, after)| after.since(&before)),
             peak: self.peak(),
             share: self.sum(Groups::share),
         })
+    }
+
+    /// Asks for a picture, with which so many functions have something to say.
+    pub(crate) fn show(&mut self, order: &str, functions: usize, patience: Duration) -> Result<Shown> {
+        let before = self.cpu();
+        let told = now();
+        self.tell(order)?;
+        let (mut said, mut sent) = (Vec::new(), None);
+        self.hear_all(patience, |heard, line| {
+            match line {
+                Line::Sent(line) => sent = Some((line, heard)),
+                Line::Got(line) | Line::Passed(line) => said.push(line),
+                _ => {}
+            }
+            (sent.is_some() && said.len() >= functions).then_some(())
+        })?;
+        let cpu = before.zip(self.cpu()).map(|(before, after)| after.since(&before));
+        let (sent, heard) = sent.context("it says nothing")?;
+        Ok(Shown { told, heard, sent, said, cpu })
     }
 
     /// Asks for calls at a fixed rate, whose receipt has to be this; gives how long after each was due its answer was there, in nanoseconds.
@@ -188,7 +228,7 @@ impl Session {
             match line {
                 Line::Paced(line) => paced = Some((line, heard)),
                 Line::Kept(line) => kept = Some(line),
-                Line::Ready | Line::Filled | Line::Sent(_) | Line::Got(_) => {}
+                _ => {}
             }
             (paced.is_some() && kept.is_some()).then_some(())
         })?;

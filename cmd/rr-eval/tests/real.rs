@@ -1,4 +1,4 @@
-//! Cold starts, idle functions and warm calls by the runtime itself, a few of each; and what is left of runs that are interrupted.
+//! Cold starts, idle functions, warm calls and workflows of pictures by the runtime itself, a few of each; and what is left of runs that are interrupted.
 //!
 //! They need root, a runtime (`RR_RUNTIME`) and the functions that `scripts/build-guests` makes; without them they are skipped.
 
@@ -35,7 +35,7 @@ impl Setup {
         let runtime = std::env::var_os("RR_RUNTIME").map(PathBuf::from).filter(|path| path.is_file());
         let runtime = runtime.ok_or("RR_RUNTIME names no runtime")?;
         let functions = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest/examples/target");
-        for name in ["hello", "handler", "eval-hose-source", "eval_hose_sink"] {
+        for name in ["hello", "handler", "eval-hose-source", "eval_hose_sink", "eval-pictures-camera"] {
             let module = functions.join(format!("wasm32-wasip1/release/{name}.wasm"));
             if !module.is_file() {
                 return Err(format!("{} is not built (scripts/build-guests)", module.display()));
@@ -134,6 +134,49 @@ fn warm_calls_have_a_histogram_of_all() {
     assert!(rows.iter().all(|row| (200..10 * SECOND).contains(&number(row, "latency_ns"))), "{rows:?}");
     setup.run(&words);
     assert_eq!(setup.rows("warm.csv"), rows, "what was measured is measured again");
+}
+
+/// The folder of photographs, and the native program that knows the answers; or why there is none.
+fn photographs(setup: &Setup) -> Result<String, String> {
+    let native = format!("twins/{}-unknown-linux-gnu/release/eval-native", std::env::consts::ARCH);
+    let native = setup.functions.join(native);
+    if !native.is_file() {
+        return Err(format!("{} is not built (scripts/build-native)", native.display()));
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/fetch-samples");
+    let output = Command::new(script).output().map_err(|error| error.to_string())?;
+    let folder = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if output.status.success() {
+        Ok(folder)
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+#[test]
+fn photographs_go_through_each_workflow_and_all_make_the_same_of_them() {
+    let Some(setup) = Setup::find() else { return };
+    let samples = match photographs(&setup) {
+        Ok(samples) => samples,
+        Err(why) => return left::announce_skip(&why),
+    };
+    let words = ["pictures", "--only", "rr ", "--samples", &samples];
+    let said = setup.run(&words);
+    assert!(!said.contains("is out of"), "{said}");
+    let rows = setup.rows("pictures.csv");
+    for workflow in ["chain", "fan-out", "fan-in"] {
+        for contestant in ["rr user", "rr kernel", "rr network"] {
+            let of = |row: &&Row| row["workflow"] == workflow && row["contestant"] == contestant;
+            let ours = rows.iter().filter(|row| row["pictures"] == "photographs").filter(of);
+            assert_eq!(ours.count(), 10, "{contestant}, {workflow}: {said}");
+        }
+    }
+    for row in &rows {
+        let (whole, handed) = (number(row, "whole_ns"), number(row, "handed_ns"));
+        assert!(handed < whole && (MILLISECOND / 2..10 * SECOND).contains(&whole), "{row:?}");
+    }
+    setup.run(&words);
+    assert_eq!(setup.rows("pictures.csv"), rows, "what was measured is measured again");
 }
 
 #[test]

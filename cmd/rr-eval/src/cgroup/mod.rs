@@ -35,6 +35,17 @@ pub(crate) struct Cpu {
     pub(crate) system: u64,
 }
 
+impl Cpu {
+    /// What was used since then.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        Self {
+            all: self.all.saturating_sub(before.all),
+            user: self.user.saturating_sub(before.user),
+            system: self.system.saturating_sub(before.system),
+        }
+    }
+}
+
 impl Groups {
     pub(crate) fn of(pid: u32) -> Result<Self> {
         let text =

@@ -5,6 +5,7 @@ mod hose;
 mod native;
 mod sockets;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -80,6 +81,21 @@ pub(crate) struct Line {
     pub(crate) say_ready: usize,
 }
 
+/// A function of a workflow of pictures.
+#[derive(Clone, Debug)]
+pub(crate) struct Function {
+    pub(crate) name: &'static str,
+    /// Whom it sends to.
+    pub(crate) targets: Vec<&'static str>,
+    /// How many send to it.
+    pub(crate) senders: usize,
+}
+
+impl Function {
+    /// Where the camera finds its film.
+    const FILM: &'static str = "/film";
+}
+
 /// All contestants of the project.
 pub(crate) fn all() -> Vec<Contestant> {
     let mut all = hose::all();
@@ -91,12 +107,11 @@ pub(crate) fn all() -> Vec<Contestant> {
 impl Contestant {
     /// Why it cannot take part on this machine, where it cannot.
     pub(crate) fn missing(&self, workshop: &Workshop) -> Option<String> {
-        let file = |path: &Path| (!path.is_file()).then(|| format!("{} is not built", path.display()));
         match &self.road {
-            Road::Hose(_) => hose::MODULES.iter().find_map(|name| file(&workshop.modules.join(name))),
-            Road::Sockets(_) => file(&workshop.modules.join(sockets::MODULE)),
+            Road::Hose(_) => hose::MODULES.iter().find_map(|name| not_built(&workshop.modules.join(name))),
+            Road::Sockets(_) => not_built(&workshop.modules.join(sockets::MODULE)),
             Road::Native { .. } if workshop.peer.is_none() => Some("runc is not installed".to_owned()),
-            Road::Native { .. } => file(&workshop.native),
+            Road::Native { .. } => not_built(&workshop.native),
             Road::External { .. } => None,
         }
     }
@@ -110,6 +125,33 @@ impl Contestant {
                 (!between_nodes || native::crosses_hosts(road)) && (fan_out == 1 || native::fans_out(road))
             }
             Road::External { .. } => !between_nodes && fan_out == 1,
+        }
+    }
+
+    /// Why it cannot take part in workflows of pictures, where it cannot.
+    pub(crate) fn shows_no_pictures(&self, workshop: &Workshop) -> Option<String> {
+        let built = |name: &str| workshop.modules.join(name);
+        match &self.road {
+            Road::Hose(_) if self.main => hose::PICTURES.iter().find_map(|name| not_built(&built(name))),
+            Road::Sockets(_) => not_built(&built(sockets::MODULE)),
+            Road::Native { road: "http", .. } => not_built(&workshop.native),
+            _ => Some("only the roads that the paper compares take part".to_owned()),
+        }
+    }
+
+    /// The programs of a workflow of pictures, on one node; the first function shows the film.
+    pub(crate) fn workflow(
+        &self,
+        workshop: &Workshop,
+        film: &Path,
+        functions: &[Function],
+        tag: &str,
+    ) -> Result<Line> {
+        match &self.road {
+            Road::Hose(hose) => hose.workflow(workshop, film, functions, tag),
+            Road::Sockets(form) => sockets::workflow(form, workshop, film, functions),
+            Road::Native { form, .. } => native::workflow(form, workshop, film, functions),
+            Road::External { .. } => anyhow::bail!("{} shows no pictures", self.name),
         }
     }
 
@@ -141,6 +183,33 @@ impl Contestant {
             }),
         }
     }
+}
+
+fn not_built(path: &Path) -> Option<String> {
+    (!path.is_file()).then(|| format!("{} is not built", path.display()))
+}
+
+/// The functions of a workflow of pictures that post frames to each other: `container` makes one of its arguments and files.
+fn over_http(
+    form: &str,
+    film: &Path,
+    functions: &[Function],
+    container: impl Fn(Vec<String>, &[&Path]) -> Recipe,
+) -> Result<Line> {
+    let [camera, workers @ ..] = functions else { anyhow::bail!("a workflow without functions") };
+    let addresses = Placement::Node.addresses(workers.len())?;
+    let at: BTreeMap<&str, &String> = workers.iter().map(|worker| worker.name).zip(&addresses).collect();
+    let targets =
+        |function: &Function| function.targets.iter().map(|name| at[name].clone()).collect::<Vec<_>>();
+    let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+    let worker = |(worker, address): (&Function, &String)| {
+        let senders = worker.senders.to_string();
+        container([words(&["worker", form, worker.name, &senders, address]), targets(worker)].concat(), &[])
+    };
+    // Those that are sent to are there before those that send.
+    let mut programs: Vec<Recipe> = workers.iter().zip(&addresses).rev().map(worker).collect();
+    programs.push(container([words(&["camera", form, Function::FILM]), targets(camera)].concat(), &[film]));
+    Ok(Line { say_ready: workers.len(), programs })
 }
 
 impl Placement {
@@ -209,7 +278,11 @@ impl Workshop {
 
     /// Compiles all modules into the cache beforehand, so that no sender waits for a compiler.
     pub(crate) fn compile(&self) -> Result<()> {
-        let modules = hose::MODULES.iter().chain([&sockets::MODULE]).map(|name| self.modules.join(name));
+        let modules = hose::MODULES
+            .iter()
+            .chain(&hose::PICTURES)
+            .chain([&sockets::MODULE])
+            .map(|name| self.modules.join(name));
         modules.filter(|module| module.is_file()).try_for_each(|module| self.compile_module(&module))
     }
 

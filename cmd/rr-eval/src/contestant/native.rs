@@ -1,11 +1,11 @@
 //! Native functions in containers of runc: over HTTP, the paper's upper bound, and over the roads that a reader will ask about.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{Contestant, Line, Placement, Recipe, Road, Workshop};
+use super::{Contestant, Function, Line, Placement, Recipe, Road, Workshop, over_http};
 use crate::bundle::{Bundle, Network};
 
 pub(super) fn all() -> Vec<Contestant> {
@@ -72,4 +72,17 @@ pub(super) fn line(
     let mut programs: Vec<Recipe> = addresses.iter().map(sink).collect();
     programs.push(plan("source", &addresses, placement.source_network(), shared.clone()));
     Ok(Line { say_ready: addresses.len(), programs })
+}
+
+/// The functions of a workflow of pictures, on one node.
+pub(super) fn workflow(form: &str, workshop: &Workshop, film: &Path, functions: &[Function]) -> Result<Line> {
+    let runtime = workshop.theirs(workshop.peer.as_deref().context("runc is not installed")?);
+    let container = |args: Vec<String>, films: &[&Path]| {
+        let mut files = vec![(workshop.native.clone(), "function")];
+        files.extend(films.iter().map(|&film| (film.to_owned(), Function::FILM.trim_start_matches('/'))));
+        let args = ["/function".to_owned()].into_iter().chain(args).collect();
+        let bundle = Box::new(Bundle { files, args, network: Network::Host, ..Bundle::default() });
+        Recipe::Container { runtime: runtime.clone(), bundle }
+    };
+    over_http(form, film, functions, container)
 }

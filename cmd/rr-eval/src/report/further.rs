@@ -1,4 +1,5 @@
-//! What is measured beyond the paper's figures: cold starts, idle functions and warm calls, as rows of the bars, as tables and charts.
+//! What is measured beyond the paper's figures: workflows of pictures, cold starts, idle functions and warm calls, as rows of the bars, as tables and
+//! charts.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,13 +9,15 @@ use anyhow::Result;
 use maud::{Markup, html};
 
 use super::bars::Row;
+use super::parts::Parts;
+use super::pictures::Pictures;
 use super::plot::Chart;
 use super::warm::Warm;
 use crate::cold::{self, OURS, Series, Start, Workload};
 use crate::contestant::PEERS;
 use crate::idle::{self, Look};
 use crate::statistics::{Estimate, percentile};
-use crate::warm;
+use crate::{pictures, warm};
 
 /// So many starts a second, one after the other, on two cores.
 const STARTS_A_SECOND: f64 = 50.0;
@@ -27,6 +30,7 @@ pub(super) struct Further {
     starts: Vec<Start>,
     looks: Vec<Look>,
     warm: Warm,
+    pictures: Pictures,
 }
 
 /// What starts have in common that belong together: workload, series, how many at once, contestant.
@@ -43,7 +47,12 @@ pub(super) struct Table {
 impl Further {
     /// Those of an output folder; what was not measured has none.
     pub(super) fn read(out: &Path) -> Result<Self> {
-        Ok(Self { starts: cold::read(out)?, looks: idle::read(out)?, warm: Warm::of(warm::read(out)?) })
+        Ok(Self {
+            starts: cold::read(out)?,
+            looks: idle::read(out)?,
+            warm: Warm::of(warm::read(out)?),
+            pictures: Pictures::of(pictures::read(out)?),
+        })
     }
 
     /// How late warm calls are.
@@ -51,13 +60,19 @@ impl Further {
         self.warm.charts()
     }
 
+    /// What workflows of pictures are made of.
+    pub(super) fn parts(&self) -> Vec<Parts> {
+        self.pictures.parts()
+    }
+
     pub(super) fn rows(&self) -> Vec<Row> {
         let starts = self.in_a_row().into_iter().chain(self.first_bytes());
-        self.warm.rows().into_iter().chain(starts).chain(self.memory()).collect()
+        let calls = self.pictures.rows().into_iter().chain(self.warm.rows());
+        calls.chain(starts).chain(self.memory()).collect()
     }
 
     pub(super) fn tables(&self) -> Vec<Table> {
-        [self.warm.table(), self.starts_table(), self.idle_table()]
+        [self.pictures.table(), self.warm.table(), self.starts_table(), self.idle_table()]
             .into_iter()
             .filter(|table| !table.rows.is_empty())
             .collect()
@@ -259,6 +274,11 @@ mod tests {
         }
     }
 
+    fn nothing() -> Further {
+        let (warm, pictures) = (Warm::of(Vec::new()), Pictures::of(Vec::new()));
+        Further { starts: Vec::new(), looks: Vec::new(), warm, pictures }
+    }
+
     fn look(running: usize, called: bool, pss_bytes: Option<u64>, invoke_ns: Option<u64>) -> Look {
         Look { running, function: 0, called, pss_bytes, invoke_ns }
     }
@@ -266,11 +286,7 @@ mod tests {
     #[test]
     fn starts_in_a_row_have_a_rate_and_none_may_fail() {
         let mut starts: Vec<Start> = (0..100).map(|repetition| start(OURS, repetition, "")).collect();
-        let row = |starts: &[Start]| {
-            Further { starts: starts.to_vec(), looks: Vec::new(), warm: Warm::of(Vec::new()) }
-                .rows()
-                .remove(0)
-        };
+        let row = |starts: &[Start]| Further { starts: starts.to_vec(), ..nothing() }.rows().remove(0);
         assert!((row(&starts).value - 100.0).abs() < 1e-6 && row(&starts).holds() == Some(true));
         starts[3].failure = "no".into();
         let failed = row(&starts);
@@ -293,7 +309,7 @@ mod tests {
             at_once(OURS, 900_000_000, "no"),
             at_once("runc", 20_000_000, ""),
         ];
-        let further = Further { starts, looks: Vec::new(), warm: Warm::of(Vec::new()) };
+        let further = Further { starts, ..nothing() };
         let row = further.rows().remove(0);
         assert!((row.value - 5.0).abs() < 1e-9 && row.holds().is_none(), "{}", row.value);
         assert_eq!(
@@ -311,7 +327,7 @@ mod tests {
             look(2, true, None, Some(3_000_000)),
             look(1, true, None, Some(2_000_000)),
         ];
-        let further = Further { starts: Vec::new(), looks: looks.to_vec(), warm: Warm::of(Vec::new()) };
+        let further = Further { looks: looks.to_vec(), ..nothing() };
         let row = further.rows().remove(0);
         assert!((row.value - 3.5).abs() < 1e-9 && row.holds() == Some(false), "{}", row.value);
         assert_eq!(row.detail, "most 5.00 MB; 4.00 MB after random calls");

@@ -6,6 +6,7 @@ mod further;
 mod model;
 mod page;
 mod parts;
+mod pictures;
 mod plot;
 mod summary;
 mod warm;
@@ -24,6 +25,7 @@ use crate::{limits, store};
 use bars::Row;
 use further::{Further, Table};
 use page::{Drawing, Page};
+use parts::Parts;
 use plot::{Chart, Picture};
 pub(crate) use summary::{Summary, quantity};
 
@@ -51,7 +53,9 @@ pub(crate) fn write_with(arguments: &Report, setting: &Setting) -> Result<()> {
     let mut charts = charts::charts(&summary, out);
     charts.extend(further.charts());
     charts.extend(model::charts(&model));
-    let drawings = draw(&summary, &charts, out)?;
+    let mut parts = parts::of_transfers(&summary);
+    parts.extend(further.parts());
+    let drawings = draw(&parts, &charts, out)?;
     let page =
         Page { summary: &summary, rows: &rows, drawings: &drawings, tables: &tables, machine: &machine };
     put(&out.join("index.html"), &page.html())?;
@@ -69,7 +73,7 @@ pub(crate) fn write_with(arguments: &Report, setting: &Setting) -> Result<()> {
     Ok(())
 }
 
-fn draw(summary: &Summary, charts: &[Chart], out: &Path) -> Result<Vec<Drawing>> {
+fn draw(parts: &[Parts], charts: &[Chart], out: &Path) -> Result<Vec<Drawing>> {
     let plots = out.join("plots");
     fs::create_dir_all(&plots).with_context(|| format!("create {}", plots.display()))?;
     if let Err(error) = plot::load_font() {
@@ -77,8 +81,8 @@ fn draw(summary: &Summary, charts: &[Chart], out: &Path) -> Result<Vec<Drawing>>
         return Ok(Vec::new());
     }
     let mut drawings = Vec::new();
-    for parts in parts::all(summary) {
-        drawings.push(drawing(&parts, &parts.title, &parts.meaning, &plots)?);
+    for parts in parts {
+        drawings.push(drawing(parts, &parts.title, &parts.meaning, &plots)?);
     }
     for chart in charts {
         drawings.push(drawing(chart, &chart.title, &chart.meaning, &plots)?);

@@ -1,4 +1,4 @@
-//! What a transfer is made of: the paper's figures 2 and 6, one bar for each contestant.
+//! What a time is made of, one bar for each contestant: transfers, as in the paper's figures 2 and 6, and workflows of pictures.
 
 use std::collections::BTreeSet;
 
@@ -13,8 +13,8 @@ use crate::store::{Key, Sample};
 /// A part's name, and its quantity in seconds.
 type Part = (&'static str, fn(&Sample) -> Option<f64>);
 
-/// The parts, in the order in which they are drawn.
-const PARTS: [Part; 3] = [
+/// The parts of a transfer, in the order in which they are drawn.
+const TRANSFER: [Part; 3] = [
     ("transfer", quantity::transfer),
     ("serialization", quantity::serialization),
     ("Wasm IO", quantity::access),
@@ -22,15 +22,19 @@ const PARTS: [Part; 3] = [
 
 /// The bars of one cell.
 pub(super) struct Parts {
-    name: String,
+    pub(super) name: String,
     pub(super) title: String,
     pub(super) meaning: String,
+    /// What the parts are called.
+    pub(super) parts: Vec<&'static str>,
     /// Contestants, with the median of each part in seconds.
-    bars: Vec<(String, [f64; PARTS.len()])>,
+    pub(super) bars: Vec<Bar>,
 }
 
-/// Those of all cells of the figures about it.
-pub(super) fn all(summary: &Summary) -> Vec<Parts> {
+pub(super) type Bar = (String, Vec<f64>);
+
+/// Those of all cells of the figures about transfers.
+pub(super) fn of_transfers(summary: &Summary) -> Vec<Parts> {
     let of_parts = |key: &&Key| ["fig2", "fig6"].contains(&key.figure.as_str()) && key.work == Work::Touch;
     let cells: BTreeSet<(&String, &String, u64)> =
         summary.keys().filter(of_parts).map(|key| (&key.figure, &key.placement, key.size)).collect();
@@ -40,7 +44,7 @@ pub(super) fn all(summary: &Summary) -> Vec<Parts> {
             keys.filter(|key| key.figure == *figure && key.placement == *placement && key.size == size);
         let bar = |key: &Key| {
             let median = |of| summary.estimate(key, of).map_or(0.0, |estimate| estimate.median);
-            (key.contestant.clone(), PARTS.map(|(_, of)| median(of)))
+            (key.contestant.clone(), TRANSFER.map(|(_, of)| median(of)).to_vec())
         };
         let bars: Vec<_> = keys.map(bar).collect();
         let number = figure.trim_start_matches("fig");
@@ -48,6 +52,7 @@ pub(super) fn all(summary: &Summary) -> Vec<Parts> {
             name: format!("{figure}-{placement}-{size}").replace([' ', '/'], "-"),
             title: format!("Figure {number}, {placement}: the parts of {} bytes", short(size as f64)),
             meaning: meaning(&bars),
+            parts: TRANSFER.map(|(part, _)| part).to_vec(),
             bars,
         }
     };
@@ -55,8 +60,8 @@ pub(super) fn all(summary: &Summary) -> Vec<Parts> {
 }
 
 /// Who serializes longest, and how much of its time.
-fn meaning(bars: &[(String, [f64; PARTS.len()])]) -> String {
-    let share = |parts: &[f64; PARTS.len()]| parts[1] / parts.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+fn meaning(bars: &[Bar]) -> String {
+    let share = |parts: &[f64]| parts[1] / parts.iter().sum::<f64>().max(f64::MIN_POSITIVE);
     let most = bars.iter().max_by(|a, b| share(&a.1).total_cmp(&share(&b.1)));
     most.map_or_else(String::new, |(name, parts)| {
         format!(
@@ -108,8 +113,8 @@ impl Picture for Parts {
             .y_labels(self.bars.len() * 2 + 2)
             .y_label_formatter(&|row| name(*row))
             .draw()?;
-        for (index, ((part, _), colour)) in PARTS.iter().zip(COLOURS).enumerate() {
-            let bar = |(row, (_, parts)): (usize, &(String, [f64; PARTS.len()]))| {
+        for (index, (part, colour)) in self.parts.iter().zip(COLOURS).enumerate() {
+            let bar = |(row, (_, parts)): (usize, &Bar)| {
                 let start: f64 = parts[..index].iter().sum();
                 let row = row as f64;
                 Rectangle::new([(start, row - 0.3), (start + parts[index], row + 0.3)], colour.filled())
@@ -137,7 +142,7 @@ mod tests {
     #[test]
     fn parts_add_up_to_the_whole() {
         let whole = Sample { figure: "fig6".into(), serialized_ns: 100, ..sample("a", 1, Work::Touch, 1000) };
-        let all = all(&Summary::of(&[whole]));
+        let all = of_transfers(&Summary::of(&[whole]));
         assert_eq!(all.len(), 1);
         let (name, parts) = &all[0].bars[0];
         assert_eq!(name, "a");

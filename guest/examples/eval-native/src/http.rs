@@ -22,6 +22,9 @@ use tokio::task::LocalSet;
 
 use crate::remake;
 
+/// One that is kept.
+pub(crate) type Connection = client::SendRequest<Full<Bytes>>;
+
 /// How long a sender waits for its receivers to appear.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -29,11 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) fn source(form: Form, to: &[&str]) -> Result<()> {
     let runtime = runtime()?;
     let tasks = LocalSet::new();
-    let mut connections = Vec::new();
-    for address in to {
-        let address = address.parse().with_context(|| format!("address {address:?}"))?;
-        connections.push(runtime.block_on(tasks.run_until(connect(address)))?);
-    }
+    let connections = runtime.block_on(tasks.run_until(connect_to_all(to)))?;
     eval::source::follow(&mut Http { runtime, tasks, form, connections, payload: Bytes::new() })
 }
 
@@ -41,7 +40,7 @@ struct Http {
     runtime: tokio::runtime::Runtime,
     tasks: LocalSet,
     form: Form,
-    connections: Vec<client::SendRequest<Full<Bytes>>>,
+    connections: Vec<Connection>,
     payload: Bytes,
 }
 
@@ -64,12 +63,19 @@ impl Road for Http {
     }
 }
 
+/// One connection to each.
+pub(crate) async fn connect_to_all(to: &[&str]) -> Result<Vec<Connection>> {
+    let mut connections = Vec::new();
+    for address in to {
+        let address = address.parse().with_context(|| format!("address {address:?}"))?;
+        connections.push(connect(address).await?);
+    }
+    Ok(connections)
+}
+
 /// Posts one body on all connections at once, and gives them back.
-async fn post_to_all(
-    connections: Vec<client::SendRequest<Full<Bytes>>>,
-    body: &Bytes,
-) -> Result<Vec<client::SendRequest<Full<Bytes>>>> {
-    let post = |mut connection: client::SendRequest<Full<Bytes>>| {
+pub(crate) async fn post_to_all(connections: Vec<Connection>, body: &Bytes) -> Result<Vec<Connection>> {
+    let post = |mut connection: Connection| {
         let body = body.clone();
         tokio::task::spawn_local(async move {
             let request = Request::post("/").header("host", "sink").body(Full::new(body))?;
@@ -93,7 +99,7 @@ async fn post_to_all(
     Ok(back)
 }
 
-async fn connect(to: SocketAddr) -> Result<client::SendRequest<Full<Bytes>>> {
+async fn connect(to: SocketAddr) -> Result<Connection> {
     let deadline = Instant::now() + PATIENCE;
     let stream = loop {
         match TcpStream::connect(to).await {
@@ -134,7 +140,7 @@ pub(crate) fn sink(form: Form, at: &str) -> Result<()> {
 }
 
 /// Puts a body whole into `buffer`; gives when it was there.
-async fn gather(mut body: Incoming, buffer: &mut Vec<u8>) -> Result<u64> {
+pub(crate) async fn gather(mut body: Incoming, buffer: &mut Vec<u8>) -> Result<u64> {
     let size = body.size_hint().exact().context("a body without a Content-Length")?;
     buffer.clear();
     buffer.reserve_exact(usize::try_from(size)?);
@@ -146,7 +152,7 @@ async fn gather(mut body: Incoming, buffer: &mut Vec<u8>) -> Result<u64> {
     Ok(eval::now())
 }
 
-fn answer(done: Result<()>) -> Response<Full<Bytes>> {
+pub(crate) fn answer(done: Result<()>) -> Response<Full<Bytes>> {
     let text = done.as_ref().err().map(|error| format!("{error:#}")).unwrap_or_default();
     let mut answer = Response::new(Full::new(Bytes::from(text)));
     if done.is_err() {
@@ -155,6 +161,6 @@ fn answer(done: Result<()>) -> Response<Full<Bytes>> {
     answer
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime> {
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }

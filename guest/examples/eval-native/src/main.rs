@@ -5,10 +5,14 @@
 //! | --- | --- |
 //! | `http`, `grpc` | IP:PORT |
 //! | `unix`, `pipe`, `memory` | a folder that both share |
+//!
+//! `eval-native camera FORM FILM ADDRESS...` and `eval-native worker FORM NAME SENDERS ADDRESS TARGET...`: functions of a workflow of pictures, over
+//! `http`; and `eval-native answers FILM ROUTES`, which says what they have to say ([`eval_pictures`]).
 
 mod grpc;
 mod http;
 mod memory;
+mod pictures;
 mod stream;
 
 use std::path::Path;
@@ -40,6 +44,13 @@ fn main() -> Result<()> {
         ["sink", "pipe", "raw", folder] => stream::pipe_sink(Path::new(folder)),
         ["source", "memory", "raw", folder] => memory::source(Path::new(folder)),
         ["sink", "memory", "raw", folder] => memory::sink(Path::new(folder)),
-        _ => bail!("usage: eval-native source|sink ROAD FORM ADDRESS..."),
+        ["camera", form, film, ref to @ ..] => pictures::camera(Form::of(form)?, Path::new(film), to),
+        ["worker", form, name, senders, at, ref to @ ..] => {
+            pictures::worker(Form::of(form)?, name, senders.parse()?, at, to)
+        }
+        ["answers", film, routes] => pictures::answers(Path::new(film), routes),
+        _ => bail!(
+            "usage: eval-native source|sink ROAD FORM ADDRESS...|camera FORM FILM ADDRESS...|worker FORM NAME SENDERS ADDRESS TARGET...|answers FILM ROUTES"
+        ),
     }
 }

@@ -1,10 +1,16 @@
 //! `eval-sockets source FORM ADDRESS` and `eval-sockets sink FORM ADDRESS`: a function as WASI module that talks HTTP/1.1 over the
 //! engine's sockets. The connection is kept, bodies have a `Content-Length`, and buffers are used again.
 //!
+//! `eval-sockets camera FORM FILM ADDRESS...` and `eval-sockets worker FORM NAME SENDERS ADDRESS TARGET...` are functions of a workflow of pictures
+//! ([`eval_pictures`]).
+//!
 //! The engine's sockets block, and there is one thread: a sender to several receivers writes to one after the other, and then reads
 //! their answers.
 
+mod pictures;
+
 use std::io::{Read, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -28,15 +34,29 @@ fn main() -> Result<()> {
     match arguments[..] {
         ["source", form, ref to @ ..] => source(Form::of(form)?, to),
         ["sink", form, at] => sink(Form::of(form)?, at),
-        _ => bail!("usage: eval-sockets source|sink FORM ADDRESS..."),
+        ["camera", form, film, ref to @ ..] => pictures::camera(Form::of(form)?, Path::new(film), to),
+        ["worker", form, name, senders, at, ref to @ ..] => {
+            pictures::worker(Form::of(form)?, name, senders.parse()?, at, to)
+        }
+        _ => bail!(
+            "usage: eval-sockets source|sink FORM ADDRESS...|camera FORM FILM ADDRESS...|worker FORM NAME SENDERS ADDRESS TARGET..."
+        ),
     }
 }
 
 fn source(form: Form, to: &[&str]) -> Result<()> {
-    let connections = to.iter().map(|address| connect(address)).collect::<Result<Vec<_>>>()?;
-    let mut http = Http { form, connections, payload: Vec::new() };
+    let mut http = Http { form, connections: connect_to_all(to)?, payload: Vec::new() };
     eval::source::follow(&mut http)?;
-    http.connections.iter().try_for_each(|c| c.stream.shutdown(Shutdown::Both)).context("shutdown")
+    close(&http.connections)
+}
+
+/// One connection to each.
+fn connect_to_all(to: &[&str]) -> Result<Vec<Connection>> {
+    to.iter().map(|address| connect(address)).collect()
+}
+
+fn close(connections: &[Connection]) -> Result<()> {
+    connections.iter().try_for_each(|c| c.stream.shutdown(Shutdown::Both)).context("shutdown")
 }
 
 fn connect(to: &str) -> Result<Connection> {
@@ -75,34 +95,39 @@ impl Road for Http {
             }
         };
         let serialized = eval::now();
-        let head = format!("POST / HTTP/1.1\r\nhost: sink\r\ncontent-length: {}\r\n\r\n", body.len());
-        for connection in &mut self.connections {
-            connection.write(head.as_bytes(), body)?;
-        }
-        for connection in &mut self.connections {
-            let mut text = Vec::new();
-            let status = connection.read(answer_head, &mut text)?.context("the receiver has closed")?;
-            ensure!(status == 200, "the receiver answered {status}: {}", String::from_utf8_lossy(&text));
-        }
+        post_to_all(&mut self.connections, body)?;
         Ok(Sent { start, serialized, end: eval::now() })
     }
+}
+
+/// Posts one body on all connections, and waits for all answers.
+fn post_to_all(connections: &mut [Connection], body: &[u8]) -> Result<()> {
+    let head = format!("POST / HTTP/1.1\r\nhost: sink\r\ncontent-length: {}\r\n\r\n", body.len());
+    for connection in connections.iter_mut() {
+        connection.write(head.as_bytes(), body)?;
+    }
+    for connection in connections {
+        let mut text = Vec::new();
+        let status = connection.read(answer_head, &mut text)?.context("the receiver has closed")?;
+        ensure!(status == 200, "the receiver answered {status}: {}", String::from_utf8_lossy(&text));
+    }
+    Ok(())
 }
 
 fn sink(form: Form, at: &str) -> Result<()> {
     let listener = TcpListener::bind(at, false).with_context(|| format!("bind {at}"))?;
     eval::sink::ready()?;
-    let (stream, _) = listener.accept(false).context("accept")?;
-    let mut connection = Connection { stream, read: Vec::new() };
+    let mut connection = accept(&listener)?;
     let mut body = Vec::new();
     while connection.read(request_head, &mut body)?.is_some() {
-        let (line, text) = match form.receive(&body, eval::now()) {
-            Ok(()) => ("200 OK", String::new()),
-            Err(error) => ("500 Internal Server Error", format!("{error:#}")),
-        };
-        let head = format!("HTTP/1.1 {line}\r\ncontent-length: {}\r\n\r\n", text.len());
-        connection.write(head.as_bytes(), text.as_bytes())?;
+        connection.answer(form.receive(&body, eval::now()))?;
     }
     Ok(())
+}
+
+fn accept(listener: &TcpListener) -> Result<Connection> {
+    let (stream, _) = listener.accept(false).context("accept")?;
+    Ok(Connection { stream, read: Vec::new() })
 }
 
 /// One end of a connection that is kept.
@@ -125,6 +150,16 @@ impl Connection {
             return self.stream.write_all(&[head, body].concat()).context("write");
         }
         self.stream.write_all(head).and_then(|()| self.stream.write_all(body)).context("write")
+    }
+
+    /// Answers a request.
+    fn answer(&mut self, done: Result<()>) -> Result<()> {
+        let (line, text) = match done {
+            Ok(()) => ("200 OK", String::new()),
+            Err(error) => ("500 Internal Server Error", format!("{error:#}")),
+        };
+        let head = format!("HTTP/1.1 {line}\r\ncontent-length: {}\r\n\r\n", text.len());
+        self.write(head.as_bytes(), text.as_bytes())
     }
 
     /// Reads a message, its body into `body`; gives its status, or nothing if the peer has closed.
