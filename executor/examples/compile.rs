@@ -18,6 +18,7 @@ fn main() {
         scratch: scratch.to_owned(),
         fuel: kind == "fuel",
         interruptible: kind == "interruptible",
+        optimize: true,
     };
     let request = serde_json::to_vec(&request).expect("JSON");
     // SAFETY: the table is static.

@@ -18,7 +18,7 @@ use crate::{machine_code, module, process};
 /// Largest module that is compiled. The runtime has a lower bound of its own.
 const MAX_SIZE: u64 = 1 << 30;
 
-/// How much is optimized, and how much if the engine cannot run what comes of it.
+/// How much is optimized; the last one also if the engine cannot run what comes of the first, and where nothing shall be optimized.
 const LEVELS: [CompilerOptimizationLevel; 2] = [CompilerOptimizationLevel::O2, CompilerOptimizationLevel::O0];
 
 /// What is asked of ahead-of-time code.
@@ -90,7 +90,8 @@ pub fn compile(request: &Compile) -> Result<Vec<u8>> {
     check(&bytes)?;
     let out = std::path::Path::new(&request.scratch).join("module.wasm");
     let kind = Kind { fuel: request.fuel, interruptible: request.interruptible };
-    for level in LEVELS {
+    let levels = if request.optimize { &LEVELS[..] } else { &LEVELS[1..] };
+    for &level in levels {
         let compiled = translate(&bytes, &out, kind, level)
             .and_then(|()| std::fs::read(&out).map_err(failed("read code")));
         let removed = std::fs::remove_file(&out);

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use executor_abi::request;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FlockOperation, MemfdFlags, SealFlags};
-use rustix::process::{PidfdFlags, pidfd_open};
+use rustix::process::{PidfdFlags, Signal, pidfd_open};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -109,7 +109,16 @@ struct Job {
     binary: PathBuf,
     fuel: bool,
     interruptible: bool,
+    optimize: bool,
     bounds: sandbox::Bounds,
+}
+
+/// How a compiler ended that did not refuse its module.
+enum Compilation {
+    /// The code, sealed, and its length.
+    Done(File, u64),
+    /// By this signal, which it was not sent for having taken too much.
+    Crashed(Signal),
 }
 
 /// What `rr-runtime compile` made or found.
@@ -385,7 +394,8 @@ fn make(cache: &Cache, settings: &Settings, job: &Background, module: &File) -> 
     }
     let compiler = settings.compiler();
     let max_code = LEAST_CODE.max(size.saturating_mul(GROWTH)).min(cache.max_size());
-    let child = Job {
+    let mut child = Job {
+        optimize: true,
         binary: job.binary.clone(),
         fuel: job.recipe.fuel,
         interruptible: job.recipe.interruptible,
@@ -395,7 +405,20 @@ fn make(cache: &Cache, settings: &Settings, job: &Background, module: &File) -> 
             code: max_code,
         },
     };
-    let (code, len) = run_child(&child, &copy, compiler.timeout)?;
+    let (code, len) = loop {
+        match run_child(&child, &copy, compiler.timeout)? {
+            Compilation::Done(code, len) => break (code, len),
+            // The optimizer has faults that code which is taken as it comes does not meet. It is still many times faster than an interpreter.
+            Compilation::Crashed(signal) if child.optimize => {
+                tracing::warn!("compiler: crashed by signal {}: {digest} is not optimized", signal.as_raw());
+                child.optimize = false;
+            }
+            Compilation::Crashed(signal) => {
+                let message = format!("compiler: crashed by signal {}", signal.as_raw());
+                return Err(Error::new(ErrorKind::Cache, message));
+            }
+        }
+    };
     cache.put(&job.recipe, digest, &code, len)?;
     Ok(digest)
 }
@@ -442,8 +465,8 @@ fn seal(file: &File) -> rustix::io::Result<()> {
     )
 }
 
-/// Has a module compiled in the sandbox; gives the code, sealed, and its length.
-fn run_child(job: &Job, module: &File, timeout: Duration) -> Result<(File, u64)> {
+/// Has a module compiled in the sandbox.
+fn run_child(job: &Job, module: &File, timeout: Duration) -> Result<Compilation> {
     let failed = || "compiler: cannot be started".to_owned();
     let code = memfd("code").context(ErrorKind::System, failed)?;
     // By a name of its own it can be opened without the right to write.
@@ -461,11 +484,20 @@ fn run_child(job: &Job, module: &File, timeout: Duration) -> Result<(File, u64)>
         .spawn()
         .context(ErrorKind::System, failed)?;
     let (status, words) = supervise(child, timeout)?;
+    if let Some(signal) = crash(status) {
+        return Ok(Compilation::Crashed(signal));
+    }
     judge(status, &words)?;
     let len = code.metadata().context(ErrorKind::System, failed)?.len();
     accept(&code, len, job.bounds.code)?;
     seal(&code).context(ErrorKind::System, || "compiler: its result cannot be sealed".to_owned())?;
-    Ok((code, len))
+    Ok(Compilation::Done(code, len))
+}
+
+/// The signal of a fault of its own, where it was ended by one.
+fn crash(status: ExitStatus) -> Option<Signal> {
+    const FAULTS: [Signal; 5] = [Signal::SEGV, Signal::ABORT, Signal::BUS, Signal::ILL, Signal::FPE];
+    FAULTS.into_iter().find(|fault| status.signal() == Some(fault.as_raw()))
 }
 
 /// Waits for the child, not longer than `timeout`, and takes down what it says.
@@ -578,6 +610,7 @@ pub fn child_main(job: &str) -> i32 {
             scratch: sandbox::SCRATCH.to_owned(),
             fuel: job.fuel,
             interruptible: job.interruptible,
+            optimize: job.optimize,
         };
         let answer = engine.compile(&request)?;
         code.write_all_at(answer.bytes(), 0)
@@ -631,6 +664,17 @@ mod tests {
         let error = judge(status, &words).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Cache);
         assert!(error.to_string().contains("signal 9"), "{error}");
+    }
+
+    #[test]
+    fn a_crash_is_told_from_a_bound() {
+        let crash = |signal: &str| {
+            let script = format!("ulimit -c 0; kill -{signal} $$");
+            crash(supervise(shell(&script), Duration::from_secs(60)).unwrap().0)
+        };
+        assert_eq!(crash("SEGV"), Some(Signal::SEGV));
+        assert_eq!(crash("ABRT"), Some(Signal::ABORT));
+        assert_eq!([crash("KILL"), crash("XCPU")], [None, None]);
     }
 
     #[test]

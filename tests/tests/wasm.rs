@@ -11,7 +11,7 @@ use serde_json::json;
 use tests::command::eventually;
 use tests::console::{ConsoleSocket, Terminal};
 use tests::guest::{self, HELLO, LOOP, READ};
-use tests::{Bundle, Case, proc, tool, wasm_case};
+use tests::{Bundle, Case, proc, samples_or_skip, tool, wasm_case};
 
 /// Standard output of a run that succeeds without a word on standard error.
 #[track_caller]
@@ -25,6 +25,30 @@ fn prints(case: &Case, bundle: &Bundle) -> String {
 fn a_module_runs() {
     let case = wasm_case!();
     assert_eq!(prints(&case, &case.wasm(HELLO)), "hello\n");
+}
+
+#[test]
+fn a_module_with_vector_instructions_makes_the_same_interpreted_and_compiled() {
+    let case = wasm_case!();
+    let samples = samples_or_skip!();
+    let name = "wasm32-wasip1/release/thumbnail.wasm";
+    let (Some(plain), Some(vectors)) = (guest::example(name), guest::example(&format!("simd/{name}"))) else {
+        return;
+    };
+    let photo = fs::read(samples.join("sklearn/datasets/images/china.jpg")).expect("a photograph");
+    let run = |module: &[u8], aot: &str| {
+        let bundle = case.wasm_bytes(module);
+        bundle.file("photo.jpg", &photo).args(["/module.wasm", "/photo.jpg"]);
+        bundle.annotation("io.roadrunner.wasm/aot", aot);
+        let out = case.run(&bundle, &case.id()).output().success();
+        assert!(!out.stderr.contains("is interpreted"), "{aot}: {}", out.stderr);
+        out.stdout
+    };
+    let expected = run(&plain, "wait");
+    assert!(expected.starts_with("640x427 to 320x213, checksum "), "{expected}");
+    assert_eq!(run(&vectors, "off"), expected);
+    // LLVM 21 crashes where it optimizes this one; it is compiled all the same.
+    assert_eq!(run(&vectors, "wait"), expected);
 }
 
 #[test]
