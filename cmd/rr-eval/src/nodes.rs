@@ -19,9 +19,9 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    /// Makes both, with `rate` bits per second between them; 0 is unlimited.
-    pub(crate) fn make(rate: u64) -> Result<Self> {
-        let name = |node: &str| format!("{}{}-{node}", sweep::PREFIX, std::process::id());
+    /// Makes both, with `rate` bits per second between them; 0 is unlimited. `number` tells them from others of this run.
+    pub(crate) fn make(rate: u64, number: usize) -> Result<Self> {
+        let name = |node: &str| format!("{}{}-{node}{number}", sweep::PREFIX, std::process::id());
         let nodes = Self { names: [name("a"), name("b")] };
         let [a, b] = &nodes.names;
         for node in [a, b] {

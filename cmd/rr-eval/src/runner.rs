@@ -1,9 +1,10 @@
 //! A run: cell by cell, its contestants in turn. What a run that was interrupted has already is not measured again.
 
 use std::collections::BTreeMap;
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use crate::contestant::{Contestant, Placement, Workshop};
 use crate::interrupt::Interrupt;
@@ -103,42 +104,45 @@ impl<'a> Runner<'a> {
         there.filter(|contestant| needed(contestant)).collect()
     }
 
-    /// Measures contestants of a cell, all of them in turn if there is memory for all.
+    /// Measures contestants of a cell, all of them in turn, or at once, if there is memory for all.
     fn measure(&mut self, cell: &Cell, contestants: &[&'a Contestant]) -> Result<()> {
-        let nodes = cell.rate.map(Nodes::make).transpose()?;
-        let placement = nodes.as_ref().map_or(Placement::Node, Nodes::placement);
+        let pairs = if cell.is_bound_by_wire() { contestants.len() } else { 1 };
+        let nodes = cell.rate.map(|rate| (0..pairs).map(|number| Nodes::make(rate, number)).collect());
+        let nodes: Vec<Nodes> = nodes.transpose()?.unwrap_or_default();
+        let mut placements: Vec<Placement> = nodes.iter().map(Nodes::placement).collect();
+        if placements.is_empty() {
+            placements.push(Placement::Node);
+        }
         let room = machine::memory("MemAvailable:") / 5 * 4 / cell.memory();
         let room = usize::try_from(room).unwrap_or(usize::MAX).max(1);
         if room < contestants.len() {
             self.progress
                 .say(&format!("there is memory for {room} contestants at once: they are measured in groups"));
         }
-        contestants.chunks(room).try_for_each(|group| self.measure_group(cell, &placement, group))
+        contestants.chunks(room).try_for_each(|group| self.measure_group(cell, &placements, group))
     }
 
-    fn measure_group(&mut self, cell: &Cell, placement: &Placement, group: &[&'a Contestant]) -> Result<()> {
-        let mut players = self.start(cell, placement, group)?;
+    fn measure_group(
+        &mut self,
+        cell: &Cell,
+        placements: &[Placement],
+        group: &[&'a Contestant],
+    ) -> Result<()> {
+        let mut players = self.start(cell, placements, group)?;
         let started = Instant::now();
         for round in 0..cell.repetitions(self.effort).1 {
             let others = self.look_around();
             let late = started.elapsed() > self.effort.limit();
-            let mut asked = false;
-            for index in turns(players.len(), round) {
-                // What comes first after a pause is slower: each has its turn at that, too.
-                for work in turns(cell.works().len(), round).map(|index| cell.works()[index]) {
-                    let Some(player) = &mut players[index] else { continue };
-                    let contestant = player.contestant;
-                    if !self.needs(cell, contestant, work, late) {
-                        continue;
-                    }
-                    asked = true;
-                    if !self.sample(cell, player, work, others)? {
-                        players[index] = None;
-                    }
-                    self.progress.done(cell.cost());
-                }
+            let mut asked = 0;
+            for (work, mut indices) in cell.turns(players.len(), round) {
+                indices.retain(|&index| {
+                    let player = players[index].as_ref();
+                    player.is_some_and(|player| self.needs(cell, player.contestant, work, late))
+                });
+                asked += indices.len();
+                self.sample(cell, &mut players, &indices, work, others)?;
             }
-            if !asked {
+            if asked == 0 {
                 break;
             }
         }
@@ -149,33 +153,76 @@ impl<'a> Runner<'a> {
     fn start(
         &mut self,
         cell: &Cell,
-        placement: &Placement,
+        placements: &[Placement],
         group: &[&'a Contestant],
     ) -> Result<Vec<Option<Player<'a>>>> {
         let mut players = Vec::new();
-        for &contestant in group {
+        for (&contestant, placement) in group.iter().zip(placements.iter().cycle()) {
             let session = Session::start(contestant, self.workshop, placement, cell.fan_out, &self.interrupt);
             self.interrupt.check()?;
             match session {
-                Ok(session) => {
-                    let mut player = Player { contestant, session };
-                    let stays = self.sample(cell, &mut player, Work::Check, 0.0)?;
-                    players.push(stays.then_some(player));
-                }
+                Ok(session) => players.push(Some(Player { contestant, session })),
                 Err(error) => self.fail(cell, contestant, &error),
             }
-            self.progress.done(cell.cost());
+        }
+        for together in cell.together(players.len(), 0) {
+            self.sample(cell, &mut players, &together, Work::Check, 0.0)?;
         }
         Ok(players)
     }
 
-    /// Takes one sample, and writes it down; gives whether the contestant may stay.
-    fn sample(&mut self, cell: &Cell, player: &mut Player<'_>, work: Work, others: f64) -> Result<bool> {
-        let order = Order { size: cell.size, work, seed: seed()? };
-        let receipt = payload::receipt(&order, &mut self.scratch);
-        let measured = player.session.transfer(&order, receipt, cell.patience(self.patience));
+    /// Takes a sample of each of these at the same time, and writes them down; whose fails is gone.
+    fn sample(
+        &mut self,
+        cell: &Cell,
+        players: &mut [Option<Player<'a>>],
+        indices: &[usize],
+        work: Work,
+        others: f64,
+    ) -> Result<()> {
+        let patience = cell.patience(self.patience);
+        let mut ready = Vec::new();
+        for (index, player) in players.iter_mut().enumerate() {
+            let Some(player) = player.as_mut().filter(|_| indices.contains(&index)) else { continue };
+            let order = Order { size: cell.size, work, seed: seed()? };
+            let receipt = payload::receipt(&order, &mut self.scratch);
+            let filled = player.session.fill(&order, patience);
+            self.interrupt.check()?;
+            ready.push((index, player, order, receipt, filled));
+        }
+        let measured: Vec<_> = std::thread::scope(|scope| {
+            let mut sending = Vec::new();
+            for (index, player, order, receipt, filled) in ready {
+                let (contestant, session) = (player.contestant, &mut player.session);
+                let send = move || filled.and_then(|()| session.send(&order, receipt, patience));
+                sending.push((index, contestant, order, scope.spawn(send)));
+            }
+            let sent = |(index, contestant, order, thread): (_, _, _, ScopedJoinHandle<'_, _>)| {
+                let result = thread.join().unwrap_or_else(|_| Err(anyhow!("its thread has panicked")));
+                (index, contestant, order, result)
+            };
+            sending.into_iter().map(sent).collect()
+        });
         self.interrupt.check()?;
-        let key = self.key(cell, player.contestant, work);
+        for (index, contestant, order, measured) in measured {
+            if !self.note(cell, contestant, &order, measured, others)? {
+                players[index] = None;
+            }
+            self.progress.done(cell.cost());
+        }
+        Ok(())
+    }
+
+    /// Writes a sample down; gives whether the contestant may stay.
+    fn note(
+        &mut self,
+        cell: &Cell,
+        contestant: &Contestant,
+        order: &Order,
+        measured: Result<Measured>,
+        others: f64,
+    ) -> Result<bool> {
+        let key = self.key(cell, contestant, order.work);
         let repetition = self.known.get(&key).map_or(0, Vec::len);
         match measured {
             Ok(measured) => {
@@ -184,7 +231,7 @@ impl<'a> Runner<'a> {
                 Ok(true)
             }
             Err(error) => {
-                self.fail(cell, player.contestant, &error);
+                self.fail(cell, contestant, &error);
                 let mut row = empty(&key, repetition, order.seed, others);
                 let foul = error.downcast_ref::<Foul>();
                 row.verdict = foul.map_or_else(|| format!("{error:#}"), |foul| format!("{FOUL}{foul}"));
@@ -216,6 +263,20 @@ impl Cell {
     /// Whether a contestant has a place in it.
     fn has(&self, contestant: &Contestant) -> bool {
         (contestant.main || self.is_for_all()) && contestant.goes(self.rate.is_some(), self.fan_out)
+    }
+
+    /// Who is asked at the same time, in a round: everybody has a turn alone, or all have one together.
+    fn together(&self, players: usize, round: usize) -> Vec<Vec<usize>> {
+        let order = turns(players, round);
+        if self.is_bound_by_wire() { vec![order.collect()] } else { order.map(|index| vec![index]).collect() }
+    }
+
+    /// A round: works, and who does them at the same time.
+    fn turns(&self, players: usize, round: usize) -> Vec<(Work, Vec<usize>)> {
+        // What comes first after a pause is slower: each work has its turn at that, too.
+        let works = || turns(self.works().len(), round).map(|index| self.works()[index]);
+        let of_each = |indices: Vec<usize>| works().map(move |work| (work, indices.clone()));
+        self.together(players, round).into_iter().flat_map(of_each).collect()
     }
 
     fn work(&self, contestants: &[Contestant], effort: Effort) -> u64 {
@@ -280,4 +341,22 @@ pub(crate) fn seed() -> Result<u64> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).context("getrandom")?;
     Ok(u64::from_le_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Figure;
+
+    #[test]
+    fn all_send_at_once_where_the_wire_takes_seconds_and_in_turn_elsewhere() {
+        let cell = |size, rate| Cell { figure: Figure::Fig8, size, fan_out: 1, rate: Some(rate) };
+        let alone = cell(1_000, 0);
+        assert_eq!(alone.together(3, 1), [vec![1], vec![2], vec![0]]);
+        let turns: Vec<(Work, Vec<usize>)> = alone.turns(2, 0);
+        let expected = [(Work::Touch, 0), (Work::Read, 0), (Work::Touch, 1), (Work::Read, 1)];
+        assert_eq!(turns, expected.map(|(work, index)| (work, vec![index])));
+        let slow = cell(100_000_000, 100_000_000);
+        assert_eq!(slow.turns(3, 1), [(Work::Touch, vec![1, 2, 0])]);
+    }
 }

@@ -169,11 +169,15 @@ impl Session {
         }
     }
 
-    /// Asks for one transfer, whose receipt has to be this.
-    pub(crate) fn transfer(&mut self, order: &Order, receipt: u128, patience: Duration) -> Result<Measured> {
+    /// Has a payload made ready.
+    pub(crate) fn fill(&mut self, order: &Order, patience: Duration) -> Result<()> {
         self.groups.iter().for_each(Groups::forget_peak);
         self.tell(&order.line())?;
-        self.hear(patience, |_, line| (*line == Line::Filled).then_some(()))?;
+        self.hear(patience, |_, line| (*line == Line::Filled).then_some(()))
+    }
+
+    /// Asks for its transfer, whose receipt has to be this.
+    pub(crate) fn send(&mut self, order: &Order, receipt: u128, patience: Duration) -> Result<Measured> {
         let before = self.cpu();
         let told = now();
         self.tell("send")?;
