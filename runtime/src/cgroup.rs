@@ -129,6 +129,17 @@ impl Cgroup {
         Ok(())
     }
 
+    /// A file of one of them, where its controller is there.
+    pub(crate) fn file(&self, name: &str) -> Option<PathBuf> {
+        self.folders.iter().map(|folder| folder.join(name)).find(|path| path.exists())
+    }
+
+    /// One with a single folder.
+    #[cfg(test)]
+    pub(crate) fn in_folder(folder: &Path) -> Self {
+        Self { folders: BTreeSet::from([folder.to_owned()]), freezer: None }
+    }
+
     /// Every process in them and below.
     pub(crate) fn pids(&self) -> Result<Vec<i32>> {
         let mut pids = BTreeSet::new();

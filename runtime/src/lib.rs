@@ -17,6 +17,7 @@ mod detach;
 pub mod endpoint;
 pub mod engine;
 pub mod error;
+pub mod events;
 pub mod exec;
 pub mod features;
 mod foreground;
@@ -52,6 +53,8 @@ pub mod statistics;
 mod terminal;
 pub mod tree;
 pub mod trust;
+pub mod update;
+pub mod usage;
 pub mod wasm;
 pub mod workload;
 

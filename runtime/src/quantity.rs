@@ -26,6 +26,29 @@ pub fn bytes(text: &str) -> Result<u64, Reason> {
     u64::try_from(number.digits.div_ceil(divisor)).map_err(|_| OVERFLOW)
 }
 
+/// Reads memory as runc's command line takes it (`RAMInBytes` of docker's go-units): −1 for no limit, or a number with one of `b`, `k`, `m`, `g`, `t`, `p`, with or
+/// without `b` or `ib` behind it, in either case, each 1,024 times the one before.
+///
+/// # Errors
+///
+/// What is wrong with the text.
+pub fn ram(text: &str) -> Result<i64, Reason> {
+    if text == "-1" {
+        return Ok(-1);
+    }
+    let (number, unit) = Decimal::split(text)?;
+    let unit = unit.trim_start_matches(' ').to_ascii_lowercase();
+    let prefix = unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit);
+    let power = match prefix {
+        "" if unit == "ib" => None,
+        "" => Some(0),
+        prefix => ["k", "m", "g", "t", "p"].iter().position(|name| *name == prefix).map(|at| at as u32 + 1),
+    };
+    let power = power.ok_or("has a unit that is none of b, k, m, g, t, p")?;
+    let number = number.times(1 << (10 * power)).ok_or(OVERFLOW)?;
+    i64::try_from(number.digits / number.divisor).map_err(|_| OVERFLOW)
+}
+
 /// Multiplier and divisor that a quantity's suffix stands for.
 fn scale(suffix: &str) -> Result<(u128, u128), Reason> {
     const BINARY: [&str; 6] = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
@@ -163,6 +186,24 @@ mod tests {
             ("18446744073709551615", u64::MAX),
         ] {
             assert_eq!(bytes(text), Ok(value), "{text}");
+        }
+    }
+
+    #[test]
+    fn memory_is_read_as_runc_reads_it() {
+        for (text, value) in [
+            ("-1", -1),
+            ("0", 0),
+            ("33554432", 33_554_432),
+            ("50M", 50 << 20),
+            ("1.5gib", 3 << 29),
+            ("2 kB", 2048),
+            ("7b", 7),
+        ] {
+            assert_eq!(ram(text), Ok(value), "{text}");
+        }
+        for text in ["", "-2", "M", "1x", "1ib", "9999999P", "1 MMB"] {
+            assert!(ram(text).is_err(), "{text}");
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
@@ -125,6 +126,10 @@ pub(crate) enum Verb {
     Pause(Id),
     /// Thaw a container's processes
     Resume(Id),
+    /// Print what a container uses as JSON, and that it ran out of memory
+    Events(Events),
+    /// Change the limits of a container
+    Update(Box<Update>),
     /// Print what this build supports as JSON
     Features,
     /// Compile a module ahead of time, into the cache
@@ -139,6 +144,108 @@ pub(crate) enum Verb {
     CompilerChild(Job),
     #[command(hide = true)]
     CompilerBackground(Job),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// How often, as a duration
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub(crate) interval: Duration,
+    /// Print what it uses once
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// The container's name
+    pub(crate) id: String,
+}
+
+/// What is not said stays as it is.
+#[derive(Debug, Args)]
+pub(crate) struct Update {
+    /// File of limits as JSON, as linux.resources of a bundle; - is standard input. Nothing else counts then
+    #[arg(short, long, value_name = "FILE", allow_hyphen_values = true)]
+    pub(crate) resources: Option<PathBuf>,
+    /// Weight for block devices, 10 to 1000
+    #[arg(long, value_name = "WEIGHT", default_value_t = 0, hide_default_value = true)]
+    pub(crate) blkio_weight: u16,
+    /// Period of the CPU quota in microseconds
+    #[arg(long, value_name = "USECS", default_value_t = 0, hide_default_value = true)]
+    pub(crate) cpu_period: u64,
+    /// Time on all processors in each period, in microseconds; -1 for no limit
+    #[arg(
+        long,
+        value_name = "USECS",
+        default_value_t = 0,
+        hide_default_value = true,
+        allow_negative_numbers = true
+    )]
+    pub(crate) cpu_quota: i64,
+    /// How much may be saved up for a burst, in microseconds
+    #[arg(long, value_name = "USECS")]
+    pub(crate) cpu_burst: Option<u64>,
+    /// Share of the processors' time against others, 2 to 262144
+    #[arg(long, value_name = "SHARES", default_value_t = 0, hide_default_value = true)]
+    pub(crate) cpu_share: u64,
+    /// Period of realtime scheduling in microseconds
+    #[arg(long, value_name = "USECS", default_value_t = 0, hide_default_value = true)]
+    pub(crate) cpu_rt_period: u64,
+    /// Time of realtime scheduling in each period, in microseconds
+    #[arg(
+        long,
+        value_name = "USECS",
+        default_value_t = 0,
+        hide_default_value = true,
+        allow_negative_numbers = true
+    )]
+    pub(crate) cpu_rt_runtime: i64,
+    /// 1 for SCHED_IDLE, 0 for none of it
+    #[arg(long, value_name = "0|1", allow_negative_numbers = true)]
+    pub(crate) cpu_idle: Option<i64>,
+    /// Processors, as 0-3,7
+    #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true)]
+    pub(crate) cpuset_cpus: String,
+    /// Memory nodes, as 0-3,7
+    #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true)]
+    pub(crate) cpuset_mems: String,
+    /// Accepted for runc's sake; the kernel has no such limit any more
+    #[arg(long, value_name = "BYTES", hide = true, allow_hyphen_values = true)]
+    pub(crate) kernel_memory: Option<String>,
+    /// Accepted for runc's sake; the kernel has no such limit any more
+    #[arg(long, value_name = "BYTES", hide = true, allow_hyphen_values = true)]
+    pub(crate) kernel_memory_tcp: Option<String>,
+    /// Memory; -1 for no limit
+    #[arg(long, value_name = "BYTES", default_value = "0", hide_default_value = true, allow_hyphen_values = true, value_parser = memory)]
+    pub(crate) memory: i64,
+    /// Memory that is left to it when others want some
+    #[arg(long, value_name = "BYTES", default_value = "0", hide_default_value = true, allow_hyphen_values = true, value_parser = memory)]
+    pub(crate) memory_reservation: i64,
+    /// Memory and swap together; -1 for no limit
+    #[arg(long, value_name = "BYTES", default_value = "0", hide_default_value = true, allow_hyphen_values = true, value_parser = memory)]
+    pub(crate) memory_swap: i64,
+    /// Tasks; -1 for no limit
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 0,
+        hide_default_value = true,
+        allow_negative_numbers = true
+    )]
+    pub(crate) pids_limit: i64,
+    /// Schema of the L3 cache (Intel RDT), which is not supported
+    #[arg(long, value_name = "SCHEMA", hide = true)]
+    pub(crate) l3_cache_schema: Option<String>,
+    /// Schema of the memory's bandwidth (Intel RDT), which is not supported
+    #[arg(long, value_name = "SCHEMA", hide = true)]
+    pub(crate) mem_bw_schema: Option<String>,
+    /// The container's name
+    pub(crate) id: String,
+}
+
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    runtime::quantity::duration(text)
+}
+
+fn memory(text: &str) -> Result<i64, &'static str> {
+    runtime::quantity::ram(text)
 }
 
 #[derive(Debug, Args)]

@@ -12,8 +12,11 @@ use runtime::exec::ExecOptions;
 use runtime::id::ContainerId;
 use runtime::run::RunOptions;
 use runtime::state::{Report, Store};
+use runtime::update::Limits;
 
-use crate::cli::{Cache, CacheVerb, Cli, Create, Exec, Format, Global, List, Ps, Rootless, Run, Verb};
+use crate::cli::{
+    Cache, CacheVerb, Cli, Create, Exec, Format, Global, List, Ps, Rootless, Run, Update, Verb,
+};
 use crate::log;
 
 /// Exit code of a command that failed.
@@ -117,6 +120,11 @@ fn dispatch_to_container(cli: Cli) -> anyhow::Result<u8> {
         Verb::Exec(args) => return exec(&store, &cli.global, *args),
         Verb::Pause(args) => runtime::pause::pause(&store, &named(&args.id)?)?,
         Verb::Resume(args) => runtime::pause::resume(&store, &named(&args.id)?)?,
+        Verb::Events(args) => {
+            let interval = (!args.stats).then_some(args.interval);
+            runtime::events::events(&store, &named(&args.id)?, interval, &mut std::io::stdout())?;
+        }
+        Verb::Update(args) => update(&store, &args)?,
         Verb::Hose(args) => crate::hose::run(&store, &args, &config(&cli.global)?)?,
         Verb::Invoke(args) => crate::hose::invoke(&store, args)?,
         Verb::Spec(_)
@@ -204,6 +212,40 @@ fn exec(store: &Store, global: &Global, args: Exec) -> anyhow::Result<u8> {
     };
     let code = runtime::exec::exec(store, &id, &options).context("exec failed")?;
     exit_code(code)
+}
+
+fn update(store: &Store, args: &Update) -> anyhow::Result<()> {
+    let id = ContainerId::parse(&args.id)?;
+    if args.l3_cache_schema.is_some() {
+        anyhow::bail!("Intel RDT/CAT: l3 cache schema is not enabled");
+    }
+    if args.mem_bw_schema.is_some() {
+        anyhow::bail!("Intel RDT/MBA: memory bandwidth schema is not enabled");
+    }
+    if args.kernel_memory.is_some() || args.kernel_memory_tcp.is_some() {
+        tracing::warn!("Kernel memory settings are ignored and will be removed");
+    }
+    let limits = match &args.resources {
+        Some(path) => runtime::update::read(path)?,
+        None => Limits {
+            blkio_weight: args.blkio_weight,
+            cpu_period: args.cpu_period,
+            cpu_quota: args.cpu_quota,
+            cpu_burst: args.cpu_burst,
+            cpu_shares: args.cpu_share,
+            cpu_rt_period: args.cpu_rt_period,
+            cpu_rt_runtime: args.cpu_rt_runtime,
+            cpu_idle: args.cpu_idle,
+            cpuset_cpus: args.cpuset_cpus.clone(),
+            cpuset_mems: args.cpuset_mems.clone(),
+            memory: args.memory,
+            memory_reservation: args.memory_reservation,
+            memory_swap: args.memory_swap,
+            pids: args.pids_limit,
+            ..Limits::default()
+        },
+    };
+    Ok(runtime::update::update(store, &id, &limits)?)
 }
 
 fn exit_code(code: i32) -> anyhow::Result<u8> {

@@ -1,0 +1,263 @@
+//! Limits that are changed while a container runs, and what it is said to use, under the runtime under test and under runc.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tests::command::eventually;
+use tests::{Bundle, Case, agree};
+
+/// A bundle that sleeps, with some limits from the beginning.
+fn sleeper(case: &Case) -> Bundle {
+    let bundle = case.busybox();
+    bundle.args(["/bin/sleep", "600"]);
+    bundle.edit(|config| {
+        config["linux"]["resources"]["memory"] = json!({"limit": 33_554_432, "reservation": 25_165_824});
+        config["linux"]["resources"]["cpu"] = json!({"shares": 100, "quota": 500_000, "period": 1_000_000});
+        config["linux"]["resources"]["pids"] = json!({"limit": 20});
+    });
+    bundle
+}
+
+/// What a file of a process's cgroups says, whichever controller's it is; nothing where there is none.
+fn limit(pid: u32, file: &str) -> Option<String> {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("its cgroups");
+    let found = groups.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next()?, parts.next()?);
+        let mounts = controllers.split(',').chain([controllers]);
+        let folders = mounts.map(|name| format!("/sys/fs/cgroup/{name}{path}/{file}"));
+        folders.into_iter().find(|path| Path::new(path).exists())
+    });
+    found.map(|path| fs::read_to_string(path).expect("a file of a cgroup").trim().to_owned())
+}
+
+/// All limits that `update` knows, in either version of cgroups.
+fn limits(pid: u32) -> Vec<(&'static str, String)> {
+    const FILES: [&str; 20] = [
+        "memory.limit_in_bytes",
+        "memory.soft_limit_in_bytes",
+        "memory.memsw.limit_in_bytes",
+        "memory.max",
+        "memory.low",
+        "memory.swap.max",
+        "cpu.shares",
+        "cpu.cfs_quota_us",
+        "cpu.cfs_period_us",
+        "cpu.cfs_burst_us",
+        "cpu.idle",
+        "cpu.weight",
+        "cpu.max",
+        "cpu.max.burst",
+        "cpuset.cpus",
+        "cpuset.mems",
+        "pids.max",
+        "blkio.weight",
+        "blkio.bfq.weight",
+        "io.weight",
+    ];
+    FILES.into_iter().filter_map(|file| Some((file, limit(pid, file)?))).collect()
+}
+
+/// The limits after each of these updates: words, and what is read from standard input.
+fn after(updates: &[(&[&str], &str)]) -> Vec<(i32, Vec<(&'static str, String)>)> {
+    agree(|case| {
+        let id = case.id();
+        let pid = case.start(&sleeper(case), &id);
+        let update = |(words, input): &(&[&str], &str)| {
+            let command = case.cmd(["update"]).args(*words).arg(&id).stdin(*input);
+            let out = command.output();
+            (out.code, limits(pid))
+        };
+        let all = updates.iter().map(update).collect();
+        case.force_delete(&id);
+        all
+    })
+}
+
+fn value<'a>(limits: &'a [(&str, String)], file: &str) -> Option<&'a str> {
+    limits.iter().find(|(name, _)| *name == file).map(|(_, value)| value.as_str())
+}
+
+#[test]
+fn each_flag_changes_its_limit_and_no_other() {
+    let all = after(&[
+        (&["--memory", "67108864"], ""),
+        (&["--memory", "50M"], ""),
+        (&["--memory-reservation", "33554432"], ""),
+        (&["--cpu-share", "200"], ""),
+        (&["--cpu-quota", "600000"], ""),
+        (&["--cpu-period", "900000"], ""),
+        (&["--cpu-quota", "-1"], ""),
+        (&["--cpuset-cpus", "0"], ""),
+        (&["--cpuset-mems", "0"], ""),
+        (&["--pids-limit", "10"], ""),
+        (&["--pids-limit", "-1"], ""),
+        (&["--memory", "-1"], ""),
+    ]);
+    assert!(all.iter().all(|(code, _)| *code == 0), "{all:?}");
+    let memory = ["memory.limit_in_bytes", "memory.max"];
+    let [first, second] = [0, 1].map(|index| memory.iter().find_map(|file| value(&all[index].1, file)));
+    assert_eq!((first, second), (Some("67108864"), Some("52428800")));
+    assert_eq!(value(&all[9].1, "pids.max"), Some("10"));
+    assert_eq!(value(&all[11].1, "pids.max"), Some("max"));
+}
+
+#[test]
+fn limits_come_from_a_file_too() {
+    let back = r#"{"memory": {"limit": 33554432, "reservation": 25165824},
+        "cpu": {"shares": 100, "quota": 500000, "period": 1000000, "cpus": "0"}, "pids": {"limit": 20}}"#;
+    let all = after(&[
+        (&["--memory", "40M", "--pids-limit", "9", "--cpu-share", "300"], ""),
+        (&["-r", "-"], back),
+        // Whoever gives a file gives all of it.
+        (&["--pids-limit", "5", "--resources", "-"], "{}"),
+        (&["-r", "-"], "no JSON"),
+        (&["-r", "/nonexistent"], ""),
+    ]);
+    assert_eq!(all.iter().map(|(code, _)| *code).collect::<Vec<_>>(), [0, 0, 0, 1, 1]);
+    assert_eq!(value(&all[1].1, "pids.max"), Some("20"));
+    assert_eq!(all[2].1, all[1].1);
+}
+
+#[test]
+fn what_the_kernel_refuses_leaves_all_as_it_was() {
+    let all = after(&[
+        (&["--pids-limit", "7", "--cpu-quota", "5"], ""),
+        (&["--pids-limit", "7", "--cpuset-cpus", "9999"], ""),
+        (&["--memory", "4K", "--cpu-period", "1"], ""),
+    ]);
+    for (code, limits) in &all {
+        assert_eq!((*code, value(limits, "pids.max")), (1, Some("20")), "{limits:?}");
+    }
+}
+
+#[test]
+fn only_a_container_that_is_there_and_not_stopped_has_limits() {
+    let seen = agree(|case| {
+        let id = case.id();
+        let bundle = case.busybox();
+        bundle.args(["/bin/true"]);
+        let missing = case.cmd(["update", "--pids-limit", "5", "nosuch"]).output();
+        let pid = case.create(&bundle, &id);
+        let created = case.cmd(["update", "--pids-limit", "5", &id]).output().code;
+        let limit = limit(pid, "pids.max");
+        case.cmd(["start", &id]).ok();
+        case.await_stopped(&id);
+        let stopped = case.cmd(["update", "--pids-limit", "6", &id]).output();
+        case.delete(&id);
+        let bare = case.cmd(["update"]).output().code;
+        (missing.code, created, limit, stopped.code, stopped.stderr.contains("container not running"), bare)
+    });
+    assert_eq!(seen, (1, 0, Some("5".to_owned()), 1, true, 1));
+}
+
+#[test]
+fn a_paused_container_has_its_limits_changed() {
+    let seen = agree(|case| {
+        let id = case.id();
+        let pid = case.start(&sleeper(case), &id);
+        case.cmd(["pause", &id]).ok();
+        case.cmd(["update", "--pids-limit", "30", &id]).ok();
+        let seen = (case.status(&id), limit(pid, "pids.max"));
+        case.cmd(["resume", &id]).ok();
+        case.force_delete(&id);
+        seen
+    });
+    assert_eq!(seen, ("paused".to_owned(), Some("30".to_owned())));
+}
+
+/// Paths of all values of a JSON document; of a list, those of its first element.
+fn paths(value: &Value, path: &str, all: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(key, value)| paths(value, &format!("{path}.{key}"), all))
+        }
+        Value::Array(list) => list.iter().take(1).for_each(|value| paths(value, &format!("{path}[]"), all)),
+        _ => drop(all.insert(path.to_owned())),
+    }
+}
+
+#[test]
+fn what_a_container_uses_has_runcs_form() {
+    let seen = agree(|case| {
+        let id = case.id();
+        case.start(&sleeper(case), &id);
+        let text = case.cmd(["events", "--stats", &id]).ok();
+        let event: Value = serde_json::from_str(&text).expect("one line of JSON");
+        case.force_delete(&id);
+        assert_eq!((event["type"].as_str(), event["id"].as_str()), (Some("stats"), Some(id.as_str())));
+        let data = &event["data"];
+        assert!(data["cpu"]["usage"]["total"].as_u64() > Some(0), "{data}");
+        assert_eq!((&data["pids"]["current"], &data["pids"]["limit"]), (&json!(1), &json!(20)));
+        assert_eq!(data["memory"]["usage"]["limit"], 33_554_432);
+        let mut all = BTreeSet::new();
+        paths(&event, "", &mut all);
+        // Numbers that are left out where they are 0, which they may be here and not there.
+        let may_be_zero = [".usage", ".max", ".cache", ".throttled", ".periods", "io"];
+        all.retain(|path| {
+            path.starts_with(".data.memory.raw") || !may_be_zero.iter().any(|part| path.contains(part))
+        });
+        all
+    });
+    assert!(
+        seen.contains(".data.cpuset.cpus[]") && seen.contains(".data.memory.usage.failcnt")
+            || seen.len() > 20
+    );
+}
+
+#[test]
+fn events_come_until_the_container_has_ended() {
+    let seen = agree(|case| {
+        let id = case.id();
+        case.start(&sleeper(case), &id);
+        let events = case.cmd(["events", "--interval", "100ms", &id]).spawn();
+        eventually("three events", || events.stdout().lines().count() >= 3);
+        case.cmd(["kill", &id, "KILL"]).ok();
+        case.await_stopped(&id);
+        let stopped = case.cmd(["events", "--stats", &id]).output();
+        // runc's go on until then.
+        case.delete(&id);
+        let out = events.wait();
+        let zero = case.cmd(["events", "--interval", "0", &id]).output();
+        let kinds: BTreeSet<String> = out
+            .stdout
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["type"].to_string())
+            .collect();
+        (kinds, out.code, stopped.code, stopped.stderr.contains("is not running"), zero.code)
+    });
+    assert_eq!(seen, (BTreeSet::from(["\"stats\"".to_owned()]), 0, 1, true, 1));
+}
+
+#[test]
+fn a_container_that_ran_out_of_memory_is_told_of() {
+    let seen = agree(|case| {
+        let id = case.id();
+        let bundle = case.busybox();
+        // tail keeps what has no end of a line.
+        bundle.script("read go < /go; tail /dev/zero; sleep 600");
+        bundle.file("go", "");
+        fs::remove_file(bundle.rootfs().join("go")).expect("rm");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            bundle.rootfs().join("go"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o666),
+            0,
+        )
+        .expect("mkfifo");
+        bundle.edit(|config| {
+            config["linux"]["resources"]["memory"] = json!({"limit": 16_777_216, "swap": 16_777_216});
+        });
+        case.start(&bundle, &id);
+        let events = case.cmd(["events", "--interval", "100ms", &id]).spawn();
+        eventually("an event", || events.stdout().lines().count() >= 1);
+        fs::write(bundle.rootfs().join("go"), "\n").expect("go");
+        eventually("that it ran out", || events.stdout().contains("\"oom\""));
+        case.force_delete(&id);
+        events.wait().code
+    });
+    assert_eq!(seen, 0);
+}
