@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 const APPLIED: Option<&str> = option_env!("RR_LIBCONTAINER_PATCHES");
 
 /// What each patch gives, by its name. A build without it lacks the guarantee.
-const GUARANTEES: [(&str, &str); 9] = [
+const GUARANTEES: [(&str, &str); 13] = [
     (
         "0001-builders-accept-a-spec",
         "exec joins the user namespace, and has the user, limits and profile of the configuration",
@@ -29,10 +29,44 @@ const GUARANTEES: [(&str, &str); 9] = [
         "startContainer hooks get the status created, and init's pid",
     ),
     (
+        "0009-dev-as-it-is-found",
+        "a root's own /dev is kept, made where it is missing, and never followed out of the root",
+    ),
+    ("0010-leave-a-bound-dev-alone", "a /dev that is bound is not changed"),
+    ("0011-mount-options-as-runc", "mounts have the propagation that they ask for, and nosymfollow"),
+    ("0012-tmpcopyup", "tmpcopyup"),
+    (
         "0001-relative-paths-below-the-callers-cgroup",
         "a container without cgroupsPath stays below its caller's cgroup",
     ),
 ];
+
+/// Options of mounts that have a meaning of their own; others are the file system's.
+const MOUNT_OPTIONS: &str = "acl async atime bind defaults dev diratime dirsync exec iversion lazytime loud mand noacl noatime \
+    nodev nodiratime noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private ratime rbind rdev \
+    rdiratime relatime rexec rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime rnosuid rnosymfollow ro rprivate \
+    rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow runbindable rw shared silent slave strictatime suid \
+    symfollow sync tmpcopyup unbindable";
+
+/// What seccomp filters may do, compare by, and be for: libcontainer hands all of it to libseccomp. Behind `SCMP_ACT_`, `SCMP_CMP_`,
+/// `SCMP_ARCH_` and `SECCOMP_FILTER_FLAG_`.
+const ACTIONS: &str = "ALLOW ERRNO KILL KILL_PROCESS KILL_THREAD LOG NOTIFY TRACE TRAP";
+const OPERATORS: &str = "EQ GE GT LE LT MASKED_EQ NE";
+const ARCHITECTURES: &str = "AARCH64 ARM MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PPC PPC64 PPC64LE RISCV64 S390 \
+    S390X X32 X86 X86_64";
+const FLAGS: &str = "LOG SPEC_ALLOW TSYNC";
+
+fn named(prefix: &str, words: &str) -> Vec<String> {
+    words.split_whitespace().map(|word| format!("{prefix}{word}")).collect()
+}
+
+/// Names of those that this kernel knows.
+fn capabilities() -> Vec<String> {
+    let mut all: Vec<_> =
+        caps::runtime::procfs_all_supported(None).unwrap_or_else(|_| caps::all()).into_iter().collect();
+    all.sort_by_key(caps::Capability::index);
+    all.iter().map(ToString::to_string).collect()
+}
 
 /// The patches that were applied.
 fn applied() -> impl Iterator<Item = &'static str> {
@@ -51,12 +85,23 @@ pub fn features() -> Value {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": VERSION,
         "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
+        "mountOptions": named("", MOUNT_OPTIONS),
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             "cgroup": { "v1": true, "v2": true, "systemd": true, "systemdUser": false, "rdma": false },
-            "seccomp": { "enabled": true },
+            "capabilities": capabilities(),
+            "seccomp": {
+                "enabled": true,
+                "actions": named("SCMP_ACT_", ACTIONS),
+                "operators": named("SCMP_CMP_", OPERATORS),
+                "archs": named("SCMP_ARCH_", ARCHITECTURES),
+                "knownFlags": named("SECCOMP_FILTER_FLAG_", FLAGS),
+                "supportedFlags": named("SECCOMP_FILTER_FLAG_", FLAGS),
+            },
             "apparmor": { "enabled": true },
             "selinux": { "enabled": false },
+            "intelRdt": { "enabled": false },
+            "mountExtensions": { "idmap": { "enabled": false } },
         },
         "annotations": {
             "io.roadrunner.runtime.version": env!("CARGO_PKG_VERSION"),

@@ -13,7 +13,7 @@ use crate::hose::{Hose, Invoke};
 
 /// An OCI runtime, a drop-in for runc, that runs Wasm functions and moves data between them.
 #[derive(Debug, Parser)]
-#[command(name = "rr-runtime", version = version(), disable_help_subcommand = true, args_override_self = true)]
+#[command(name = "rr-runtime", version = version(), args_override_self = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

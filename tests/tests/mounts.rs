@@ -1,0 +1,166 @@
+//! Mounts of a bundle, and its `/dev`, under the runtime under test and under runc.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use rustix::fs::{CWD, FileType};
+use serde_json::{Value, json};
+use tests::{Bundle, Case, agree};
+
+/// A bundle that runs busybox with a mount at `/mnt`, and procfs to see it by.
+fn mounted(case: &Case, mount: &Value, args: &[&str]) -> Bundle {
+    let bundle = case.busybox();
+    bundle.args(["/bin/busybox"].iter().chain(args));
+    bundle.edit(|config| {
+        let mounts = config["mounts"].as_array_mut().expect("mounts");
+        mounts.push(json!({"destination": "/mnt"}));
+        let last = mounts.last_mut().expect("a mount");
+        for (key, value) in mount.as_object().expect("a mount") {
+            last[key] = value.clone();
+        }
+    });
+    bundle
+}
+
+/// What `/proc/self/mountinfo` says of `/mnt`, from its own options on; without numbers of peer groups, and what differs between folders.
+fn seen(line: &str) -> String {
+    let words: Vec<&str> = line.split_whitespace().skip(5).collect();
+    let words = words.split(|word| *word == "-").map(<[&str]>::to_vec).collect::<Vec<_>>();
+    let [own, file_system] = words.as_slice() else { return line.to_owned() };
+    let own = own.iter().map(|word| word.split(':').next().unwrap_or_default());
+    let rest = if file_system[0] == "tmpfs" { file_system[2] } else { "" };
+    format!("{} - {rest}", own.collect::<Vec<_>>().join(" "))
+}
+
+#[test]
+fn options_have_the_effect_that_they_have_under_runc() {
+    let options: [&[&str]; 27] = [
+        &["rbind"],
+        &["rbind", "private"],
+        &["rbind", "rprivate"],
+        &["bind", "shared"],
+        &["rbind", "rshared"],
+        &["bind", "slave"],
+        &["rbind", "rslave"],
+        &["bind", "unbindable"],
+        &["rbind", "runbindable"],
+        &["bind", "slave", "shared"],
+        &["bind", "ro", "nosuid", "nodev", "noexec"],
+        &["bind", "rro"],
+        &["bind", "nosymfollow"],
+        &["bind", "nosymfollow", "symfollow"],
+        &["bind", "noatime"],
+        &["bind", "lazytime", "silent", "iversion", "acl"],
+        &["bind", "nolazytime", "loud", "noiversion", "noacl"],
+        &["nosuid", "size=64k"],
+        &["iversion"],
+        &["noiversion", "noacl"],
+        &["lazytime", "silent"],
+        &["nosymfollow"],
+        &["ro"],
+        &["slave"],
+        &["shared"],
+        &["unbindable", "noexec"],
+        &["acl", "loud", "mode=700"],
+    ];
+    let seen = agree(|case| {
+        let of = |options: &&[&str]| {
+            let bind = options.iter().any(|option| option.ends_with("bind"));
+            let source = if bind { case.folder().display().to_string() } else { "tmpfs".to_owned() };
+            let kind = if bind { "bind" } else { "tmpfs" };
+            let mount = json!({"type": kind, "source": source, "options": options});
+            let bundle = mounted(case, &mount, &["grep", " /mnt ", "/proc/self/mountinfo"]);
+            let out = case.run(&bundle, &case.id()).output();
+            (options.join(","), (out.code, seen(&out.stdout)))
+        };
+        options.iter().map(of).collect::<BTreeMap<String, (i32, String)>>()
+    });
+    assert_eq!(seen.len(), options.len());
+    assert!(seen.values().all(|(code, _)| *code == 0), "{seen:?}");
+    assert!(seen["bind,shared"].1.contains("shared") && seen["bind,unbindable"].1.contains("unbindable"));
+    assert!(seen["nosymfollow"].1.contains("nosymfollow"), "{seen:?}");
+}
+
+#[test]
+fn a_tmpfs_has_a_copy_of_what_it_covers() {
+    let listing = agree(|case| {
+        let mount = json!({"type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup", "ro"]});
+        let script = "ls -lnR /mnt | grep -v total | awk '{print $1, $3, $4, $5, $9, $10, $11}'; cat /mnt/sub/file; touch /mnt/new 2>/dev/null || echo read-only";
+        let bundle = mounted(case, &mount, &["sh", "-c", script]);
+        let inside = |path: &str| bundle.rootfs().join(path);
+        fs::create_dir_all(inside("mnt/sub/empty")).expect("mkdir");
+        bundle.file("mnt/sub/file", "kept\n");
+        std::os::unix::fs::chown(inside("mnt/sub/file"), Some(7), Some(8)).expect("chown");
+        fs::set_permissions(inside("mnt/sub/file"), fs::Permissions::from_mode(0o4755)).expect("chmod");
+        symlink("sub/file", inside("mnt/link")).expect("a link");
+        let out = case.run(&bundle, &case.id()).output().success();
+        assert_eq!(fs::read_to_string(inside("mnt/sub/file")).expect("the file below"), "kept\n");
+        out.stdout
+    });
+    assert!(listing.contains("-rwsr-xr-x 7 8 5 file") && listing.ends_with("kept\nread-only\n"), "{listing}");
+}
+
+/// A bundle without a mount on `/dev`.
+fn without_dev(case: &Case) -> Bundle {
+    let bundle = case.busybox();
+    bundle.edit(|config| {
+        let mounts = config["mounts"].as_array_mut().expect("mounts");
+        mounts.retain(|mount| !mount["destination"].as_str().is_some_and(|at| at.starts_with("/dev")));
+    });
+    bundle
+}
+
+#[test]
+fn dev_is_taken_as_it_is() {
+    let seen = agree(|case| {
+        let bundle = without_dev(case);
+        let _ = fs::remove_dir_all(bundle.rootfs().join("dev"));
+        bundle.script("ls /dev; echo x > /dev/null; ls -l /dev/fd | awk '{print $9, $10, $11}'");
+        // What the first one has made is there for the second.
+        let run = || case.run(&bundle, &case.id()).output().success().stdout;
+        (run(), run())
+    });
+    assert_eq!(seen.0, seen.1);
+    assert!(
+        ["null", "zero", "urandom", "ptmx", "stdin", "fd"].iter().all(|name| seen.0.contains(name)),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn a_dev_that_leads_out_of_the_root() {
+    // runc 1.1 follows it.
+    let case = Case::ours();
+    let bundle = without_dev(&case);
+    let outside = case.folder();
+    let dev = bundle.rootfs().join("dev");
+    let _ = fs::remove_dir_all(&dev);
+    symlink(&outside, &dev).expect("a link");
+    bundle.args(["/bin/true"]);
+    let _ = case.run(&bundle, &case.id()).output();
+    assert_eq!(fs::read_dir(&outside).expect("a folder of the host").count(), 0);
+}
+
+#[test]
+fn a_bound_dev_is_not_changed() {
+    let names = agree(|case| {
+        let bundle = without_dev(case);
+        let dev = case.folder();
+        fs::write(dev.join("ptmx"), "mine").expect("write");
+        // Masked paths and standard input need it.
+        let null = rustix::fs::makedev(1, 3);
+        let mode = rustix::fs::Mode::from_raw_mode(0o666);
+        let made = rustix::fs::mknodat(CWD, dev.join("null"), FileType::CharacterDevice, mode, null);
+        made.expect("mknod");
+        bundle.script("ls /dev");
+        bundle.edit(|config| {
+            let mounts = config["mounts"].as_array_mut().expect("mounts");
+            mounts.push(json!({"destination": "/dev/", "type": "bind", "source": dev, "options": ["rbind"]}));
+        });
+        let out = case.run(&bundle, &case.id()).output();
+        let count = fs::read_dir(&dev).expect("a folder").count();
+        (out.code, out.stdout, fs::read_to_string(dev.join("ptmx")).expect("still there"), count)
+    });
+    assert_eq!(names, (0, "null\nptmx\n".to_owned(), "mine".to_owned(), 2));
+}
