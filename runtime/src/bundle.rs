@@ -3,12 +3,17 @@
 //! Follows the OCI runtime specification, `bundle.md` and `config.md`. What is refused here is refused before anything
 //! exists that would have to be removed again. Where runc has words for a fault, they are runc's.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Process, Root, Spec};
+use oci_spec::runtime::{Capability, Process, Root, Spec};
+use serde::Deserialize as _;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
+use crate::cgroup;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::passwd;
 
@@ -47,9 +52,10 @@ impl Bundle {
     /// As for [`Bundle::load`].
     pub fn parse(path: PathBuf, text: Vec<u8>) -> Result<Self> {
         let config = path.join(CONFIG);
-        let mut spec: Spec = serde_json::from_slice(&text)
+        let mut spec: Spec = read(&text, "/process/capabilities")
             .context(ErrorKind::Bundle, || format!("{}: is not a configuration", config.display()))?;
         check_version(spec.version())?;
+        check_host(&spec)?;
         let written = checked_process(&spec)?.clone();
         let mut process = written.clone();
         let root = spec.root().as_ref().map(Root::path).filter(|path| !path.as_os_str().is_empty());
@@ -121,6 +127,54 @@ fn read_config(path: &Path) -> Result<Vec<u8>> {
         return Err(missing(format!("{}: is not a file of at most {LARGEST_CONFIG} bytes", path.display())));
     }
     fs::read(path).context(ErrorKind::Bundle, || format!("{}: cannot be read", path.display()))
+}
+
+/// Reads a document in which there are capabilities at `pointer`. As under runc those that nobody here knows are left out with a warning: they may be a later
+/// kernel's.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(crate) fn read<T: DeserializeOwned>(text: &[u8], pointer: &str) -> serde_json::Result<T> {
+    let refused = match serde_json::from_slice(text) {
+        Ok(document) => return Ok(document),
+        Err(refused) => refused,
+    };
+    let mut document: Value = serde_json::from_slice(text)?;
+    let mut unknown = BTreeSet::new();
+    let sets = document.pointer_mut(pointer).and_then(Value::as_object_mut);
+    for set in sets.into_iter().flat_map(|sets| sets.values_mut()).filter_map(Value::as_array_mut) {
+        set.retain(|name| {
+            let known = !name.is_string() || Capability::deserialize(name).is_ok();
+            if !known {
+                unknown.extend(name.as_str().map(str::to_owned));
+            }
+            known
+        });
+    }
+    if unknown.is_empty() {
+        return Err(refused);
+    }
+    tracing::warn!("ignoring unknown or unavailable capabilities: {unknown:?}");
+    serde_json::from_value(document)
+}
+
+/// What this host cannot do, in runc's words.
+fn check_host(spec: &Spec) -> Result<()> {
+    let linux = spec.linux().as_ref();
+    let unified = linux.and_then(|linux| linux.resources().as_ref()?.unified().as_ref());
+    if unified.is_some_and(|unified| !unified.is_empty()) && !cgroup::is_version2() {
+        return Err(missing("invalid configuration: cannot use unified on cgroup v1"));
+    }
+    let label = |label: &Option<String>| label.as_deref().is_some_and(|label| !label.is_empty());
+    let process = spec.process().as_ref().is_some_and(|process| label(process.selinux_label()));
+    let labelled = process || linux.is_some_and(|linux| label(linux.mount_label()));
+    if labelled && !Path::new("/sys/fs/selinux/enforce").exists() {
+        return Err(missing(
+            "selinux label is specified in config, but selinux is disabled or not supported",
+        ));
+    }
+    Ok(())
 }
 
 fn check_version(version: &str) -> Result<()> {
@@ -204,6 +258,21 @@ mod tests {
             "Cwd must be an absolute path"
         );
         assert!(refused(&process(r#"{"user":{},"args":["x"],"cwd":"/","env":["a"]}"#)).contains("\"a\""));
+    }
+
+    #[test]
+    fn capabilities_of_a_later_kernel_are_left_out() {
+        let bundle = parse(
+            r#"{"ociVersion":"1.0.2","process":{"user":{},"args":["x"],"cwd":"/",
+            "capabilities":{"bounding":["CAP_CHOWN","CAP_TIME_TRAVEL"],"permitted":["CAP_TIME_TRAVEL"]}},"root":{"path":"/tmp"}}"#,
+        );
+        let bundle = bundle.expect("complete");
+        let all = bundle.process().capabilities().as_ref().expect("capabilities");
+        let count =
+            |set: &Option<oci_spec::runtime::Capabilities>| set.as_ref().map(std::collections::HashSet::len);
+        assert_eq!((count(all.bounding()), count(all.permitted())), (Some(1), Some(0)));
+        let wrong = r#"{"ociVersion":"1.0.2","process":{"capabilities":{"bounding":[7]}}}"#;
+        assert!(refused(wrong).contains("is not a configuration"));
     }
 
     #[test]

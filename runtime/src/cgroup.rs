@@ -51,6 +51,11 @@ pub(crate) fn path(given: Option<&Path>, id: &ContainerId, systemd: bool) -> Pat
     }
 }
 
+/// Whether version 2 is all there is.
+pub(crate) fn is_version2() -> bool {
+    own_version2().is_some()
+}
+
 /// This process's cgroup where version 2 is all there is.
 fn own_version2() -> Option<PathBuf> {
     let text = fs::read_to_string("/proc/self/cgroup").ok()?;

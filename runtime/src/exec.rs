@@ -13,7 +13,7 @@ use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process, Sp
 
 use crate::annotation::Annotations;
 use crate::builders;
-use crate::bundle::{Bundle, check_process};
+use crate::bundle::{self, Bundle, check_process};
 use crate::create::{Terminal, check_terminal, container_error, leave_the_caller, reap, write_pid_file};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::foreground::Foreground;
@@ -216,7 +216,7 @@ fn process(bundle: &Bundle, options: &ExecOptions) -> Result<Process> {
 fn read_process(path: &Path, configured: &Process) -> Result<Process> {
     let text = fs::read(path)
         .context(ErrorKind::Usage, || format!("process file {}: cannot be read", path.display()))?;
-    let mut process: Process = serde_json::from_slice(&text)
+    let mut process: Process = bundle::read(&text, "/capabilities")
         .context(ErrorKind::Usage, || format!("process file {}: is not a process", path.display()))?;
     if process.capabilities().is_none() {
         process.set_capabilities(configured.capabilities().clone());

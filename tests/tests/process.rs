@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 
 use serde_json::json;
 use tests::command::eventually;
@@ -589,4 +590,50 @@ fn a_terminal_needs_a_console_socket_when_detached() {
         (none.code, dead.code, unneeded.code)
     });
     assert_eq!(seen, (1, 1, 1));
+}
+
+#[test]
+fn capabilities_that_nobody_knows_are_left_out() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.args(["/bin/grep", "Cap", "/proc/self/status"]);
+        bundle.edit(|config| {
+            let sets = config["process"]["capabilities"].as_object_mut().expect("sets");
+            for set in sets.values_mut() {
+                set.as_array_mut().expect("a set").push(json!("CAP_TIME_TRAVEL"));
+            }
+        });
+        let out = case.run(&bundle, &case.id()).output();
+        (out.code, out.stdout, out.stderr.contains("CAP_TIME_TRAVEL"))
+    });
+    assert!(seen.0 == 0 && seen.1.contains("CapBnd") && seen.2, "{seen:?}");
+}
+
+#[test]
+fn what_this_host_does_not_have_is_refused_in_runcs_words() {
+    for (pointer, value, words) in [
+        (
+            "/process/selinuxLabel",
+            json!("system_u:system_r:svirt_lxc_net_t:s0"),
+            "selinux is disabled or not supported",
+        ),
+        ("/linux/resources/unified", json!({"memory.max": "10000000"}), "cannot use unified on cgroup v1"),
+    ] {
+        if pointer.ends_with("unified") && Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+            || pointer.ends_with("Label") && Path::new("/sys/fs/selinux/enforce").exists()
+        {
+            continue;
+        }
+        let seen = agree(|case| {
+            let bundle = case.busybox();
+            bundle.args(["/bin/true"]);
+            bundle.edit(|config| {
+                let (parent, key) = pointer.rsplit_once('/').expect("a path");
+                config.pointer_mut(parent).expect("its parent")[key] = value.clone();
+            });
+            let out = case.run(&bundle, &case.id()).output();
+            (out.code, out.stderr.contains(words))
+        });
+        assert_eq!(seen, (1, true), "{pointer}");
+    }
 }
