@@ -106,3 +106,40 @@ fn it_runs_without_the_tree_that_it_was_built_in() {
         assert_eq!(far_from_home(case.run(&wasm, &case.id())).ok(), "hello\n", "aot: {aot}");
     }
 }
+
+#[test]
+fn it_has_a_manual_and_completions() {
+    let Some(home) = installed() else { skip!("RR_RUNTIME is not an installed rr-runtime") };
+    let share = home.parent().and_then(Path::parent).expect("a prefix").join("share");
+    let read =
+        |path: &str| fs::read_to_string(share.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let page = read("man/man8/rr-runtime-exec.8");
+    assert!(page.contains(".TH rr-runtime-exec 8") && page.contains("\\-\\-additional\\-gids"), "{page}");
+    // Every command of the help has a page, and stands in each completion.
+    let help = Invocation::new(Runtime::under_test().path()).arg("--help").ok();
+    let verbs = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let verbs: Vec<&str> = verbs
+        .take_while(|line| !line.trim().is_empty())
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|verb| *verb != "help")
+        .collect();
+    assert!(verbs.len() >= 18, "{verbs:?}");
+    let completions = [
+        "bash-completion/completions/rr-runtime",
+        "zsh/site-functions/_rr-runtime",
+        "fish/vendor_completions.d/rr-runtime.fish",
+    ]
+    .map(|path| (path, read(path)));
+    for verb in verbs {
+        read(&format!("man/man8/rr-runtime-{verb}.8"));
+        for (path, text) in &completions {
+            assert!(text.contains(verb), "{verb} is not in {path}");
+        }
+    }
+    for (path, text) in &completions {
+        assert!(!text.contains("compiler-child"), "{path}");
+    }
+    let bash = Invocation::new("bash").arg("-n").arg(share.join(completions[0].0)).output();
+    assert_eq!((bash.code, bash.stderr.as_str()), (0, ""));
+}

@@ -57,9 +57,14 @@ pub(crate) struct Global {
 impl Cli {
     /// Parses a command line.
     pub(crate) fn read(args: impl Iterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let command = Self::command().mut_args(switch).mut_subcommands(|verb| verb.mut_args(switch));
-        Self::from_arg_matches(&command.try_get_matches_from(args)?)
+        Self::from_arg_matches(&command().try_get_matches_from(args)?)
     }
+}
+
+/// The command line as it is read, and as its manual describes it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command().mut_args(switch).mut_subcommands(|verb| verb.mut_args(switch))
 }
 
 /// As to Go's programs, `--debug=false` is a way not to say `--debug`.

@@ -1,12 +1,7 @@
-//! The `rr-runtime` binary: parse, one call into `runtime`, exit code.
+//! The `rr-runtime` binary.
 
 use std::process::ExitCode;
 
-mod cli;
-mod hose;
-mod log;
-mod verbs;
-
 fn main() -> ExitCode {
-    verbs::main()
+    rr_runtime::main()
 }

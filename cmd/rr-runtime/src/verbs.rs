@@ -27,7 +27,8 @@ const UNKNOWN_VERB: u8 = 3;
 const EXEC_FAILED: u8 = 255;
 
 /// Parses, runs, reports.
-pub(crate) fn main() -> ExitCode {
+#[must_use]
+pub fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
