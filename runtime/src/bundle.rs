@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Capability, Process, Root, Spec};
 use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cgroup;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -52,7 +52,7 @@ impl Bundle {
     /// As for [`Bundle::load`].
     pub fn parse(path: PathBuf, text: Vec<u8>) -> Result<Self> {
         let config = path.join(CONFIG);
-        let mut spec: Spec = read(&text, "/process/capabilities")
+        let mut spec: Spec = read(&text, "/process")
             .context(ErrorKind::Bundle, || format!("{}: is not a configuration", config.display()))?;
         check_version(spec.version())?;
         check_host(&spec)?;
@@ -129,8 +129,8 @@ fn read_config(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).context(ErrorKind::Bundle, || format!("{}: cannot be read", path.display()))
 }
 
-/// Reads a document in which there are capabilities at `pointer`. As under runc those that nobody here knows are left out with a warning: they may be a later
-/// kernel's.
+/// Reads a document in which there is a process at `pointer`, with what runc forgives: capabilities that nobody here knows, maybe a later kernel's, are left out
+/// with a warning, and a process without a user is root's.
 ///
 /// # Errors
 ///
@@ -141,8 +141,11 @@ pub(crate) fn read<T: DeserializeOwned>(text: &[u8], pointer: &str) -> serde_jso
         Err(refused) => refused,
     };
     let mut document: Value = serde_json::from_slice(text)?;
+    let Some(process) = document.pointer_mut(pointer).and_then(Value::as_object_mut) else {
+        return Err(refused);
+    };
     let mut unknown = BTreeSet::new();
-    let sets = document.pointer_mut(pointer).and_then(Value::as_object_mut);
+    let sets = process.get_mut("capabilities").and_then(Value::as_object_mut);
     for set in sets.into_iter().flat_map(|sets| sets.values_mut()).filter_map(Value::as_array_mut) {
         set.retain(|name| {
             let known = !name.is_string() || Capability::deserialize(name).is_ok();
@@ -152,11 +155,18 @@ pub(crate) fn read<T: DeserializeOwned>(text: &[u8], pointer: &str) -> serde_jso
             known
         });
     }
-    if unknown.is_empty() {
+    let nobody = !process.contains_key("user");
+    if nobody {
+        process.insert("user".to_owned(), json!({}));
+    }
+    if !nobody && unknown.is_empty() {
         return Err(refused);
     }
-    tracing::warn!("ignoring unknown or unavailable capabilities: {unknown:?}");
-    serde_json::from_value(document)
+    let document = serde_json::from_value(document)?;
+    if !unknown.is_empty() {
+        tracing::warn!("ignoring unknown or unavailable capabilities: {unknown:?}");
+    }
+    Ok(document)
 }
 
 /// What this host cannot do, in runc's words.

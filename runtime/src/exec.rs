@@ -216,7 +216,7 @@ fn process(bundle: &Bundle, options: &ExecOptions) -> Result<Process> {
 fn read_process(path: &Path, configured: &Process) -> Result<Process> {
     let text = fs::read(path)
         .context(ErrorKind::Usage, || format!("process file {}: cannot be read", path.display()))?;
-    let mut process: Process = bundle::read(&text, "/capabilities")
+    let mut process: Process = bundle::read(&text, "")
         .context(ErrorKind::Usage, || format!("process file {}: is not a process", path.display()))?;
     if process.capabilities().is_none() {
         process.set_capabilities(configured.capabilities().clone());

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 const APPLIED: Option<&str> = option_env!("RR_LIBCONTAINER_PATCHES");
 
 /// What each patch gives, by its name. A build without it lacks the guarantee.
-const GUARANTEES: [(&str, &str); 13] = [
+const GUARANTEES: [(&str, &str); 15] = [
     (
         "0001-builders-accept-a-spec",
         "exec joins the user namespace, and has the user, limits and profile of the configuration",
@@ -35,6 +35,8 @@ const GUARANTEES: [(&str, &str); 13] = [
     ("0010-leave-a-bound-dev-alone", "a /dev that is bound is not changed"),
     ("0011-mount-options-as-runc", "mounts have the propagation that they ask for, and nosymfollow"),
     ("0012-tmpcopyup", "tmpcopyup"),
+    ("0013-standard-streams-are-the-users", "a terminal belongs to the container's user"),
+    ("0014-read-only-dev-and-cgroups", "/dev and cgroups are read-only where the configuration says so"),
     (
         "0001-relative-paths-below-the-callers-cgroup",
         "a container without cgroupsPath stays below its caller's cgroup",

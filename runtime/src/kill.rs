@@ -9,18 +9,21 @@ use crate::id::ContainerId;
 use crate::signals;
 use crate::state::{State, Status, Store};
 
-/// Reads a signal's name or number, as runc does: `KILL`, `SIGKILL`, `kill`, `9`, `RTMIN+3`.
+/// Reads a signal's name or number, as runc does: `KILL`, `SIGKILL`, `kill`, `9`, `RTMIN+3`. 0 is none: it is only looked whether there is somebody to signal.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::Usage`], in runc's words.
-pub fn parse_signal(text: &str) -> Result<Signal> {
+pub fn parse_signal(text: &str) -> Result<Option<Signal>> {
     let unknown = || Error::new(ErrorKind::Usage, format!("unknown signal {text:?}"));
     let number = match text.parse::<i32>() {
         Ok(number) => number,
         Err(_) => named(&text.to_ascii_uppercase()).ok_or_else(unknown)?,
     };
-    signals::from_number(number).ok_or_else(unknown)
+    if number == 0 {
+        return Ok(None);
+    }
+    signals::from_number(number).map(Some).ok_or_else(unknown)
 }
 
 fn named(name: &str) -> Option<i32> {
@@ -48,25 +51,31 @@ fn named(name: &str) -> Option<i32> {
 /// # Errors
 ///
 /// [`ErrorKind::Status`] with runc's `container not running` when there is nothing to signal.
-pub fn kill(store: &Store, id: &ContainerId, signal: Signal, all: bool) -> Result<()> {
+pub fn kill(store: &Store, id: &ContainerId, signal: Option<Signal>, all: bool) -> Result<()> {
     let state = store.load(id)?;
-    if all {
-        return state.cgroup.signal_all(signal);
+    match signal {
+        Some(signal) if all => state.cgroup.signal_all(signal),
+        // As under runc, also for one that is stopped.
+        None if all => Ok(()),
+        signal => send(&state, state.status(store), signal),
     }
-    send(&state, state.status(store), signal)
 }
 
-fn send(state: &State, status: Status, signal: Signal) -> Result<()> {
+fn send(state: &State, status: Status, signal: Option<Signal>) -> Result<()> {
     let not_running = || Error::new(ErrorKind::Status, "container not running");
     let init = match (status, state.init) {
         (Status::Created | Status::Running | Status::Paused, Some(init)) => init,
         _ => return Err(not_running()),
     };
-    if !init.signal(signal)? {
+    let there = match signal {
+        Some(signal) => init.signal(signal)?,
+        None => init.is_alive(),
+    };
+    if !there {
         return Err(not_running());
     }
     // A frozen process of version 1 does not even die.
-    if status == Status::Paused && signal == Signal::KILL {
+    if status == Status::Paused && signal == Some(Signal::KILL) {
         state.cgroup.freeze(false)?;
     }
     Ok(())
@@ -87,9 +96,11 @@ mod tests {
             ("RTMAX", 64),
             ("CLD", 17),
         ] {
-            assert_eq!(parse_signal(text).map(Signal::as_raw).ok(), Some(number), "{text}");
+            let signal = parse_signal(text).expect("a signal");
+            assert_eq!(signal.map(Signal::as_raw), Some(number), "{text}");
         }
-        for text in ["", "0", "65", "-1", "NOPE", "SIG", "RTMIN+99", "RTMIN3"] {
+        assert_eq!(parse_signal("0").expect("none"), None);
+        for text in ["", "65", "-1", "NOPE", "SIG", "RTMIN+99", "RTMIN3"] {
             assert_eq!(parse_signal(text).map_err(|e| e.kind()), Err(ErrorKind::Usage), "{text}");
         }
     }

@@ -164,3 +164,22 @@ fn a_bound_dev_is_not_changed() {
     });
     assert_eq!(names, (0, "null\nptmx\n".to_owned(), "mine".to_owned(), 2));
 }
+
+#[test]
+fn dev_and_cgroups_are_read_only_where_they_are_to_be() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.script("grep -E '^(tmpfs /dev|cgroup.* /sys/fs/cgroup.*) ' /proc/mounts | awk '{print $2, substr($4, 1, 3)}' | sort; touch /dev/x 2>/dev/null || echo no");
+        bundle.edit(|config| {
+            for mount in config["mounts"].as_array_mut().expect("mounts") {
+                if mount["destination"] == "/dev" || mount["destination"] == "/sys/fs/cgroup" {
+                    mount["options"].as_array_mut().expect("options").push(json!("ro"));
+                }
+            }
+        });
+        case.run(&bundle, &case.id()).output().success().stdout
+    });
+    let mut lines: Vec<&str> = seen.lines().collect();
+    assert_eq!(lines.pop(), Some("no"));
+    assert!(lines.len() >= 2 && lines.iter().all(|line| line.ends_with(" ro,")), "{seen}");
+}

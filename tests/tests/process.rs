@@ -637,3 +637,27 @@ fn what_this_host_does_not_have_is_refused_in_runcs_words() {
         assert_eq!(seen, (1, true), "{pointer}");
     }
 }
+
+#[test]
+fn a_terminal_is_the_users() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.edit(|config| {
+            config["process"]["terminal"] = json!(true);
+            config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+        });
+        bundle.script("stat -c '%u is its owner' $(tty); read x; exit 0");
+        let (mut terminal, slave) = Terminal::pair();
+        let id = case.id();
+        let run = case.run(&bundle, &id).terminal(slave).spawn();
+        terminal.expect("is its owner");
+        let (second, slave) = Terminal::pair();
+        let exec = case.cmd(["exec", "-t", &id, "/bin/sh", "-c", "stat -c '%u is its owner' $(tty)"]);
+        let exec = exec.terminal(slave).spawn();
+        second.expect("is its owner");
+        let exec = exec.wait().code;
+        terminal.send("done\r");
+        (run.wait().code, exec, terminal.seen().contains("1000 is"), second.seen().contains("1000 is"))
+    });
+    assert_eq!(seen, (0, 0, true, true));
+}

@@ -13,8 +13,11 @@ use crate::hose::{Hose, Invoke};
 
 /// An OCI runtime, a drop-in for runc, that runs Wasm functions and moves data between them.
 #[derive(Debug, Parser)]
-#[command(name = "rr-runtime", version = version(), args_override_self = true)]
+#[command(name = "rr-runtime", version = version(), disable_version_flag = true, args_override_self = true)]
 pub(crate) struct Cli {
+    /// Print version
+    #[arg(short = 'v', long, action = ArgAction::Version)]
+    version: Option<bool>,
     #[command(flatten)]
     pub(crate) global: Global,
     #[command(subcommand)]
@@ -23,7 +26,7 @@ pub(crate) struct Cli {
 
 /// What `--version` prints after the name, in runc's form.
 fn version() -> &'static str {
-    concat!(env!("CARGO_PKG_VERSION"), "\nspec: 1.2.0")
+    concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.2.0")
 }
 
 #[derive(Debug, Args)]
