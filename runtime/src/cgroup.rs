@@ -51,6 +51,48 @@ pub(crate) fn path(given: Option<&Path>, id: &ContainerId, systemd: bool) -> Pat
     }
 }
 
+/// Checks the cgroup of a container that is to be, where it is there already: what enters a frozen one never gets anywhere. One that has processes is told of.
+///
+/// # Errors
+///
+/// [`ErrorKind::Container`] in runc's words when it is frozen.
+pub(crate) fn check_before(path: &Path) -> Result<()> {
+    let read = |file: &str| {
+        fs::read_to_string(file).context(ErrorKind::System, || format!("{file}: cannot be read"))
+    };
+    let (mounts, own) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup")?);
+    let Some(folder) = folder_that_freezes(&mounts, &own, path).filter(|folder| folder.is_dir()) else {
+        return Ok(());
+    };
+    let cgroup = Cgroup { folders: BTreeSet::from([folder.clone()]), freezer: Some(folder) };
+    if cgroup.is_frozen() {
+        return Err(Error::new(ErrorKind::Container, "container's cgroup unexpectedly frozen"));
+    }
+    let count = cgroup.pids()?.len();
+    if count > 0 {
+        tracing::warn!("container's cgroup is not empty: {count} process(es) found");
+    }
+    Ok(())
+}
+
+/// Where a cgroup has its freezer: version 1's, or version 2 where that is all there is. A relative path is below the caller's cgroup.
+fn folder_that_freezes(mounts: &str, own: &str, path: &Path) -> Option<PathBuf> {
+    let hierarchies: Vec<_> = mounts.lines().filter_map(Hierarchy::parse).collect();
+    let hierarchy = hierarchies
+        .iter()
+        .find(|hierarchy| hierarchy.is(&["freezer"]))
+        .or_else(|| hierarchies.iter().find(|hierarchy| hierarchy.is(&[])))?;
+    if let Ok(below) = path.strip_prefix("/") {
+        return Some(hierarchy.mount.join(below));
+    }
+    let line = own.lines().find(|line| {
+        let names = line.split(':').nth(1).unwrap_or_default();
+        hierarchy.is(&names.split(',').filter(|name| !name.is_empty()).collect::<Vec<_>>())
+    })?;
+    let own = Path::new(line.splitn(3, ':').nth(2)?).strip_prefix(&hierarchy.root).ok()?;
+    Some(hierarchy.mount.join(own).join(path))
+}
+
 /// Whether version 2 is all there is.
 pub(crate) fn is_version2() -> bool {
     own_version2().is_some()
@@ -355,6 +397,17 @@ mod tests {
         let expected = ["/sys/fs/cgroup/cpu,cpuacct/c1", "/sys/fs/cgroup/freezer/c1"].map(PathBuf::from);
         assert_eq!(cgroup.folders, BTreeSet::from(expected));
         assert_eq!(cgroup.freezer.as_deref(), Some(Path::new("/sys/fs/cgroup/freezer/c1")));
+    }
+
+    #[test]
+    fn a_cgroup_is_looked_for_where_the_container_will_be() {
+        let own = "3:freezer:/docker/x/me\n2:cpu,cpuacct:/\n0::/\n";
+        let folder = |path: &str| folder_that_freezes(MOUNTS, own, Path::new(path));
+        assert_eq!(folder("/a/b").as_deref(), Some(Path::new("/sys/fs/cgroup/freezer/a/b")));
+        assert_eq!(folder("c1").as_deref(), Some(Path::new("/sys/fs/cgroup/freezer/me/c1")));
+        let version2 = "32 24 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw";
+        let found = folder_that_freezes(version2, "0::/me\n", Path::new("/a"));
+        assert_eq!(found.as_deref(), Some(Path::new("/sys/fs/cgroup/a")));
     }
 
     #[test]

@@ -53,7 +53,11 @@ pub(crate) fn for_init(bundle: &Bundle, id: &ContainerId, systemd: bool) -> Resu
     keep_mounts_inside(&mut spec, bundle.rootfs());
     let mut linux = spec.linux().clone().unwrap_or_default();
     check_namespaces(&linux)?;
-    linux.set_cgroups_path(Some(cgroup::path(linux.cgroups_path().as_deref(), id, systemd)));
+    let cgroup = cgroup::path(linux.cgroups_path().as_deref(), id, systemd);
+    if !systemd {
+        cgroup::check_before(&cgroup)?;
+    }
+    linux.set_cgroups_path(Some(cgroup));
     linux.set_resources(Some(denying_devices(linux.resources().clone())));
     if let Some(propagation) = linux.rootfs_propagation().as_deref().map(propagation) {
         linux.set_rootfs_propagation(Some(propagation.to_owned()));

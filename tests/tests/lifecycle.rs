@@ -1021,3 +1021,27 @@ fn a_container_is_in_its_own_cgroup_of_every_controller() {
     });
     assert!(seen.0.iter().all(|(_, own)| *own) && seen.0 == seen.1, "{seen:?}");
 }
+
+#[test]
+fn a_frozen_cgroup_is_refused_and_one_with_processes_is_told_of() {
+    let seen = agree(|case| {
+        let [first, second] = [case.id(), case.id()];
+        let bundle = sleeper(case);
+        bundle.edit(|config| config["linux"]["cgroupsPath"] = json!(format!("/{first}-shared")));
+        case.also_watch(&format!("{first}-shared"));
+        case.start(&bundle, &first);
+        let beside = case.cmd(["run", "--detach", "--bundle"]).arg(bundle.dir()).arg(&second).output();
+        case.force_delete(&second);
+        // What is deleted kills all that are in its cgroup.
+        case.force_delete(&first);
+        let third = case.id();
+        case.start(&bundle, &third);
+        case.cmd(["pause", &third]).ok();
+        let frozen = case.cmd(["run", "--detach", "--bundle"]).arg(bundle.dir()).arg(case.id()).output();
+        case.cmd(["resume", &third]).ok();
+        case.force_delete(&third);
+        let told = beside.stderr.contains("container's cgroup is not empty: 1 process(es) found");
+        (beside.code, told, frozen.code, frozen.stderr.contains("container's cgroup unexpectedly frozen"))
+    });
+    assert_eq!(seen, (0, true, 1, true));
+}
