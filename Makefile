@@ -56,6 +56,11 @@ eval-full: ## the same as in the paper, which takes hours; goes on where it was 
 	@scripts/build-guests
 	@scripts/eval all --full
 
+conformance: ## runc's own tests beside runc (as root); a table, and conformance-output/
+	@scripts/setup build conformance
+	@scripts/build
+	@scripts/conformance
+
 fuzz: ## hostile bytes for every parser of the hose, each for TIME seconds (60)
 	@scripts/setup build
 	@scripts/fuzz
