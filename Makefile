@@ -8,7 +8,7 @@ TIME ?= 60
 export PREFIX DESTDIR TIME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build guests demo test lint bench eval eval-full fuzz install uninstall clean
+.PHONY: help setup build guests demo test lint bench eval eval-full conformance fuzz install uninstall clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
