@@ -15,7 +15,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::process::Identity;
 use crate::state::{Status, Store};
-use crate::usage::Usage;
+use crate::usage::{self, Usage};
 
 /// One line.
 #[derive(Debug, Serialize)]
@@ -147,9 +147,8 @@ impl AsFd for Hunger {
 }
 
 fn killed(file: &Path) -> u64 {
-    let text = fs::read_to_string(file).unwrap_or_default();
-    let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-    count.and_then(|count| count.trim().parse().ok()).unwrap_or_default()
+    let events = usage::keyed(&fs::read_to_string(file).unwrap_or_default());
+    events.get("oom_kill").copied().unwrap_or_default()
 }
 
 #[cfg(test)]

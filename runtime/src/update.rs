@@ -167,7 +167,7 @@ impl Files<'_> {
         } else {
             self.memory_version2(limits)?
         };
-        let all = [self.cpu(limits)?, self.cpuset(limits), memory, self.pids(limits), self.block(limits)];
+        let all = [self.cpu(limits)?, cpuset(limits), memory, pids(limits), self.block(limits)];
         for Write { file, value } in all.into_iter().flatten() {
             self.write(&self.path(file)?, &value, written)?;
         }
@@ -241,13 +241,6 @@ impl Files<'_> {
         Ok(all)
     }
 
-    #[expect(clippy::unused_self, reason = "stands with the others")]
-    fn cpuset(&self, limits: &Limits) -> Vec<Write> {
-        let all = [("cpuset.cpus", &limits.cpuset_cpus), ("cpuset.mems", &limits.cpuset_mems)];
-        let given = all.into_iter().filter(|(_, list)| !list.is_empty());
-        given.map(|(file, list)| Write { file, value: list.clone() }).collect()
-    }
-
     fn memory_version1(&self, limits: &Limits) -> Result<Vec<Write>> {
         let (limit, swap) = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes");
         let mut memory_swap = limits.memory_swap;
@@ -310,16 +303,6 @@ impl Files<'_> {
         Ok(())
     }
 
-    #[expect(clippy::unused_self, reason = "stands with the others")]
-    fn pids(&self, limits: &Limits) -> Vec<Write> {
-        let value = match limits.pids {
-            0 => return Vec::new(),
-            count if count < 0 => "max".to_owned(),
-            count => count.to_string(),
-        };
-        vec![Write { file: "pids.max", value }]
-    }
-
     fn block(&self, limits: &Limits) -> Vec<Write> {
         let weight = limits.blkio_weight;
         if weight == 0 {
@@ -349,6 +332,21 @@ impl Files<'_> {
         }
         Ok(())
     }
+}
+
+fn cpuset(limits: &Limits) -> Vec<Write> {
+    let all = [("cpuset.cpus", &limits.cpuset_cpus), ("cpuset.mems", &limits.cpuset_mems)];
+    let given = all.into_iter().filter(|(_, list)| !list.is_empty());
+    given.map(|(file, list)| Write { file, value: list.clone() }).collect()
+}
+
+fn pids(limits: &Limits) -> Vec<Write> {
+    let value = match limits.pids {
+        0 => return Vec::new(),
+        count if count < 0 => "max".to_owned(),
+        count => count.to_string(),
+    };
+    vec![Write { file: "pids.max", value }]
 }
 
 /// Version 2's weight (1 to 10000, 100 by default) of version 1's shares (2 to 262144, 1024 by default), as runc has it since 1.3.2: a curve

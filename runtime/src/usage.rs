@@ -189,7 +189,7 @@ impl Usage {
             } else {
                 Memory::version1(&files)
             },
-            pids: Pids { current: files.number("pids.current"), limit: files.limit("pids.max") },
+            pids: Pids { current: files.number("pids.current"), limit: files.number("pids.max") },
             blkio: if files.is_there("io.stat") {
                 BlockIo::version2(&files)
             } else {
@@ -211,13 +211,9 @@ impl Files<'_> {
         self.0.file(name).and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default()
     }
 
+    /// 0 for what is none, as `max`.
     fn number(&self, name: &str) -> u64 {
         self.text(name).trim().parse().unwrap_or_default()
-    }
-
-    /// A limit, where none is 0.
-    fn limit(&self, name: &str) -> u64 {
-        self.number(name)
     }
 
     /// A limit, where none is the largest number.
@@ -232,19 +228,22 @@ impl Files<'_> {
         self.text(name).split_whitespace().filter_map(|word| word.parse().ok()).collect()
     }
 
-    /// Lines of a key and a number.
     fn keyed(&self, name: &str) -> BTreeMap<String, u64> {
-        let text = self.text(name);
-        let line = |line: &str| {
-            let (key, value) = line.split_once(' ')?;
-            Some((key.to_owned(), value.trim().parse().ok()?))
-        };
-        text.lines().filter_map(line).collect()
+        keyed(&self.text(name))
     }
 
     fn pressure(&self, name: &str) -> Option<Pressure> {
         pressure(&self.text(name))
     }
+}
+
+/// Lines of a key and a number.
+pub(crate) fn keyed(text: &str) -> BTreeMap<String, u64> {
+    let line = |line: &str| {
+        let (key, value) = line.split_once(' ')?;
+        Some((key.to_owned(), value.trim().parse().ok()?))
+    };
+    text.lines().filter_map(line).collect()
 }
 
 /// `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`, and the same of `full`.
