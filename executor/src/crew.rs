@@ -1,5 +1,5 @@
-//! Work of several parts that is shared among threads, once it has turned out to take long enough: a hand-over between two of them takes
-//! some 50 µs, in which a short payload is handled by thirty functions.
+//! Work of several parts that is shared among threads, once it has turned out to take long enough: to begin a thread and to wait for its end
+//! takes some 200 µs, in which a short payload is handled by a hundred functions.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, scope};
@@ -11,8 +11,11 @@ use crate::chain::Chain;
 use crate::process;
 use crate::workflow::STACK;
 
-/// What is left has to take as long, by what the parts before have taken, to be shared.
-const WORTH: Duration = Duration::from_micros(200);
+/// What is left has to take as long, by what the parts before have taken, to be shared. Two threads save half of it.
+const WORTH: Duration = Duration::from_micros(500);
+
+/// Before that nothing is concluded: of short parts the first, which finds nothing in the caches, takes several times as long as the others.
+const CONCLUSIVE: Duration = Duration::from_micros(50);
 
 /// Does `work` with each of `items`, begun in their order; the results are in it too. It may run on other threads, as many at once as
 /// there are processors, which are in the call that this one is in.
@@ -22,8 +25,9 @@ pub(crate) fn each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync)
     for (done, item) in (1..).zip(items) {
         results.push(work(item));
         let left = &items[done as usize..];
-        let takes = begun.elapsed() * u32::try_from(left.len()).unwrap_or(u32::MAX) / done;
-        if left.len() > 1 && takes >= WORTH {
+        let taken = begun.elapsed();
+        let takes = taken * u32::try_from(left.len()).unwrap_or(u32::MAX) / done;
+        if left.len() > 1 && taken >= CONCLUSIVE && takes >= WORTH {
             results.extend(shared(left, processors(), &work));
             break;
         }
