@@ -10,6 +10,7 @@ use std::path::Path;
 use libcontainer::container::builder::ContainerBuilder;
 use oci_spec::runtime::Spec;
 
+use crate::cgroup::Beside;
 use crate::error::Result;
 
 #[cfg(libcontainer_takes_a_spec)]
@@ -86,6 +87,16 @@ mod with {
         let text = serde_json::to_vec(value).context(ErrorKind::State, cannot)?;
         std::fs::write(path, text).context(ErrorKind::State, cannot)
     }
+}
+
+/// The next process that libcontainer makes begins in this cgroup of version 2. The release as published makes it where this process is.
+pub(crate) fn begin_in(cgroup: Option<&Beside>) {
+    #[cfg(libcontainer_begins_in_a_cgroup)]
+    if let Some(cgroup) = cgroup {
+        libcontainer::process::fork::begin_in_cgroup(std::os::fd::AsFd::as_fd(cgroup));
+    }
+    #[cfg(not(libcontainer_begins_in_a_cgroup))]
+    let _ = cgroup;
 }
 
 /// A new container of `spec`; `folder` is the container's own.

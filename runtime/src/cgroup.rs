@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -82,15 +83,70 @@ fn folder_that_freezes(mounts: &str, own: &str, path: &Path) -> Option<PathBuf> 
         .iter()
         .find(|hierarchy| hierarchy.is(&["freezer"]))
         .or_else(|| hierarchies.iter().find(|hierarchy| hierarchy.is(&[])))?;
-    if let Ok(below) = path.strip_prefix("/") {
-        return Some(hierarchy.mount.join(below));
+    hierarchy.folder(own, path)
+}
+
+/// A container's cgroup of version 2 beside version 1, where no controller is (hybrid mode), but by which filters of packets and programs of BPF know whose
+/// a process is. The container's process begins in it: to enter it later would stop every fork of the host for some ms.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    folder: PathBuf,
+    descriptor: OwnedFd,
+    /// Whether it goes with this value: it was made for a container that has not come to be yet.
+    fleeting: bool,
+}
+
+impl Beside {
+    /// Makes it for the path of a container that is to be. `None` where there is no such hierarchy, or not for this user.
+    pub(crate) fn make(path: &Path) -> Option<Self> {
+        let read = |file: &str| fs::read_to_string(file).ok();
+        let (mounts, own) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup")?);
+        if is_version2() {
+            return None;
+        }
+        let hierarchies: Vec<_> = mounts.lines().filter_map(Hierarchy::parse).collect();
+        let hierarchy = hierarchies.iter().find(|hierarchy| hierarchy.is(&[]))?;
+        let folder = hierarchy.folder(&own, path)?;
+        let fleeting = !folder.exists();
+        let made = fs::create_dir_all(&folder).and_then(|()| fs::File::open(&folder));
+        match made {
+            Ok(descriptor) => Some(Self { folder, descriptor: descriptor.into(), fleeting }),
+            Err(error) => {
+                tracing::debug!("cgroup {}: cannot be made: {error}", folder.display());
+                None
+            }
+        }
     }
-    let line = own.lines().find(|line| {
-        let names = line.split(':').nth(1).unwrap_or_default();
-        hierarchy.is(&names.split(',').filter(|name| !name.is_empty()).collect::<Vec<_>>())
-    })?;
-    let own = Path::new(line.splitn(3, ':').nth(2)?).strip_prefix(&hierarchy.root).ok()?;
-    Some(hierarchy.mount.join(own).join(path))
+
+    /// That of a container.
+    pub(crate) fn of(cgroup: &Cgroup) -> Option<Self> {
+        if is_version2() {
+            return None;
+        }
+        let folder = cgroup.folders.iter().find(|folder| folder.join("cgroup.controllers").exists())?;
+        let descriptor = fs::File::open(folder).ok()?.into();
+        Some(Self { folder: folder.clone(), descriptor, fleeting: false })
+    }
+
+    /// The container has come to be, and has it among its folders.
+    pub(crate) fn keep(mut self) {
+        self.fleeting = false;
+    }
+}
+
+impl AsFd for Beside {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        if self.fleeting {
+            // What does not go is empty, and nobody's.
+            let _ = fs::remove_dir(&self.folder);
+        }
+    }
 }
 
 /// Whether version 2 is all there is.
@@ -134,6 +190,7 @@ impl Cgroup {
     fn match_up(hierarchies: &[Hierarchy], own: &str, theirs: &str) -> Self {
         let own: BTreeSet<&str> = own.lines().collect();
         let mut cgroup = Self::default();
+        let mut version2 = None;
         for line in theirs.lines().filter(|line| !own.contains(line)) {
             let mut parts = line.splitn(3, ':').skip(1);
             let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
@@ -144,36 +201,83 @@ impl Cgroup {
                 continue;
             }
             let folder = hierarchy.mount.join(below);
-            if names.contains(&"freezer") || (names.is_empty() && folder.join("cgroup.freeze").exists()) {
+            if names.contains(&"freezer") {
                 cgroup.freezer = Some(folder.clone());
+            } else if names.is_empty() && folder.join("cgroup.freeze").exists() {
+                version2 = Some(folder.clone());
             }
             cgroup.folders.insert(folder);
         }
+        // Where both have one, version 1's is the one that others look at.
+        cgroup.freezer = cgroup.freezer.or(version2);
         cgroup
     }
 
-    /// Checks that there is a cgroup `below` in each hierarchy: as under runc a process may join one, and makes none.
+    /// The files by which a further process joins cgroups below the container's, which are there already: as runc's `--cgroup`, one PATH for all
+    /// controllers, or `CONTROLLER[,CONTROLLER]:PATH`s.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Usage`] where there is none, or `below` leads out.
-    pub(crate) fn check_below(&self, below: &str) -> Result<()> {
-        let below = Path::new(below.trim_start_matches('/'));
-        if below.components().any(|component| component == Component::ParentDir) {
-            let message = format!("--cgroup {}: is not below the container's cgroup", below.display());
-            return Err(Error::new(ErrorKind::Usage, message));
+    /// [`ErrorKind::Usage`] in runc's words where there is no such cgroup or controller, or the path leads out.
+    pub(crate) fn doors_below(&self, given: &[String]) -> Result<Vec<fs::File>> {
+        if given.is_empty() {
+            return Ok(Vec::new());
         }
-        for folder in &self.folders {
-            let folder = folder.join(below);
-            let found = fs::metadata(&folder).context(ErrorKind::Usage, || {
-                format!("--cgroup {}: stat {}", below.display(), folder.display())
-            })?;
-            if !found.is_dir() {
-                let message = format!("--cgroup {}: {} is no cgroup", below.display(), folder.display());
-                return Err(Error::new(ErrorKind::Usage, message));
+        let mountinfo = "/proc/self/mountinfo";
+        let mounts = fs::read_to_string(mountinfo)
+            .context(ErrorKind::System, || format!("{mountinfo}: cannot be read"))?;
+        let hierarchies: Vec<_> = mounts.lines().filter_map(Hierarchy::parse).collect();
+        let folders = self.folders_below(&hierarchies, given)?;
+        let door = |folder: &PathBuf| {
+            let path = folder.join("cgroup.procs");
+            fs::OpenOptions::new().write(true).open(&path).map_err(|error| {
+                let words = if error.kind() == io::ErrorKind::NotFound {
+                    "no such file or directory".to_owned()
+                } else {
+                    error.to_string()
+                };
+                let path = path.display();
+                refused(format!("error adding pid to cgroups: open {path}: {words}"))
+            })
+        };
+        folders.iter().map(door).collect()
+    }
+
+    fn folders_below(&self, hierarchies: &[Hierarchy], given: &[String]) -> Result<BTreeSet<PathBuf>> {
+        let mut folders = BTreeSet::new();
+        for argument in given {
+            let parts: Vec<&str> = argument.split(':').collect();
+            match *parts.as_slice() {
+                [path] if given.len() == 1 => {
+                    let below = below(path)?;
+                    folders.extend(self.folders.iter().map(|folder| folder.join(&below)));
+                }
+                [_] => {
+                    let message =
+                        format!("invalid --cgroup argument: {argument} (missing <controller>: prefix)");
+                    return Err(refused(message));
+                }
+                [controllers, path] => {
+                    let below = below(path)?;
+                    for controller in controllers.split(',') {
+                        let folder = self.folder_of(hierarchies, controller).ok_or_else(|| {
+                            refused(format!("unknown controller {controller} in --cgroup {argument}"))
+                        })?;
+                        folders.insert(folder.join(&below));
+                    }
+                }
+                _ => return Err(refused(format!("invalid --cgroup argument: {argument}"))),
             }
         }
-        Ok(())
+        Ok(folders)
+    }
+
+    /// The container's folder in the hierarchy of a controller; of version 2 by the empty name.
+    fn folder_of(&self, hierarchies: &[Hierarchy], controller: &str) -> Option<&PathBuf> {
+        let names = [controller];
+        let names = if controller.is_empty() { &names[..0] } else { &names[..] };
+        let hierarchy = hierarchies.iter().find(|hierarchy| hierarchy.is(names))?;
+        self.folders.iter().find(|folder| folder.starts_with(&hierarchy.mount))
     }
 
     /// A file of one of them, where its controller is there.
@@ -308,6 +412,25 @@ impl Cgroup {
     }
 }
 
+/// A path below a cgroup, without `.` and `..`.
+fn below(path: &str) -> Result<PathBuf> {
+    let mut below = PathBuf::new();
+    for component in Path::new(path).components() {
+        match component {
+            Component::Normal(name) => below.push(name),
+            Component::ParentDir if !below.pop() => {
+                return Err(refused(format!("{path} is not a sub cgroup path")));
+            }
+            _ => {}
+        }
+    }
+    Ok(below)
+}
+
+fn refused(message: String) -> Error {
+    Error::new(ErrorKind::Usage, message)
+}
+
 impl Hierarchy {
     /// See proc_pid_mountinfo(5): `id parent dev root mount options [fields] - type source super-options`.
     fn parse(line: &str) -> Option<Self> {
@@ -323,6 +446,19 @@ impl Hierarchy {
         let options = right.nth(1).unwrap_or_default();
         let controllers = if version2 { Vec::new() } else { options.split(',').map(str::to_owned).collect() };
         Some(Self { mount: unescape(mount), root: unescape(root), controllers })
+    }
+
+    /// Where a cgroup of that path is. A relative one is below the caller's, which `own` is the list of.
+    fn folder(&self, own: &str, path: &Path) -> Option<PathBuf> {
+        if let Ok(below) = path.strip_prefix("/") {
+            return Some(self.mount.join(below));
+        }
+        let line = own.lines().find(|line| {
+            let names = line.split(':').nth(1).unwrap_or_default();
+            self.is(&names.split(',').filter(|name| !name.is_empty()).collect::<Vec<_>>())
+        })?;
+        let own = Path::new(line.splitn(3, ':').nth(2)?).strip_prefix(&self.root).ok()?;
+        Some(self.mount.join(own).join(path))
     }
 
     fn is(&self, controllers: &[&str]) -> bool {

@@ -21,7 +21,7 @@ use rustix::process::{Signal, WaitOptions};
 use crate::annotation::Annotations;
 use crate::builders;
 use crate::bundle::Bundle;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Beside, Cgroup};
 use crate::delete::end_and_clear;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::handover;
@@ -33,7 +33,7 @@ use crate::signals::Inherited;
 use crate::state::{Claim, Phase, State, Store};
 use crate::terminal::Console;
 use crate::workload::Workload;
-use crate::{keyring, notify};
+use crate::{keyring, notify, sources};
 
 /// How long what a failed start has forked may take to end.
 const REAPED_WITHIN: Duration = Duration::from_millis(500);
@@ -167,6 +167,11 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
     claim.save_config(bundle.text())?;
     leave_the_caller(id, options.no_new_keyring)?;
     let console = Console::at(terminal, claim.folder(), "console.sock")?;
+    let sources = sources::open(&mut spec, bundle.path())?;
+    let cgroup = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
+    let beside = cgroup.filter(|_| !options.systemd_cgroup).and_then(Beside::make);
+    builders::begin_in(beside.as_ref());
+    tracing::debug!("nsexec container setup: libcontainer forks");
     let base = ContainerBuilder::new(id.to_string(), SyscallType::default())
         .with_executor(ready.init.clone())
         .with_console_socket(console.path())
@@ -178,11 +183,15 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
         .with_no_pivot(options.no_pivot)
         .build()
         .map_err(|error| container_error(&error))?;
+    drop(sources);
     let pid =
         container.pid().ok_or_else(|| Error::new(ErrorKind::Container, "libcontainer names no init"))?;
     match record(claim, &mut state, pid.as_raw(), options.pid_file.as_deref(), &console) {
         Ok(master) => {
             ready.created();
+            if let Some(beside) = beside {
+                beside.keep();
+            }
             Ok((state, master))
         }
         Err(error) => {

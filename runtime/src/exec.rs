@@ -14,6 +14,7 @@ use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process, Sp
 use crate::annotation::Annotations;
 use crate::builders;
 use crate::bundle::{self, Bundle, check_process};
+use crate::cgroup::Beside;
 use crate::create::{Terminal, check_terminal, container_error, leave_the_caller, reap, write_pid_file};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::foreground::Foreground;
@@ -61,8 +62,8 @@ pub struct ExecOptions {
     pub preserve_fds: u32,
     /// Return once it runs.
     pub detach: bool,
-    /// A cgroup below the container's.
-    pub cgroup: Option<String>,
+    /// Cgroups below the container's: a path, or `CONTROLLER[,CONTROLLER]:PATH`s.
+    pub cgroup: Vec<String>,
     /// Start it in a paused container, where it waits for `resume`.
     pub ignore_paused: bool,
     /// The runtime's binary where it is installed, see [`crate::sealed::Origin`].
@@ -87,7 +88,6 @@ pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<i3
     let state = claim.load()?;
     let status = state.status_under_lock();
     check_status(status, options.ignore_paused)?;
-    options.cgroup.as_deref().map_or(Ok(()), |below| state.cgroup.check_below(below))?;
     let bundle = Bundle::parse(state.bundle.clone(), claim.load_config()?)?;
     let folder = claim.folder().to_path_buf();
     // In a frozen cgroup nothing comes to be before `resume`, which needs the lock.
@@ -137,6 +137,7 @@ fn build(
     console: &Console,
     signals: Inherited,
 ) -> Result<i32> {
+    let doors = state.cgroup.doors_below(&options.cgroup)?;
     let init =
         state.init.ok_or_else(|| Error::new(ErrorKind::Status, "cannot exec in a stopped container"))?;
     let given = bundle.spec().linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
@@ -146,7 +147,10 @@ fn build(
     let (mut spec, namespaces) = handover::for_exec(bundle.spec(), process, cgroup, init)?;
     let root = init::adapt(&mut spec, &workload, bundle, joined)?;
     let installed = Installed { binary: &options.binary, config: &options.config, folder };
-    let ready = Ready::new(&workload, bundle.spec(), &state.id, installed, signals, root)?;
+    let ready = Ready::new(&workload, bundle.spec(), &state.id, installed, signals, root)?.joining(doors);
+    let beside = Beside::of(&state.cgroup);
+    builders::begin_in(beside.as_ref());
+    tracing::debug!("nsexec container setup: libcontainer forks");
     leave_the_caller(&state.id, false)?;
     let base = ContainerBuilder::new(state.id.to_string(), SyscallType::default())
         .with_executor(ready.init.clone())
@@ -156,7 +160,6 @@ fn build(
         .map_err(|error| container_error(&error))?;
     let pid = builders::tenant(base, spec, bundle.spec(), folder)?
         .with_detach(true)
-        .with_sub_cgroup(options.cgroup.clone())
         .build()
         .map_err(|error| container_error(&error))
         .inspect_err(|_| reap())?;

@@ -6,8 +6,11 @@ use serde_json::{Value, json};
 /// Patches of libcontainer that were applied when this was built; the build's configuration names them.
 const APPLIED: Option<&str> = option_env!("RR_LIBCONTAINER_PATCHES");
 
+/// The patch without which no mount is id-mapped.
+const BINDS_TREES: &str = "0015-bind-what-the-caller-has-opened";
+
 /// What each patch gives, by its name. A build without it lacks the guarantee.
-const GUARANTEES: [(&str, &str); 15] = [
+const GUARANTEES: [(&str, &str); 22] = [
     (
         "0001-builders-accept-a-spec",
         "exec joins the user namespace, and has the user, limits and profile of the configuration",
@@ -37,16 +40,26 @@ const GUARANTEES: [(&str, &str); 15] = [
     ("0012-tmpcopyup", "tmpcopyup"),
     ("0013-standard-streams-are-the-users", "a terminal belongs to the container's user"),
     ("0014-read-only-dev-and-cgroups", "/dev and cgroups are read-only where the configuration says so"),
+    (BINDS_TREES, "mounts are id-mapped, and made of sources that the container's root cannot reach"),
+    ("0016-say-what-a-start-container-hook-failed-by", "what a startContainer hook fails by is told"),
+    (
+        "0017-newer-calls-are-missing",
+        "calls that are newer than a seccomp profile are missing, not forbidden",
+    ),
+    ("0018-begin-in-a-cgroup", "beside cgroup v1 a container has a cgroup of v2"),
+    ("0019-masked-arguments", "seccomp compares arguments behind a mask"),
     (
         "0001-relative-paths-below-the-callers-cgroup",
         "a container without cgroupsPath stays below its caller's cgroup",
     ),
+    ("0003-join-the-hierarchy-of-systemd", "a container is in a cgroup of name=systemd of its own"),
+    ("0004-weights-of-single-devices", "cgroup v1 weighs single block devices"),
 ];
 
 /// Options of mounts that have a meaning of their own; others are the file system's.
-const MOUNT_OPTIONS: &str = "acl async atime bind defaults dev diratime dirsync exec iversion lazytime loud mand noacl noatime \
+const MOUNT_OPTIONS: &str = "acl async atime bind defaults dev diratime dirsync exec idmap iversion lazytime loud mand noacl noatime \
     nodev nodiratime noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private ratime rbind rdev \
-    rdiratime relatime rexec rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime rnosuid rnosymfollow ro rprivate \
+    rdiratime relatime rexec ridmap rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime rnosuid rnosymfollow ro rprivate \
     rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow runbindable rw shared silent slave strictatime suid \
     symfollow sync tmpcopyup unbindable";
 
@@ -103,7 +116,7 @@ pub fn features() -> Value {
             "apparmor": { "enabled": true },
             "selinux": { "enabled": false },
             "intelRdt": { "enabled": false },
-            "mountExtensions": { "idmap": { "enabled": false } },
+            "mountExtensions": { "idmap": { "enabled": applied().any(|applied| applied == BINDS_TREES) } },
         },
         "annotations": {
             "io.roadrunner.runtime.version": env!("CARGO_PKG_VERSION"),

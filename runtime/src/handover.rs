@@ -8,6 +8,7 @@
 //! | `capabilities`, or one of its sets | none | those of the caller |
 //! | `noNewPrivileges: false` | filter installed with privilege | filter installed without: EACCES |
 //! | device rules | all denied but the standard ones | all allowed |
+//! | letters of a rule's access that are none of `rwm` | passed over | refused by the kernel |
 //! | `rootfsPropagation: r…` | recursive | refused |
 //! | `umask` | 0022 | that of the caller |
 //! | `HOME` ([`crate::passwd`]) | the container's `/etc/passwd`, read by us | the container's name service, loaded into init |
@@ -205,9 +206,20 @@ fn denying_devices(resources: Option<LinuxResources>) -> LinuxResources {
     deny.set_allow(false);
     deny.set_access(Some("rwm".to_owned()));
     let mut rules = vec![deny];
-    rules.extend(resources.devices().iter().flatten().cloned());
+    rules.extend(resources.devices().iter().flatten().cloned().filter_map(with_known_access));
     resources.set_devices(Some(rules));
     resources
+}
+
+/// A rule without the letters that no kernel knows, which runc passes over; none when nothing is left.
+fn with_known_access(mut rule: LinuxDeviceCgroup) -> Option<LinuxDeviceCgroup> {
+    let Some(access) = rule.access().clone().filter(|access| !access.is_empty()) else { return Some(rule) };
+    let known: String = access.chars().filter(|letter| "rwm".contains(*letter)).collect();
+    if known.is_empty() {
+        return None;
+    }
+    rule.set_access(Some(known));
+    Some(rule)
 }
 
 /// libcontainer always recurses, and knows only the words without `r`.

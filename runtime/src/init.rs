@@ -5,6 +5,8 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
@@ -27,7 +29,16 @@ use crate::workload::Workload;
 
 /// What a container's process becomes.
 #[derive(Clone)]
-pub(crate) enum Init {
+pub(crate) struct Init {
+    work: Work,
+    /// Files of cgroups that it joins by writing to them.
+    doors: Rc<[File]>,
+    /// Whether it is a further process of a container.
+    further: bool,
+}
+
+#[derive(Clone)]
+enum Work {
     Native(Native),
     Wasm { function: Function, signals: Inherited, root: Rc<RefCell<Option<Root>>> },
 }
@@ -35,7 +46,7 @@ pub(crate) enum Init {
 impl Executor for Init {
     #[cfg(libcontainer_asks_the_executor)]
     fn before_privileges_drop(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        let Self::Wasm { root, .. } = self else {
+        let Work::Wasm { root, .. } = &self.work else {
             return Ok(());
         };
         let cwd = spec.process().as_ref().map_or(Path::new("/"), |process| process.cwd());
@@ -44,27 +55,41 @@ impl Executor for Init {
         entered.map_err(|error| ExecutorError::Other(crate::error::chain(&error)))
     }
 
+    // The debug lines of these steps begin with the words of runc's log, for those who look for them.
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        tracing::debug!("child process in init(): namespaces, root and privileges are as configured");
         spec.process().as_ref().map_or(Ok(()), size_console).map_err(|errno| {
             ExecutorValidationError::ArgValidationError(format!("process.consoleSize: {errno}"))
         })?;
-        match self {
-            Self::Native(native) => native.validate(spec),
-            Self::Wasm { function, .. } => function.validate(spec),
+        for mut door in self.doors.iter() {
+            // Itself, whatever its number is here; see cgroups(7).
+            door.write_all(b"0").map_err(|error| {
+                ExecutorValidationError::ArgValidationError(format!("error adding pid to cgroups: {error}"))
+            })?;
+        }
+        match &self.work {
+            Work::Native(native) => native.validate(spec),
+            Work::Wasm { function, .. } => function.validate(spec),
         }
     }
 
     fn setup_envs(&self, envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
-        match self {
-            Self::Native(native) => native.setup_envs(envs),
-            Self::Wasm { function, .. } => function.setup_envs(envs),
+        if !self.further {
+            tracing::debug!("init: closing the pipe to signal completion: the container waits for start");
+        }
+        match &self.work {
+            Work::Native(native) => native.setup_envs(envs),
+            Work::Wasm { function, .. } => function.setup_envs(envs),
         }
     }
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        match self {
-            Self::Native(native) => native.exec(spec),
-            Self::Wasm { function, signals, .. } => {
+        if self.further {
+            tracing::debug!("setns_init: about to exec");
+        }
+        match &self.work {
+            Work::Native(native) => native.exec(spec),
+            Work::Wasm { function, signals, .. } => {
                 // A pipe that nobody reads is the function's errno, not its end: SIGPIPE stays ignored. What `run`
                 // blocks to pass it on must reach a function, though.
                 signals
@@ -114,7 +139,8 @@ impl Ready {
         root: Option<Root>,
     ) -> Result<Self> {
         let Workload::Wasm(config) = workload else {
-            return Ok(Self { init: Init::Native(Native::new(signals)), launch: None });
+            let work = Work::Native(Native::new(signals));
+            return Ok(Self { init: Init { work, doors: Rc::default(), further: false }, launch: None });
         };
         let settings = Settings::load(installed.config)?;
         let annotations = spec.annotations().clone().unwrap_or_default();
@@ -129,7 +155,15 @@ impl Ready {
         };
         let launch = wasm::launch(config, &around, matches!(root, Some(Root::Of(_))))?;
         let root = Rc::new(RefCell::new(root));
-        Ok(Self { init: Init::Wasm { function: launch.function(), signals, root }, launch: Some(launch) })
+        let work = Work::Wasm { function: launch.function(), signals, root };
+        Ok(Self { init: Init { work, doors: Rc::default(), further: false }, launch: Some(launch) })
+    }
+
+    /// The same as a further process of a container, in cgroups that it joins once it is there.
+    pub(crate) fn joining(mut self, doors: Vec<File>) -> Self {
+        self.init.further = true;
+        self.init.doors = doors.into();
+        self
     }
 
     /// What the container's state has to record.

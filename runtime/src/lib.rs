@@ -46,6 +46,7 @@ mod sandbox;
 pub mod scrape;
 pub mod sealed;
 mod signals;
+mod sources;
 pub mod spec_template;
 pub mod start;
 pub mod state;

@@ -42,21 +42,35 @@ fn plain(folder: &Path) -> rustix::io::Result<OwnedFd> {
 }
 
 fn set_read_only(tree: impl AsFd) -> rustix::io::Result<()> {
-    const EMPTY: &CStr = c"";
     let attributes = libc::mount_attr {
         attr_set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
         attr_clr: 0,
         propagation: 0,
         userns_fd: 0,
     };
+    set_attributes(tree, &attributes, false)
+}
+
+/// Changes a detached mount, and with `recursive` all that are below it.
+///
+/// # Errors
+///
+/// Those of `mount_setattr(2)`.
+pub(crate) fn set_attributes(
+    tree: impl AsFd,
+    attributes: &libc::mount_attr,
+    recursive: bool,
+) -> rustix::io::Result<()> {
+    const EMPTY: &CStr = c"";
+    let flags = if recursive { libc::AT_EMPTY_PATH | libc::AT_RECURSIVE } else { libc::AT_EMPTY_PATH };
     // SAFETY: the path is a C string, and `attributes` a struct of the size that is given with it; both outlive the call.
     let status = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             tree.as_fd().as_raw_fd(),
             EMPTY.as_ptr(),
-            libc::AT_EMPTY_PATH,
-            &raw const attributes,
+            flags,
+            std::ptr::from_ref(attributes),
             size_of::<libc::mount_attr>(),
         )
     };

@@ -390,6 +390,59 @@ fn it_runs_in_a_cgroup_below_when_asked() {
 }
 
 #[test]
+fn it_runs_in_cgroups_of_single_controllers_when_asked() {
+    if !std::path::Path::new("/sys/fs/cgroup/memory").is_dir() {
+        tests::announce_skip("only version 1 of cgroups has a hierarchy for each controller");
+        return;
+    }
+    let seen = agree(|case| {
+        let (_bundle, id, pid) = sleeping(case, |_| {});
+        let path = |pid: u32, controller: &str| -> String {
+            let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("a cgroup file");
+            let mut lines = text.lines().map(|line| line.splitn(3, ':').skip(1).collect::<Vec<_>>());
+            let line = lines.find(|fields| fields[0].split(',').any(|name| name == controller));
+            line.expect("a controller")[1].to_owned()
+        };
+        for (controller, below) in [("memory", "one"), ("pids", "two")] {
+            let folder = format!("/sys/fs/cgroup/{controller}{}/{below}", path(pid, controller));
+            fs::create_dir(folder).expect("a cgroup below");
+        }
+        let file = case.dir().join("pid");
+        case.cmd(["exec", "--cgroup", "memory:one", "--cgroup", "pids:/two", "--detach", "--pid-file"])
+            .arg(&file)
+            .args([&id, "/bin/sleep", "601"])
+            .ok();
+        let executed: u32 = fs::read_to_string(&file).expect("a pid file").parse().expect("a number");
+        let joined = ["memory", "pids", "freezer"].map(|controller| {
+            let [theirs, own] = [executed, pid].map(|pid| path(pid, controller));
+            theirs.strip_prefix(&own).map(str::to_owned)
+        });
+        let refused = |cgroups: &[&str]| {
+            let flags = cgroups.iter().flat_map(|cgroup| ["--cgroup", *cgroup]);
+            case.cmd(["exec"]).args(flags).args([&id, "/bin/true"]).output()
+        };
+        let words = [
+            (vec![".."], ".. is not a sub cgroup path"),
+            (vec!["memory:one/../.."], "is not a sub cgroup path"),
+            (vec!["nosuch"], "/nosuch/cgroup.procs: no such file"),
+            (vec!["memory:nosuch"], "/nosuch/cgroup.procs: no such file"),
+            (vec!["nosuch:/"], "unknown controller nosuch"),
+            (vec!["one", "two"], "invalid --cgroup argument: one (missing <controller>: prefix)"),
+            (vec!["a:b:c"], "invalid --cgroup argument: a:b:c"),
+        ]
+        .map(|(cgroups, words)| {
+            let out = refused(&cgroups);
+            (cgroups, out.code, out.stderr.contains(words))
+        });
+        case.force_delete(&id);
+        (joined, words)
+    });
+    let joined = seen.0.each_ref().map(Option::as_deref);
+    assert_eq!(joined, [Some("/one"), Some("/two"), Some("")]);
+    assert!(seen.1.iter().all(|(_, code, told)| *code == 255 && *told), "{:?}", seen.1);
+}
+
+#[test]
 fn a_profile_that_is_not_there_is_an_error() {
     let seen = agree(|case| {
         let (_bundle, id, _) = sleeping(case, |_| {});

@@ -867,6 +867,27 @@ fn a_failing_start_container_hook_keeps_the_process_from_running() {
 }
 
 #[test]
+fn what_a_start_container_hook_fails_by_is_told() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.args(["/bin/true"]);
+        bundle.edit(|config| {
+            let args = ["sh", "-c", "mkdir /tmp/made"];
+            config["hooks"] = json!({ "startContainer": [{ "path": "/bin/sh", "args": args }] });
+            config["linux"]["seccomp"] = json!({
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "architectures": ["SCMP_ARCH_X86_64"],
+                "syscalls": [{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL" }],
+            });
+        });
+        let out = case.run(&bundle, &case.id()).output();
+        let told = ["error running hook", "bad system call"].map(|words| out.stderr.contains(words));
+        (out.code != 0, told, bundle.rootfs().join("tmp/made").exists())
+    });
+    assert_eq!(seen, (true, [true; 2], false));
+}
+
+#[test]
 fn a_failing_poststop_hook_does_not_stop_delete() {
     let code = agree(|case| {
         let bundle = sleeper(case);
@@ -996,30 +1017,35 @@ fn limits_reach_the_cgroup() {
 }
 
 #[test]
-fn a_container_is_in_its_own_cgroup_of_every_controller() {
+fn a_container_is_in_its_own_cgroup_of_every_hierarchy() {
     let seen = agree(|case| {
         let bundle = case.busybox();
         bundle.script("sleep 600 & echo ready; wait");
-        let path = format!("/{}own", case.name());
-        bundle.edit(|config| config["linux"]["cgroupsPath"] = json!(path));
         let id = case.id();
+        let path = format!("/{id}-own");
+        bundle.edit(|config| config["linux"]["cgroupsPath"] = json!(path));
+        case.also_watch(&path[1..]);
         let mut running = case.run(&bundle, &id).spawn();
         running.expect_stdout("ready");
         let init = case.state(&id)["pid"].as_u64().and_then(|pid| pid.try_into().ok()).expect("a pid");
         let child = *proc::children_of(init).first().expect("the shell has a child");
-        // A hierarchy without controllers bounds nothing.
+        let file = case.dir().join("pid");
+        case.cmd(["exec", "--detach", "--pid-file"]).arg(&file).args([&id, "/bin/sleep", "601"]).ok();
+        let further = fs::read_to_string(&file).expect("a pid file").parse().expect("a number");
+        // Also those without controllers: name=systemd, and version 2 beside version 1.
         let cgroups = |pid: u32| -> Vec<(String, bool)> {
             let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("a cgroup file");
             let fields = text.lines().map(|line| line.splitn(3, ':').skip(1).collect::<Vec<_>>());
-            let bounding = fields.filter(|fields| !fields[0].is_empty() && !fields[0].contains("name="));
-            bounding.map(|fields| (fields[0].to_owned(), fields[1].ends_with(&path))).collect()
+            fields.map(|fields| (fields[0].to_owned(), fields[1].ends_with(&path))).collect()
         };
-        let seen = (cgroups(init), cgroups(child));
+        let seen = [init, child, further].map(cgroups);
         case.force_delete(&id);
         let _ = running.wait();
+        case.nothing_left();
         seen
     });
-    assert!(seen.0.iter().all(|(_, own)| *own) && seen.0 == seen.1, "{seen:?}");
+    assert!(seen[0].iter().all(|(_, own)| *own), "{seen:?}");
+    assert!(seen[0] == seen[1] && seen[0] == seen[2], "{seen:?}");
 }
 
 #[test]

@@ -101,6 +101,104 @@ fn a_tmpfs_has_a_copy_of_what_it_covers() {
     assert!(listing.contains("-rwsr-xr-x 7 8 5 file") && listing.ends_with("kept\nread-only\n"), "{listing}");
 }
 
+/// A user namespace whose root is another user of the host's, with a group of its own.
+fn in_user_namespace(bundle: &Bundle) {
+    bundle.edit(|config| {
+        config["linux"]["namespaces"].as_array_mut().expect("a list").push(json!({ "type": "user" }));
+        let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
+        config["linux"]["uidMappings"] = map.clone();
+        config["linux"]["gidMappings"] = map;
+    });
+}
+
+#[test]
+fn sources_that_the_containers_root_cannot_reach_are_mounted() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        in_user_namespace(&bundle);
+        for number in [1, 2] {
+            // The container's root may make nothing in this root file system.
+            fs::create_dir_all(bundle.rootfs().join(format!("mnt/{number}"))).expect("mkdir");
+            bundle.file(&format!("mnt/single-{number}"), "");
+            let closed = bundle.dir().join(format!("closed-{number}"));
+            fs::create_dir_all(closed.join("open")).expect("mkdir");
+            fs::write(closed.join("open/file"), format!("file {number}\n")).expect("write");
+            fs::write(closed.join("single"), format!("single {number}\n")).expect("write");
+            fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).expect("chmod");
+            // A relative one is below the bundle.
+            let mount = |source: String, destination: String, options: &[&str]| json!({ "type": "bind", "source": source, "destination": destination, "options": options });
+            bundle.mount(mount(format!("closed-{number}/open"), format!("/mnt/{number}"), &["bind"]));
+            let single = closed.join("single").display().to_string();
+            bundle.mount(mount(single, format!("/mnt/single-{number}"), &["rbind", "ro", "nosuid"]));
+        }
+        bundle.args(["/bin/sleep", "600"]);
+        let id = case.id();
+        case.start(&bundle, &id);
+        let script = "cat /mnt/1/file /mnt/2/file /mnt/single-1 /mnt/single-2; (: >/mnt/single-1) 2>/dev/null || echo read-only";
+        let out = case.cmd(["exec", &id, "/bin/sh", "-c", script]).output().success();
+        case.force_delete(&id);
+        out.stdout
+    });
+    assert_eq!(seen, "file 1\nfile 2\nsingle 1\nsingle 2\nread-only\n");
+}
+
+/// Owners of `/mnt/file` and of what is written beside it, within a container and on the host, when the mount is mapped so.
+fn owners(mount: &Value, namespace: bool) -> Option<(String, u32)> {
+    let case = Case::ours();
+    let bundle = case.busybox();
+    let folder = case.folder();
+    fs::write(folder.join("file"), "").expect("write");
+    std::os::unix::fs::chown(folder.join("file"), Some(1000), Some(1000)).expect("chown");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("chmod");
+    let mut whole = json!({ "type": "bind", "source": folder, "destination": "/mnt" });
+    whole.as_object_mut().expect("a map").extend(mount.as_object().expect("a map").clone());
+    bundle.mount(whole);
+    fs::create_dir(bundle.rootfs().join("mnt")).expect("mkdir");
+    bundle.script("stat -c %u:%g /mnt/file; : >/mnt/new");
+    if namespace {
+        in_user_namespace(&bundle);
+    }
+    let out = case.run(&bundle, &case.id()).output();
+    if out.stderr.contains("ids cannot be mapped") {
+        tests::announce_skip("the file system of the temporary folder has no id-mapped mounts");
+        return None;
+    }
+    let out = out.success();
+    let new = fs::metadata(folder.join("new")).expect("what was written");
+    Some((out.stdout.trim().to_owned(), std::os::unix::fs::MetadataExt::uid(&new)))
+}
+
+#[test]
+fn a_mount_shows_files_under_the_ids_that_it_maps() {
+    let ids = |to: u32| json!([{ "containerID": 1000, "hostID": to, "size": 1 }, { "containerID": 0, "hostID": 0, "size": 1 }]);
+    let own = json!({ "options": ["bind", "idmap"], "uidMappings": ids(7), "gidMappings": ids(8) });
+    if let Some(seen) = owners(&own, false) {
+        assert_eq!(seen, ("7:8".to_owned(), 0));
+    }
+    // Those of the container: its root is the host's, as far as this mount is concerned.
+    if let Some(seen) = owners(&json!({ "options": ["rbind", "ridmap"] }), true) {
+        assert_eq!(seen, ("1000:1000".to_owned(), 0));
+    }
+}
+
+#[test]
+fn ids_that_cannot_be_mapped_are_refused() {
+    let case = Case::ours();
+    let folder = case.folder();
+    for (mount, why) in [
+        (json!({ "type": "tmpfs", "source": "tmpfs", "options": ["idmap"] }), "only a bind mount"),
+        (
+            json!({ "type": "bind", "source": folder, "options": ["bind", "idmap"] }),
+            "neither it nor the container",
+        ),
+    ] {
+        let bundle = mounted(&case, &mount, &["true"]);
+        let out = case.run(&bundle, &case.id()).output();
+        assert!(out.code == 1 && out.stderr.contains(why) && out.stderr.contains("/mnt"), "{out:?}");
+        case.nothing_left();
+    }
+}
+
 /// A bundle without a mount on `/dev`.
 fn without_dev(case: &Case) -> Bundle {
     let bundle = case.busybox();

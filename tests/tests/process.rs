@@ -153,6 +153,161 @@ fn seccomp_holds_with_and_without_new_privileges() {
     }
 }
 
+/// Makes calls, each given by its number and arguments, and says their errnos.
+const CALLS: &str = r#"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+    for (int i = 1; i < argc; i++) {
+        long a[4] = {-1, -1, -1, -1};
+        char *next = argv[i];
+        for (int n = 0; n < 4 && *next; n++) a[n] = strtol(next + (*next == ','), &next, 0);
+        errno = 0;
+        syscall(a[0], a[1], a[2], a[3], -1, -1, -1);
+        printf("%s: %d\n", argv[i], errno);
+    }
+    return 0;
+}
+"#;
+
+#[test]
+fn calls_that_a_profile_does_not_know_are_missing() {
+    const PERM: i32 = 1;
+    const NOSYS: i32 = 38;
+    for (default, given, expected) in [
+        ("SCMP_ACT_ERRNO", json!(null), [PERM, NOSYS]),
+        ("SCMP_ACT_ERRNO", json!(95), [95, NOSYS]),
+        ("SCMP_ACT_ERRNO", json!(NOSYS), [NOSYS, NOSYS]),
+        // The kernel's own answers.
+        ("SCMP_ACT_ALLOW", json!(null), [22, NOSYS]),
+    ] {
+        let seen = agree(|case| {
+            let bundle = case.busybox();
+            if !native::compile(CALLS, &bundle.rootfs().join("bin/calls")) {
+                return None;
+            }
+            // unshare(2), which is not named here, and what no kernel has.
+            bundle.args(["/bin/calls", "272", "100000"]);
+            bundle.edit(|config| {
+                config["linux"]["seccomp"] = json!({
+                    "defaultAction": default,
+                    "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+                    "syscalls": [{ "action": if default == "SCMP_ACT_ALLOW" { "SCMP_ACT_ERRNO" } else { "SCMP_ACT_ALLOW" },
+                        "names": if default == "SCMP_ACT_ALLOW" { vec!["mkdir"] } else { PLAIN.to_vec() } }],
+                });
+                if given != json!(null) {
+                    config["linux"]["seccomp"]["defaultErrnoRet"] = given.clone();
+                }
+            });
+            let out = case.run(&bundle, &case.id()).output();
+            Some((out.code, out.stdout))
+        });
+        if let Some((code, said)) = seen {
+            assert_eq!(code, 0, "{said}");
+            let text = format!("272: {}\n100000: {}\n", expected[0], expected[1]);
+            assert_eq!(said, text, "{default} {given}");
+        }
+    }
+}
+
+#[test]
+fn arguments_are_compared_behind_a_mask() {
+    // socket(2): its second argument without flags, or with SOCK_CLOEXEC.
+    const CALLS_OF_SOCKET: [&str; 3] = ["41,1,1,0", "41,1,0x80001,0", "41,1,0x801,0"];
+    let masked = |mask: u64, value: u64| json!([{ "index": 1, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ" }]);
+    let rule = |action: &str, args: serde_json::Value| json!({ "action": action, "names": ["socket"], "args": args });
+    for (default, rule, expected) in [
+        // Only without SOCK_NONBLOCK (0x800).
+        ("SCMP_ACT_ERRNO", rule("SCMP_ACT_ALLOW", masked(0x800, 0)), [0, 0, 1]),
+        // Not with SOCK_CLOEXEC (0x80000).
+        ("SCMP_ACT_ALLOW", rule("SCMP_ACT_ERRNO", masked(0x80000, 0x80000)), [0, 1, 0]),
+    ] {
+        let seen = agree(|case| {
+            let bundle = case.busybox();
+            if !native::compile(CALLS, &bundle.rootfs().join("bin/calls")) {
+                return None;
+            }
+            bundle.args([&["/bin/calls"], &CALLS_OF_SOCKET[..]].concat());
+            bundle.edit(|config| {
+                let mut rules = vec![rule.clone()];
+                if default == "SCMP_ACT_ERRNO" {
+                    rules.push(json!({ "action": "SCMP_ACT_ALLOW", "names": &PLAIN[..] }));
+                }
+                let architectures = json!(["SCMP_ARCH_X86_64"]);
+                config["linux"]["seccomp"] =
+                    json!({ "defaultAction": default, "architectures": architectures, "syscalls": rules });
+            });
+            let out = case.run(&bundle, &case.id()).output();
+            Some((out.code, out.stdout))
+        });
+        if let Some((code, said)) = seen {
+            assert_eq!(code, 0, "{said}");
+            let errnos: Vec<i32> = said
+                .lines()
+                .map(|line| line.rsplit(' ').next().expect("a word").parse().expect("a number"))
+                .collect();
+            assert_eq!(errnos, expected, "{default}");
+        }
+    }
+}
+
+/// What a static program and the runtimes need between the filter and the program's end.
+const PLAIN: [&str; 51] = [
+    "accept4",
+    "arch_prctl",
+    "brk",
+    "capget",
+    "capset",
+    "chdir",
+    "clock_gettime",
+    "close",
+    "close_range",
+    "dup",
+    "dup2",
+    "dup3",
+    "epoll_ctl",
+    "epoll_pwait",
+    "execve",
+    "exit",
+    "exit_group",
+    "fchdir",
+    "fcntl",
+    "fstat",
+    "fstatfs",
+    "futex",
+    "getcwd",
+    "getdents64",
+    "getpid",
+    "getppid",
+    "getrandom",
+    "gettid",
+    "ioctl",
+    "lseek",
+    "madvise",
+    "mmap",
+    "mprotect",
+    "munmap",
+    "newfstatat",
+    "open",
+    "openat",
+    "prctl",
+    "prlimit64",
+    "read",
+    "readlink",
+    "readlinkat",
+    "recvfrom",
+    "rseq",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "rt_sigreturn",
+    "sendmsg",
+    "set_robust_list",
+    "set_tid_address",
+    "write",
+];
+
 #[test]
 fn resource_limits_are_the_specs() {
     let text = facts(|bundle| {

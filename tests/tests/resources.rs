@@ -261,3 +261,78 @@ fn a_container_that_ran_out_of_memory_is_told_of() {
     });
     assert_eq!(seen, 0);
 }
+
+#[test]
+fn letters_of_a_devices_access_that_no_kernel_knows_are_passed_over() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.script("head -c 1 /dev/null && echo null; mknod /tmp/k c 1 11 && (head -c 1 /tmp/k) 2>&1 | grep -o permitted");
+        bundle.edit(|config| {
+            let rules = json!([
+                { "allow": false, "access": "rwm" },
+                { "allow": true, "type": "c", "major": 1, "minor": 11, "access": "ma" },
+                { "allow": false, "type": "c", "major": 1, "minor": 3, "access": "x" },
+            ]);
+            config["linux"]["resources"]["devices"] = rules;
+            let sets = ["bounding", "effective", "permitted"];
+            for set in sets {
+                let set = config["process"]["capabilities"][set].as_array_mut().expect("a set");
+                set.push(json!("CAP_MKNOD"));
+            }
+        });
+        let out = case.run(&bundle, &case.id()).output();
+        (out.code, out.stdout)
+    });
+    assert_eq!(seen, (0, "null\npermitted\n".to_owned()));
+}
+
+/// A loop device, detached when it is dropped.
+struct Loop(String);
+
+impl Loop {
+    /// With the BFQ scheduler; `None`, having said why, where that cannot be.
+    fn with_bfq(case: &Case) -> Option<Self> {
+        let file = case.dir().join("disk");
+        fs::write(&file, [0; 4096]).expect("write");
+        let made = tests::Invocation::new("losetup").args(["--find", "--show"]).arg(&file).output();
+        if made.code != 0 {
+            tests::announce_skip("no loop device can be made");
+            return None;
+        }
+        let made = Self(made.stdout.trim().to_owned());
+        let scheduler = format!("/sys/block/{}/queue/scheduler", made.0.trim_start_matches("/dev/"));
+        if fs::write(&scheduler, "bfq").is_err() {
+            tests::announce_skip("the kernel has no BFQ");
+            return None;
+        }
+        Some(made)
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = tests::Invocation::new("losetup").args(["--detach", &self.0]).output();
+    }
+}
+
+#[test]
+fn a_device_has_its_own_weight() {
+    let seen = agree(|case| {
+        let device = Loop::with_bfq(case)?;
+        let number = rustix::fs::stat(device.0.as_str()).expect("a device").st_rdev;
+        let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+        let bundle = sleeper(case);
+        bundle.edit(|config| {
+            let weights = json!([{ "major": major, "minor": minor, "weight": 444 }]);
+            config["linux"]["resources"]["blockIO"] = json!({ "weight": 333, "weightDevice": weights });
+        });
+        let id = case.id();
+        let pid = case.start(&bundle, &id);
+        let said = ["blkio.bfq.weight_device", "io.bfq.weight"].into_iter().find_map(|file| limit(pid, file));
+        case.force_delete(&id);
+        Some(said.map(|said| said.replace(&format!("{major}:{minor}"), "device")))
+    });
+    if let Some(said) = seen {
+        assert_eq!(said.as_deref(), Some("default 333\ndevice 444"));
+    }
+}

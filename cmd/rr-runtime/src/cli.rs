@@ -434,9 +434,9 @@ pub(crate) struct Exec {
     /// Pass N more descriptors to the process
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) preserve_fds: u32,
-    /// A cgroup below the container's
-    #[arg(long, value_name = "PATH", allow_hyphen_values = true)]
-    pub(crate) cgroup: Option<String>,
+    /// A cgroup below the container's, for all or some controllers
+    #[arg(long, value_name = "[CONTROLLER[,CONTROLLER]...:]PATH", allow_hyphen_values = true)]
+    pub(crate) cgroup: Vec<String>,
     /// Also in a paused container
     #[arg(long)]
     pub(crate) ignore_paused: bool,

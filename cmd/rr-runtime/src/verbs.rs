@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::error::ErrorKind as ClapErrorKind;
+use clap::error::{ContextKind, ErrorKind as ClapErrorKind};
 use runtime::config::Settings;
 use runtime::create::CreateOptions;
 use runtime::exec::ExecOptions;
@@ -71,7 +71,11 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
     let text = error.to_string();
     let (what, usage) = text.split_once("\n\n").unwrap_or((&text, ""));
-    let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
+    let what = match error.get(ContextKind::InvalidSubcommand) {
+        // In runc's words, which is also asked for the help of a command like this.
+        Some(verb) => format!("No help topic for '{verb}'"),
+        None => what.split_whitespace().collect::<Vec<_>>().join(" "),
+    };
     // Standard error it is where the log that was asked for is none.
     let _ = Global::of_any(std::env::args_os()).map(|global| log::open(&global));
     log::error(what.trim_start_matches("error: "));

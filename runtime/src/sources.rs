@@ -1,0 +1,255 @@
+//! Sources of bind mounts that are opened on the host's side of a container's user namespace: those that its root may not reach, as
+//! under runc, and those whose files are shown under other ids (id-mapped mounts, see mount_setattr(2)).
+//!
+//! libcontainer gets each as a detached mount, by an option of the mount that names its descriptor (`patches/libcontainer/0015`).
+
+#![expect(unsafe_code, reason = "fork(2) for a process that holds a user namespace")]
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, Mount, Spec};
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::mount::OpenTreeFlags;
+use rustix::process::{Pid, WaitOptions};
+
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::mount;
+
+/// What the option begins with; a descriptor's number follows.
+const TREE: &str = "x-mount.tree=";
+
+/// Opens what has to be opened here, and says so in the configuration. The descriptors have to stay open until libcontainer has forked.
+///
+/// # Errors
+///
+/// [`ErrorKind::Bundle`] for ids that cannot be mapped, [`ErrorKind::Container`] for a source that cannot be opened.
+pub(crate) fn open(spec: &mut Spec, bundle: &Path) -> Result<Vec<OwnedFd>> {
+    let Some(mut mounts) = spec.mounts().clone() else { return Ok(Vec::new()) };
+    let linux = spec.linux().clone().unwrap_or_default();
+    let in_namespace = user_namespace(&linux).is_some();
+    let mut opened = Vec::new();
+    for mount in &mut mounts {
+        let mut options = mount.options().clone().unwrap_or_default();
+        // Nobody else names descriptors of ours.
+        options.retain(|option| !option.starts_with(TREE));
+        if let Some(tree) = tree_of(mount, &options, &linux, in_namespace, bundle)? {
+            // libcontainer refuses what it could not do itself.
+            options.retain(|option| option != "idmap" && option != "ridmap");
+            mount.set_uid_mappings(None).set_gid_mappings(None);
+            options.push(format!("{TREE}{}", tree.as_raw_fd()));
+            opened.push(tree);
+        }
+        if mount.options().as_ref() != Some(&options) && !(mount.options().is_none() && options.is_empty()) {
+            mount.set_options(Some(options));
+        }
+    }
+    spec.set_mounts(Some(mounts));
+    Ok(opened)
+}
+
+/// The tree of one mount, if it is to be opened here.
+fn tree_of(
+    mount: &Mount,
+    options: &[String],
+    linux: &Linux,
+    in_namespace: bool,
+    bundle: &Path,
+) -> Result<Option<OwnedFd>> {
+    let has = |names: &[&str]| options.iter().any(|option| names.contains(&option.as_str()));
+    let binds = mount.typ().as_deref() == Some("bind") || has(&["bind", "rbind"]);
+    let given = [mount.uid_mappings(), mount.gid_mappings()].map(|ids| ids.as_deref().unwrap_or_default());
+    let is_mapped = has(&["idmap", "ridmap"]) || given.iter().any(|ids| !ids.is_empty());
+    if !(is_mapped || binds && in_namespace) {
+        return Ok(None);
+    }
+    let place = || format!("mount at {}", mount.destination().display());
+    if !binds {
+        return Err(bad(format!("{}: only a bind mount can be id-mapped", place())));
+    }
+    if !cfg!(libcontainer_binds_trees) {
+        let message = format!("{}: this build has libcontainer without patches, which maps no ids", place());
+        return if is_mapped { Err(bad(message)) } else { Ok(None) };
+    }
+    let Some(source) = mount.source() else { return Ok(None) };
+    let source = bundle.join(source);
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if has(&["rbind"]) {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    let tree = match rustix::mount::open_tree(CWD, &source, flags) {
+        Ok(tree) => tree,
+        // Without privilege: then the container's root is who this process is, and may open as much itself.
+        Err(Errno::PERM) if !is_mapped => return Ok(None),
+        Err(errno) => {
+            let words = || format!("error mounting {:?} to rootfs at {:?}", source, mount.destination());
+            return Err(errno).context(ErrorKind::Container, words);
+        }
+    };
+    if is_mapped {
+        let ids = ids(given, linux, &place)?;
+        map(&tree, &ids, has(&["ridmap"])).context(ErrorKind::Container, || {
+            format!(
+                "{}: its ids cannot be mapped (its file system or this kernel may not know how to)",
+                place()
+            )
+        })?;
+    }
+    Ok(Some(tree))
+}
+
+/// Where the ids of a mount come from.
+enum Ids {
+    Mappings(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>),
+    /// As in a namespace that is there.
+    Of(OwnedFd),
+}
+
+/// The mount's own mappings, or the container's.
+fn ids(given: [&[LinuxIdMapping]; 2], linux: &Linux, place: &impl Fn() -> String) -> Result<Ids> {
+    match given {
+        [[], []] => {}
+        [[], _] | [_, []] => {
+            return Err(bad(format!("{}: uidMappings and gidMappings have to be given together", place())));
+        }
+        [uids, gids] => return Ok(Ids::Mappings(uids.to_vec(), gids.to_vec())),
+    }
+    match user_namespace(linux) {
+        None => Err(bad(format!(
+            "{}: is to be id-mapped, but neither it nor the container has mappings",
+            place()
+        ))),
+        Some(Some(path)) => fs::File::open(path)
+            .map(|file| Ids::Of(file.into()))
+            .context(ErrorKind::Bundle, || format!("namespace user: {}", path.display())),
+        Some(None) => Ok(Ids::Mappings(
+            linux.uid_mappings().clone().unwrap_or_default(),
+            linux.gid_mappings().clone().unwrap_or_default(),
+        )),
+    }
+}
+
+/// Whether a container has a user namespace of its own, and the path of one that it joins.
+fn user_namespace(linux: &Linux) -> Option<Option<&Path>> {
+    let mut all = linux.namespaces().iter().flatten();
+    let user = all.find(|namespace| namespace.typ() == LinuxNamespaceType::User)?;
+    Some(user.path().as_deref().filter(|path| !path.as_os_str().is_empty()))
+}
+
+fn bad(message: String) -> Error {
+    Error::new(ErrorKind::Bundle, message)
+}
+
+fn map(tree: &OwnedFd, ids: &Ids, recursive: bool) -> io::Result<()> {
+    let made;
+    let namespace = match ids {
+        Ids::Of(namespace) => namespace,
+        Ids::Mappings(uids, gids) => {
+            made = namespace_of(uids, gids)?;
+            &made
+        }
+    };
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: u64::try_from(namespace.as_raw_fd()).unwrap_or(0),
+    };
+    mount::set_attributes(tree, &attributes, recursive).map_err(Into::into)
+}
+
+/// A user namespace of these mappings, in which there is nobody.
+fn namespace_of(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> io::Result<OwnedFd> {
+    let (mut told, mut tell) = io::pipe()?;
+    let (mut held, hold) = io::pipe()?;
+    // SAFETY: this process has one thread until a function is executed (see `detach`), so the child may do what the parent may; it leaves by
+    // `_exit` alone.
+    let child = unsafe { libc::fork() };
+    if child < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if child == 0 {
+        drop((told, hold));
+        // SAFETY: of a namespace that only this process is in.
+        let done = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWUSER) };
+        let _ = tell.write_all(&[u8::from(done.is_err())]);
+        // Until the parent has what it wants, or is no more.
+        let _ = held.read(&mut [0]);
+        // SAFETY: ends this process, of which nothing has to be put away.
+        unsafe { libc::_exit(0) }
+    }
+    drop((tell, held));
+    let namespace = mapped(child, &mut told, uids, gids);
+    drop(hold);
+    let _ =
+        rustix::io::retry_on_intr(|| rustix::process::waitpid(Pid::from_raw(child), WaitOptions::empty()));
+    namespace
+}
+
+fn mapped(
+    child: i32,
+    told: &mut io::PipeReader,
+    uids: &[LinuxIdMapping],
+    gids: &[LinuxIdMapping],
+) -> io::Result<OwnedFd> {
+    let mut failed = [1];
+    told.read_exact(&mut failed)?;
+    if failed != [0] {
+        return Err(io::Error::other("no user namespace can be made"));
+    }
+    for (file, ids) in [("uid_map", uids), ("gid_map", gids)] {
+        let line = |id: &LinuxIdMapping| format!("{} {} {}\n", id.container_id(), id.host_id(), id.size());
+        // All of it at once, see user_namespaces(7).
+        fs::write(format!("/proc/{child}/{file}"), ids.iter().map(line).collect::<String>())?;
+    }
+    fs::File::open(format!("/proc/{child}/ns/user")).map(Into::into)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn opened(mount: serde_json::Value, linux: serde_json::Value) -> (Result<Vec<OwnedFd>>, Mount) {
+        let config = json!({ "ociVersion": "1.0.2", "mounts": [mount], "linux": linux });
+        let mut spec: Spec = serde_json::from_value(config).unwrap();
+        let opened = open(&mut spec, Path::new("/"));
+        (opened, spec.mounts().as_ref().unwrap()[0].clone())
+    }
+
+    #[test]
+    fn nobody_names_descriptors_of_the_runtimes() {
+        let mount =
+            json!({ "destination": "/x", "source": "/etc", "options": ["bind", "x-mount.tree=1", "ro"] });
+        let (opened, mount) = opened(mount, json!({}));
+        assert!(opened.unwrap().is_empty());
+        assert_eq!(mount.options().as_deref(), Some(&["bind".to_owned(), "ro".to_owned()][..]));
+    }
+
+    #[test]
+    fn ids_that_cannot_be_mapped_are_refused_by_the_mount() {
+        let ids = json!([{ "containerID": 0, "hostID": 1000, "size": 1 }]);
+        let bind = |more: serde_json::Value| {
+            let mut mount =
+                json!({ "destination": "/x", "source": "/etc", "type": "bind", "options": ["bind"] });
+            mount.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            mount
+        };
+        for (mount, why) in [
+            (json!({ "destination": "/x", "type": "tmpfs", "options": ["idmap"] }), "only a bind mount"),
+            (bind(json!({ "uidMappings": ids })), "together"),
+            (bind(json!({ "options": ["bind", "idmap"] })), "neither it nor the container"),
+        ] {
+            let error = opened(mount, json!({})).0.unwrap_err().to_string();
+            assert!(
+                error.contains("mount at /x") && (error.contains(why) || error.contains("patches")),
+                "{error}"
+            );
+        }
+    }
+}
