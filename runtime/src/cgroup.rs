@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -58,11 +59,10 @@ pub(crate) fn path(given: Option<&Path>, id: &ContainerId, systemd: bool) -> Pat
 ///
 /// [`ErrorKind::Container`] in runc's words when it is frozen.
 pub(crate) fn check_before(path: &Path) -> Result<()> {
-    let read = |file: &str| {
-        fs::read_to_string(file).context(ErrorKind::System, || format!("{file}: cannot be read"))
-    };
-    let (mounts, own) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup")?);
-    let Some(folder) = folder_that_freezes(&mounts, &own, path).filter(|folder| folder.is_dir()) else {
+    let host = Host::now()?;
+    let Some(folder) =
+        folder_that_freezes(&host.hierarchies, &host.own, path).filter(|folder| folder.is_dir())
+    else {
         return Ok(());
     };
     let cgroup = Cgroup { folders: BTreeSet::from([folder.clone()]), freezer: Some(folder) };
@@ -77,8 +77,7 @@ pub(crate) fn check_before(path: &Path) -> Result<()> {
 }
 
 /// Where a cgroup has its freezer: version 1's, or version 2 where that is all there is. A relative path is below the caller's cgroup.
-fn folder_that_freezes(mounts: &str, own: &str, path: &Path) -> Option<PathBuf> {
-    let hierarchies: Vec<_> = mounts.lines().filter_map(Hierarchy::parse).collect();
+fn folder_that_freezes(hierarchies: &[Hierarchy], own: &str, path: &Path) -> Option<PathBuf> {
     let hierarchy = hierarchies
         .iter()
         .find(|hierarchy| hierarchy.is(&["freezer"]))
@@ -99,14 +98,9 @@ pub(crate) struct Beside {
 impl Beside {
     /// Makes it for the path of a container that is to be. `None` where there is no such hierarchy, or not for this user.
     pub(crate) fn make(path: &Path) -> Option<Self> {
-        let read = |file: &str| fs::read_to_string(file).ok();
-        let (mounts, own) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup")?);
-        if is_version2() {
-            return None;
-        }
-        let hierarchies: Vec<_> = mounts.lines().filter_map(Hierarchy::parse).collect();
-        let hierarchy = hierarchies.iter().find(|hierarchy| hierarchy.is(&[]))?;
-        let folder = hierarchy.folder(&own, path)?;
+        let host = Host::now().ok().filter(|_| !is_version2())?;
+        let hierarchy = host.hierarchies.iter().find(|hierarchy| hierarchy.is(&[]))?;
+        let folder = hierarchy.folder(&host.own, path)?;
         let fleeting = !folder.exists();
         let made = fs::create_dir_all(&folder).and_then(|()| fs::File::open(&folder));
         match made {
@@ -156,13 +150,37 @@ pub(crate) fn is_version2() -> bool {
 
 /// This process's cgroup where version 2 is all there is.
 fn own_version2() -> Option<PathBuf> {
-    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let mut lines = text.lines();
+    let mut lines = Host::now().ok()?.own.lines();
     let path = lines.next()?.strip_prefix("0::")?;
     lines.next().is_none().then(|| PathBuf::from(path))
 }
 
+/// The hierarchies of this host, and this process's places in them. Neither changes while one command runs.
+#[derive(Debug)]
+struct Host {
+    hierarchies: Vec<Hierarchy>,
+    /// `/proc/self/cgroup`.
+    own: String,
+}
+
+impl Host {
+    fn now() -> Result<&'static Self> {
+        static HOST: OnceLock<Host> = OnceLock::new();
+        if let Some(host) = HOST.get() {
+            return Ok(host);
+        }
+        let hierarchies = read("/proc/self/mountinfo")?.lines().filter_map(Hierarchy::parse).collect();
+        let own = read("/proc/self/cgroup")?;
+        Ok(HOST.get_or_init(|| Self { hierarchies, own }))
+    }
+}
+
+fn read(path: &str) -> Result<String> {
+    fs::read_to_string(path).context(ErrorKind::System, || format!("{path}: cannot be read"))
+}
+
 /// One line of `/proc/self/mountinfo` that mounts a hierarchy.
+#[derive(Debug)]
 struct Hierarchy {
     mount: PathBuf,
     root: PathBuf,
@@ -179,12 +197,33 @@ impl Cgroup {
     ///
     /// [`ErrorKind::System`] when `/proc` cannot be read.
     pub(crate) fn of(pid: i32) -> Result<Self> {
-        let read = |path: &str| {
-            fs::read_to_string(path).context(ErrorKind::System, || format!("{path}: cannot be read"))
-        };
-        let mountinfo = read("/proc/self/mountinfo")?;
-        let hierarchies: Vec<_> = mountinfo.lines().filter_map(Hierarchy::parse).collect();
-        Ok(Self::match_up(&hierarchies, &read("/proc/self/cgroup")?, &read(&format!("/proc/{pid}/cgroup"))?))
+        let host = Host::now()?;
+        Ok(Self::match_up(&host.hierarchies, &host.own, &read(&format!("/proc/{pid}/cgroup"))?))
+    }
+
+    /// The folders that a container of that path will have, which are not there yet: for who is killed while they are made.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::System`] when `/proc` cannot be read.
+    pub(crate) fn planned(path: &Path) -> Result<Self> {
+        let host = Host::now()?;
+        let mut planned = Self::default();
+        for hierarchy in &host.hierarchies {
+            let callers = hierarchy.folder(&host.own, Path::new(""));
+            let folder = hierarchy.folder(&host.own, path);
+            // A hierarchy itself, and what the caller is in, is never a container's own.
+            let Some(folder) =
+                folder.filter(|folder| *folder != hierarchy.mount && Some(folder) != callers.as_ref())
+            else {
+                continue;
+            };
+            if hierarchy.is(&["freezer"]) {
+                planned.freezer = Some(folder.clone());
+            }
+            planned.folders.insert(folder);
+        }
+        Ok(planned)
     }
 
     fn match_up(hierarchies: &[Hierarchy], own: &str, theirs: &str) -> Self {
@@ -223,11 +262,7 @@ impl Cgroup {
         if given.is_empty() {
             return Ok(Vec::new());
         }
-        let mountinfo = "/proc/self/mountinfo";
-        let mounts = fs::read_to_string(mountinfo)
-            .context(ErrorKind::System, || format!("{mountinfo}: cannot be read"))?;
-        let hierarchies: Vec<_> = mounts.lines().filter_map(Hierarchy::parse).collect();
-        let folders = self.folders_below(&hierarchies, given)?;
+        let folders = self.folders_below(&Host::now()?.hierarchies, given)?;
         let door = |folder: &PathBuf| {
             let path = folder.join("cgroup.procs");
             fs::OpenOptions::new().write(true).open(&path).map_err(|error| {
@@ -538,11 +573,12 @@ mod tests {
     #[test]
     fn a_cgroup_is_looked_for_where_the_container_will_be() {
         let own = "3:freezer:/docker/x/me\n2:cpu,cpuacct:/\n0::/\n";
-        let folder = |path: &str| folder_that_freezes(MOUNTS, own, Path::new(path));
+        let parsed = |mounts: &str| mounts.lines().filter_map(Hierarchy::parse).collect::<Vec<_>>();
+        let folder = |path: &str| folder_that_freezes(&parsed(MOUNTS), own, Path::new(path));
         assert_eq!(folder("/a/b").as_deref(), Some(Path::new("/sys/fs/cgroup/freezer/a/b")));
         assert_eq!(folder("c1").as_deref(), Some(Path::new("/sys/fs/cgroup/freezer/me/c1")));
         let version2 = "32 24 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw";
-        let found = folder_that_freezes(version2, "0::/me\n", Path::new("/a"));
+        let found = folder_that_freezes(&parsed(version2), "0::/me\n", Path::new("/a"));
         assert_eq!(found.as_deref(), Some(Path::new("/sys/fs/cgroup/a")));
     }
 

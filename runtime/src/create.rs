@@ -163,13 +163,16 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
     let ready = Ready::new(&workload, &spec, id, installed, signals, root)?;
     state.wasm = ready.state();
     state.uncompiled = ready.uncompiled();
+    let cgroup = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
+    let cgroup = cgroup.filter(|_| !options.systemd_cgroup);
+    // Should this process be killed before it knows which they are, `delete` looks there for what it has made.
+    state.cgroup = cgroup.as_deref().map_or_else(|| Ok(Cgroup::default()), Cgroup::planned)?;
     claim.save_draft(&state)?;
     claim.save_config(bundle.text())?;
     leave_the_caller(id, options.no_new_keyring)?;
     let console = Console::at(terminal, claim.folder(), "console.sock")?;
     let sources = sources::open(&mut spec, bundle.path())?;
-    let cgroup = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
-    let beside = cgroup.filter(|_| !options.systemd_cgroup).and_then(Beside::make);
+    let beside = cgroup.as_deref().and_then(Beside::make);
     builders::begin_in(beside.as_ref());
     tracing::debug!("nsexec container setup: libcontainer forks");
     let base = ContainerBuilder::new(id.to_string(), SyscallType::default())

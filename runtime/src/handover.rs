@@ -52,6 +52,7 @@ pub(crate) fn for_init(bundle: &Bundle, id: &ContainerId, systemd: bool) -> Resu
         root.set_path(bundle.rootfs().to_owned());
     }
     keep_mounts_inside(&mut spec, bundle.rootfs());
+    check_procfs(&spec, bundle)?;
     let mut linux = spec.linux().clone().unwrap_or_default();
     check_namespaces(&linux)?;
     let cgroup = cgroup::path(linux.cgroups_path().as_deref(), id, systemd);
@@ -87,6 +88,11 @@ fn keep_mounts_inside(spec: &mut Spec, rootfs: &Path) {
     let Some(mut mounts) = spec.mounts().clone() else { return };
     let mut covered: Vec<PathBuf> = Vec::new();
     for mount in &mut mounts {
+        // These are not mounted behind links.
+        if matches!(mount.typ().as_deref(), Some("proc" | "sysfs")) {
+            covered.push(mount.destination().clone());
+            continue;
+        }
         let inside = inside(rootfs, mount.destination(), &covered);
         covered.push(inside.clone());
         if mount.destination() != &inside {
@@ -94,6 +100,27 @@ fn keep_mounts_inside(spec: &mut Spec, rootfs: &Path) {
         }
     }
     spec.set_mounts(Some(mounts));
+}
+
+/// Nothing but a procfs stands on `/proc`, and nothing of a configuration below it but what libcontainer lets pass (`patches/libcontainer/0020`): labels, limits
+/// and sysctls are written there.
+fn check_procfs(spec: &Spec, bundle: &Bundle) -> Result<()> {
+    for mount in spec.mounts().iter().flatten().filter(|mount| mount.destination() == Path::new("/proc")) {
+        let binds = || mount.options().iter().flatten().any(|option| option == "bind" || option == "rbind");
+        let is_proc = match mount.typ().as_deref() {
+            Some("proc") => true,
+            kind if kind == Some("bind") || binds() => {
+                let source = bundle.path().join(mount.source().clone().unwrap_or_default());
+                rustix::fs::statfs(&source).is_ok_and(|found| found.f_type == rustix::fs::PROC_SUPER_MAGIC)
+            }
+            _ => false,
+        };
+        if !is_proc {
+            let message = "\"/proc\" cannot be mounted because it is not of type proc";
+            return Err(Error::new(ErrorKind::Bundle, message));
+        }
+    }
+    Ok(())
 }
 
 /// Where `path` leads in `rootfs`, which is `/` to every link; see path_resolution(7).

@@ -8,6 +8,7 @@ mod builders;
 pub mod bundle;
 pub mod cache;
 mod cgroup;
+pub mod check;
 pub mod compile;
 pub mod config;
 mod control;

@@ -174,6 +174,12 @@ impl Store {
         Ok(Self { root })
     }
 
+    /// The folder of all states.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Where a container's state lies.
     #[must_use]
     pub fn folder(&self, id: &ContainerId) -> PathBuf {

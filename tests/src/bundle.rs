@@ -149,6 +149,16 @@ impl Bundle {
         })
     }
 
+    /// Gives it a user namespace, whose root is user and group 100000 of the host.
+    pub fn user_namespace(&self) -> &Self {
+        self.edit(|config| {
+            push(&mut config["linux"]["namespaces"], json!({ "type": "user" }));
+            let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
+            config["linux"]["uidMappings"] = map.clone();
+            config["linux"]["gidMappings"] = map;
+        })
+    }
+
     /// Writes a file of the rootfs.
     pub fn file(&self, path: &str, bytes: impl AsRef<[u8]>) -> &Self {
         let file = self.rootfs().join(path.trim_start_matches('/'));

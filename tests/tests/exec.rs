@@ -132,12 +132,7 @@ fn seccomp_holds() {
 fn it_stays_in_the_user_namespace() {
     let (_, text) = exec(
         |bundle| {
-            bundle.edit(|config| {
-                config["linux"]["namespaces"].as_array_mut().expect("a list").push(json!({ "type": "user" }));
-                let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
-                config["linux"]["uidMappings"] = map.clone();
-                config["linux"]["gidMappings"] = map;
-            });
+            bundle.user_namespace();
         },
         &[],
         &format!("tr -s ' ' </proc/self/uid_map; {STATUS}"),

@@ -101,21 +101,11 @@ fn a_tmpfs_has_a_copy_of_what_it_covers() {
     assert!(listing.contains("-rwsr-xr-x 7 8 5 file") && listing.ends_with("kept\nread-only\n"), "{listing}");
 }
 
-/// A user namespace whose root is another user of the host's, with a group of its own.
-fn in_user_namespace(bundle: &Bundle) {
-    bundle.edit(|config| {
-        config["linux"]["namespaces"].as_array_mut().expect("a list").push(json!({ "type": "user" }));
-        let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
-        config["linux"]["uidMappings"] = map.clone();
-        config["linux"]["gidMappings"] = map;
-    });
-}
-
 #[test]
 fn sources_that_the_containers_root_cannot_reach_are_mounted() {
     let seen = agree(|case| {
         let bundle = case.busybox();
-        in_user_namespace(&bundle);
+        bundle.user_namespace();
         for number in [1, 2] {
             // The container's root may make nothing in this root file system.
             fs::create_dir_all(bundle.rootfs().join(format!("mnt/{number}"))).expect("mkdir");
@@ -156,7 +146,7 @@ fn owners(mount: &Value, namespace: bool) -> Option<(String, u32)> {
     fs::create_dir(bundle.rootfs().join("mnt")).expect("mkdir");
     bundle.script("stat -c %u:%g /mnt/file; : >/mnt/new");
     if namespace {
-        in_user_namespace(&bundle);
+        bundle.user_namespace();
     }
     let out = case.run(&bundle, &case.id()).output();
     if out.stderr.contains("ids cannot be mapped") {

@@ -602,21 +602,11 @@ fn host_name_and_sysctl_are_the_containers_own() {
     assert_eq!(fs::read_to_string("/proc/sys/kernel/hostname").expect("a host name"), before);
 }
 
-/// Root in the container is 100000 outside.
-fn user_namespace(bundle: &Bundle) {
-    bundle.edit(|config| {
-        config["linux"]["namespaces"].as_array_mut().expect("a list").push(json!({ "type": "user" }));
-        let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
-        config["linux"]["uidMappings"] = map.clone();
-        config["linux"]["gidMappings"] = map;
-    });
-}
-
 #[test]
 fn a_user_namespace_maps_ids() {
     let seen = agree(|case| {
         let bundle = case.busybox();
-        user_namespace(&bundle);
+        bundle.user_namespace();
         bundle.script("id -u; tr -s ' ' </proc/self/uid_map; exec sleep 600");
         let id = case.id();
         let pid = case.start(&bundle, &id);

@@ -140,6 +140,8 @@ pub(crate) enum Verb {
     Update(Box<Update>),
     /// Print what this build supports as JSON
     Features,
+    /// Say what will not work on this host, with its configuration, or of a bundle, and why
+    Check(Check),
     /// Compile a module ahead of time, into the cache
     Compile(Compile),
     /// Look into the cache of compiled code, and clear it
@@ -152,6 +154,17 @@ pub(crate) enum Verb {
     CompilerChild(Job),
     #[command(hide = true)]
     CompilerBackground(Job),
+}
+
+/// Exits with 1 when something will not work.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// A bundle's folder
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// Form of the findings
+    #[arg(short, long, default_value = "table")]
+    pub(crate) format: Format,
 }
 
 #[derive(Debug, Args)]

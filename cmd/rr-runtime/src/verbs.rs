@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::error::{ContextKind, ErrorKind as ClapErrorKind};
+use runtime::check::{CheckOptions, Verdict};
 use runtime::config::Settings;
 use runtime::create::CreateOptions;
 use runtime::exec::ExecOptions;
@@ -15,7 +16,7 @@ use runtime::state::{Report, Store};
 use runtime::update::Limits;
 
 use crate::cli::{
-    Cache, CacheVerb, Cli, Create, Exec, Format, Global, List, Ps, Rootless, Run, Update, Verb,
+    Cache, CacheVerb, Check, Cli, Create, Exec, Format, Global, List, Ps, Rootless, Run, Update, Verb,
 };
 use crate::log;
 
@@ -88,6 +89,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
     match &cli.verb {
         // These know no containers, and some are started without an environment that would say where those are.
         Verb::Spec(args) => runtime::spec_template::write(&args.bundle, args.rootless, args.wasm.as_deref())?,
+        Verb::Check(args) => return check(&cli.global, args),
         Verb::Features => print_json(&runtime::features::features(), true)?,
         Verb::Compile(args) => {
             let binary = std::env::current_exe()?;
@@ -134,12 +136,28 @@ fn dispatch_to_container(cli: Cli) -> anyhow::Result<u8> {
         Verb::Invoke(args) => crate::hose::invoke(&store, args)?,
         Verb::Spec(_)
         | Verb::Features
+        | Verb::Check(_)
         | Verb::Compile(_)
         | Verb::Cache(_)
         | Verb::CompilerChild(_)
         | Verb::CompilerBackground(_) => {}
     }
     Ok(0)
+}
+
+fn check(global: &Global, args: &Check) -> anyhow::Result<u8> {
+    let findings = runtime::check::check(&CheckOptions {
+        bundle: args.bundle.clone(),
+        root: Store::new(global.root.clone(), rootless(global))?.root().to_owned(),
+        config: config(global)?,
+        binary: std::env::current_exe()?,
+        systemd_cgroup: global.systemd_cgroup,
+    });
+    match args.format {
+        Format::Json => print_json(&findings, true)?,
+        Format::Table => print(runtime::check::table(&findings).as_bytes())?,
+    }
+    Ok(if findings.iter().any(|finding| finding.verdict == Verdict::Fails) { FAILED } else { 0 })
 }
 
 fn cache(args: &Cache, settings: &Settings) -> anyhow::Result<()> {
