@@ -33,7 +33,7 @@ use crate::signals::Inherited;
 use crate::state::{Claim, Phase, State, Store};
 use crate::terminal::Console;
 use crate::workload::Workload;
-use crate::{keyring, notify, sources};
+use crate::{keyring, notify, sources, wasm};
 
 /// How long what a failed start has forked may take to end.
 const REAPED_WITHIN: Duration = Duration::from_millis(500);
@@ -160,13 +160,15 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
         hooks.set_poststart(None);
     }
     let installed = Installed { binary: &options.binary, config: &options.config, folder: claim.folder() };
-    let ready = Ready::new(&workload, &spec, id, installed, signals, root)?;
-    state.wasm = ready.state();
-    state.uncompiled = ready.uncompiled();
     let cgroup = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
     let cgroup = cgroup.filter(|_| !options.systemd_cgroup);
-    // Should this process be killed before it knows which they are, `delete` looks there for what it has made.
+    // Should this process be killed in the midst of it, `delete` finds there what it has made.
     state.cgroup = cgroup.as_deref().map_or_else(|| Ok(Cgroup::default()), Cgroup::planned)?;
+    let announce =
+        |wasm: &wasm::State| claim.save_draft(&State { wasm: Some(wasm.clone()), ..state.clone() });
+    let ready = Ready::new(&workload, &spec, id, installed, signals, root, &announce)?;
+    state.wasm = ready.state();
+    state.uncompiled = ready.uncompiled();
     claim.save_draft(&state)?;
     claim.save_config(bundle.text())?;
     leave_the_caller(id, options.no_new_keyring)?;

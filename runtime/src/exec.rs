@@ -147,7 +147,8 @@ fn build(
     let (mut spec, namespaces) = handover::for_exec(bundle.spec(), process, cgroup, init)?;
     let root = init::adapt(&mut spec, &workload, bundle, joined)?;
     let installed = Installed { binary: &options.binary, config: &options.config, folder };
-    let ready = Ready::new(&workload, bundle.spec(), &state.id, installed, signals, root)?.joining(doors);
+    let ready = Ready::new(&workload, bundle.spec(), &state.id, installed, signals, root, &|_| Ok(()))?
+        .joining(doors);
     let beside = Beside::of(&state.cgroup);
     builders::begin_in(beside.as_ref());
     tracing::debug!("nsexec container setup: libcontainer forks");

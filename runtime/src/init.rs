@@ -137,6 +137,7 @@ impl Ready {
         installed: Installed<'_>,
         signals: Inherited,
         root: Option<Root>,
+        announce: wasm::Announce<'_>,
     ) -> Result<Self> {
         let Workload::Wasm(config) = workload else {
             let work = Work::Native(Native::new(signals));
@@ -153,7 +154,7 @@ impl Ready {
             id: id.as_str(),
             folder: installed.folder,
         };
-        let launch = wasm::launch(config, &around, matches!(root, Some(Root::Of(_))))?;
+        let launch = wasm::launch(config, &around, matches!(root, Some(Root::Of(_))), announce)?;
         let root = Rc::new(RefCell::new(root));
         let work = Work::Wasm { function: launch.function(), signals, root };
         Ok(Self { init: Init { work, doors: Rc::default(), further: false }, launch: Some(launch) })

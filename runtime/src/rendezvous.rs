@@ -126,43 +126,57 @@ pub(crate) struct End {
     published: Published,
 }
 
-impl End {
-    /// Publishes the end that `config` describes for the container `owner`.
+/// An end that is about to be published.
+pub(crate) struct Planned<'a> {
+    claim: Claim,
+    tenant: Tenant,
+    config: &'a Config,
+    secret: Secret,
+}
+
+impl<'a> Planned<'a> {
+    /// The end that `config` describes for the container `owner`.
     ///
     /// Draws the container's secret: to be called after the executor was loaded, so that no initialiser of a library
     /// runs with a secret in memory.
-    pub(crate) fn publish(
-        config: &Config,
+    pub(crate) fn new(
+        config: &'a Config,
         settings: &Settings,
         annotations: &HashMap<String, String>,
         owner: &str,
     ) -> Result<Self> {
         let tenant = settings.tenant(annotations)?;
-        let base = settings.hose_dir()?;
-        let failed = || {
-            format!("hose: the end {} of workflow {} cannot be published", config.name(), config.workflow())
-        };
-        let publish = || -> hose::Result<_> {
-            let folder = Folder::open(base, &tenant)?;
-            let secret = Secret::generate()?;
-            Ok((folder.publish(config, &secret, owner)?, secret))
-        };
-        let (published, secret) = publish().context(ErrorKind::Hose, failed)?;
+        let secret = Secret::generate().context(ErrorKind::Hose, || failed(config))?;
         let claim = Claim {
-            base: base.to_owned(),
+            base: settings.hose_dir()?.to_owned(),
             tenant: tenant.to_string(),
             workflow: config.workflow().to_string(),
             name: config.name().to_string(),
             owner: owner.to_owned(),
             secret: secret.to_hex().to_string(),
         };
-        Ok(Self { claim, published })
+        Ok(Self { claim, tenant, config, secret })
     }
 
+    /// By what it can be taken back, also when the process is killed in the midst of [`Planned::publish`].
     pub(crate) fn claim(&self) -> &Claim {
         &self.claim
     }
 
+    pub(crate) fn publish(self) -> Result<End> {
+        let Self { claim, tenant, config, secret } = self;
+        let folder = Folder::open(&claim.base, &tenant);
+        let published = folder.and_then(|folder| folder.publish(config, &secret, &claim.owner));
+        let published = published.context(ErrorKind::Hose, || failed(config))?;
+        Ok(End { claim, published })
+    }
+}
+
+fn failed(config: &Config) -> String {
+    format!("hose: the end {} of workflow {} cannot be published", config.name(), config.workflow())
+}
+
+impl End {
     /// What the executor is told.
     pub(crate) fn request(&self) -> request::Endpoint {
         request::Endpoint {

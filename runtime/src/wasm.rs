@@ -29,7 +29,7 @@ use crate::endpoint::Endpoint;
 use crate::engine::{Engine, Folders, Prepared};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::network;
-use crate::rendezvous::{Claim, End, milliseconds};
+use crate::rendezvous::{Claim, End, Planned, milliseconds};
 use crate::statistics::Page;
 use crate::workload::WasmConfig;
 
@@ -52,6 +52,9 @@ pub struct Surroundings<'a> {
     /// Its state folder.
     pub folder: &'a Path,
 }
+
+/// Is told of what will be published, before it is: whoever is killed meanwhile leaves that to be taken back.
+pub type Announce<'a> = &'a dyn Fn(&State) -> Result<()>;
 
 /// What a container's state records of its function.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -94,7 +97,12 @@ pub struct Launch {
 /// # Errors
 ///
 /// [`ErrorKind::Engine`], [`ErrorKind::Module`], [`ErrorKind::Hose`], [`ErrorKind::Config`], [`ErrorKind::Cache`]. Nothing is left published.
-pub fn launch(config: &WasmConfig, around: &Surroundings<'_>, join: bool) -> Result<Launch> {
+pub fn launch(
+    config: &WasmConfig,
+    around: &Surroundings<'_>,
+    join: bool,
+    announce: Announce<'_>,
+) -> Result<Launch> {
     let settings = around.settings;
     let folders = Folders::find(around.binary)?;
     let engine = Engine::load(&folders)?;
@@ -115,13 +123,14 @@ pub fn launch(config: &WasmConfig, around: &Surroundings<'_>, join: bool) -> Res
     let control = own.filter(|hose| hose.reaches_within());
     let control = control.map(|_| control::create(around.folder)).transpose()?;
     let end = own.filter(|hose| hose.reaches_containers());
-    let end = end.map(|hose| End::publish(hose.config(), settings, around.annotations, around.id));
-    let end = end.transpose()?;
+    let planned = end.map(|hose| Planned::new(hose.config(), settings, around.annotations, around.id));
+    let planned = planned.transpose()?;
     let state = State {
         module: config.path().to_owned(),
-        hose: end.as_ref().map(|end| end.claim().clone()),
+        hose: planned.as_ref().map(|planned| planned.claim().clone()),
         endpoint: own.map(Endpoint::of),
     };
+    let end = planned.map(|planned| announce(&state).and_then(|()| planned.publish())).transpose()?;
     let ends = Ends { end: end.as_ref(), network, page: page.as_ref(), control: control.as_ref() };
     let request = request(config, settings, &modules, &codes, ends, join)?;
     let pending = codes.iter_mut().filter_map(|code| code.pending.take()).collect();

@@ -1,8 +1,10 @@
 //! kill -9 of each command at each of its steps: a step is a system call that changes something, at which strace kills the runtime.
 //!
 //! Whatever the step: the state does not lie, no program of a container runs without the container's limits, and `delete --force` leaves
-//! nothing. A dozen steps of each command are tried, all of them with `RR_EVERY_STEP=1`.
+//! nothing. And of what a command has forked: then the command fails by itself, and leaves nothing either (every third step, or each with
+//! `RR_EVERY_STEP=1`).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use serde_json::json;
@@ -12,9 +14,6 @@ use tests::{Bundle, Case, Invocation, proc, skip};
 const CALLS: &str = "mkdir,mkdirat,rename,renameat,renameat2,unlink,unlinkat,rmdir,clone,clone3,fork,vfork,write,writev,pwrite64,\
     mount,umount2,move_mount,open_tree,setns,unshare,pivot_root,sendmsg,sendto,connect,bind,symlinkat,mknodat,kill,\
     pidfd_send_signal,execve,execveat,flock,ftruncate,fchmod,fchmodat,fchown,fchownat,prctl";
-
-/// Steps of a command that are tried.
-const TRIED: usize = 12;
 
 /// A bundle whose program sleeps, within a limit.
 fn sleeper(case: &Case) -> Bundle {
@@ -60,16 +59,14 @@ fn tried(make: fn(&Case) -> Bundle, prepare: &dyn Fn(&Case, &Bundle, &str), comm
     prepare(&case, &bundle, &id);
     let out = traced(command(&case, &bundle, &id), &format!("trace={CALLS}"), &log).output();
     assert_eq!(out.code, 0, "{}", out.stderr);
-    let count = fs::read_to_string(&log).expect("a log").lines().count();
-    assert!(count > 3, "it does nothing that could be seen");
+    let steps = steps(&fs::read_to_string(&log).expect("a log"));
+    assert!(!steps.is_empty(), "it does nothing that could be seen");
     case.force_delete(&id);
-    let every = std::env::var_os("RR_EVERY_STEP").is_some();
-    let stride = if every { 1 } else { count.div_ceil(TRIED) };
     let mut killed = 0;
-    for step in (1..=count).step_by(stride) {
+    for (call, number) in &steps {
         let id = case.id();
         prepare(&case, &bundle, &id);
-        let inject = format!("inject={CALLS}:signal=KILL:when={step}");
+        let inject = format!("inject={call}:signal=KILL:when={number}");
         let out = traced(command(&case, &bundle, &id), &inject, &log).output();
         killed += usize::from(out.code == 137);
         let at = || {
@@ -86,7 +83,75 @@ fn tried(make: fn(&Case) -> Bundle, prepare: &dyn Fn(&Case, &Bundle, &str), comm
             case.nothing_left();
         }
     }
-    assert!(killed * stride > count / 2, "it was killed {killed} times in {count} steps");
+    let tried = steps.len();
+    assert!(killed * 10 >= tried * 9, "it was killed {killed} times in {tried} tries");
+}
+
+/// Tries `run` of a bundle that ends, and kills whatever process of its own comes to a step first.
+fn tried_below(make: fn(&Case) -> Bundle) {
+    let case = Case::ours();
+    if tests::runtime::program("strace").is_none() {
+        skip!("strace is not installed");
+    }
+    let log = case.dir().join("log").display().to_string();
+    let bundle = make(&case);
+    let run = |id: &str, what: &str| {
+        let invocation = case.run(&bundle, id);
+        invocation.wrapped(["strace", "-f", "-qq", "-o", &log, "-e", what]).output()
+    };
+    let out = run(&case.id(), &format!("trace={CALLS}"));
+    assert_eq!(out.code, 0, "{}", out.stderr);
+    let text = fs::read_to_string(&log).expect("a log");
+    let mut processes: BTreeMap<&str, String> = BTreeMap::new();
+    for (pid, call) in text.lines().filter_map(|line| line.split_once(' ')) {
+        let calls = processes.entry(pid).or_default();
+        calls.push_str(call.trim());
+        calls.push('\n');
+    }
+    assert!(processes.len() >= 3, "it has forked nothing: {text}");
+    let mut all: BTreeSet<(String, usize)> = processes.values().flat_map(|calls| steps(calls)).collect();
+    // Steps that the command itself comes to are the other tests': what it leaves would keep strace waiting.
+    let first = text.split(' ').next().and_then(|pid| processes.get(pid)).expect("the command");
+    for step in steps(first) {
+        all.remove(&step);
+    }
+    // Some hundred, most of them writes and mounts like the one before.
+    let every = std::env::var_os("RR_EVERY_STEP").is_some();
+    let all: Vec<_> = all.into_iter().step_by(if every { 1 } else { 3 }).collect();
+    let mut failed = 0;
+    for (call, number) in &all {
+        let id = case.id();
+        let out = run(&id, &format!("inject={call}:signal=KILL:when={number}"));
+        let at = || format!("{call} {number}");
+        failed += usize::from(out.code != 0);
+        let killed = out.code == 137;
+        if !killed {
+            let state = case.cmd(["state", &id]).output();
+            assert!(state.code != 0, "after {}: exit code {}, and {}", at(), out.code, state.stdout);
+        }
+        tells_the_truth(&case, &id, &at);
+        assert_eq!(case.cmd(["delete", "--force", &id]).output().code, 0, "after {}", at());
+        if !case.left().is_empty() {
+            case.nothing_left();
+        }
+    }
+    assert!(failed * 2 > all.len(), "{failed} of {} failed", all.len());
+}
+
+/// Each call of a log, and how many of its name there were until then, by which strace counts.
+fn steps(log: &str) -> Vec<(String, usize)> {
+    let mut counts = BTreeMap::new();
+    let names = log.lines().filter_map(|line| line.split_once('(')).map(|(name, _)| name.trim());
+    // The first one makes strace's child the runtime.
+    names
+        .skip_while(|name| *name == "execve")
+        .filter(|name| CALLS.split(',').any(|call| call.trim() == *name))
+        .map(|name| {
+            let count = counts.entry(name.to_owned()).or_insert(0);
+            *count += 1;
+            (name.to_owned(), *count)
+        })
+        .collect()
 }
 
 /// Programs of the case's containers are in cgroups that limit them.
@@ -172,6 +237,20 @@ fn run_of_a_program() {
 #[test]
 fn run_of_a_function() {
     tried(function, &nothing, &run);
+}
+
+#[test]
+fn what_runs_a_program_forks() {
+    tried_below(|case| {
+        let bundle = case.busybox();
+        bundle.args(["/bin/true"]);
+        bundle
+    });
+}
+
+#[test]
+fn what_runs_a_function_forks() {
+    tried_below(|case| case.wasm("(module (func (export \"_start\")))"));
 }
 
 #[test]
