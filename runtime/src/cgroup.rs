@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::id::ContainerId;
-use crate::process::Identity;
+use crate::process::{Identity, read_line};
 
 /// How long a killed process may take to leave its cgroup.
 const EMPTY_WITHIN: Duration = Duration::from_secs(5);
@@ -340,12 +340,12 @@ impl Cgroup {
     /// Whether its processes are frozen.
     pub(crate) fn is_frozen(&self) -> bool {
         let Some(freezer) = &self.freezer else { return false };
-        match fs::read_to_string(freezer.join("freezer.state")) {
-            Ok(state) => matches!(state.trim(), "FROZEN" | "FREEZING"),
-            Err(_) => {
-                fs::read_to_string(freezer.join("cgroup.freeze")).is_ok_and(|state| state.trim() == "1")
-            }
-        }
+        let says = |file: &str, words: &[&[u8]]| {
+            read_line(freezer.join(file)).map(|line| words.contains(&line.trim_ascii()))
+        };
+        says("freezer.state", &[b"FROZEN", b"FREEZING"])
+            .or_else(|_| says("cgroup.freeze", &[b"1"]))
+            .unwrap_or(false)
     }
 
     /// Freezes or thaws its processes, and waits until they are.

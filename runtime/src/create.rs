@@ -35,6 +35,9 @@ use crate::terminal::Console;
 use crate::workload::Workload;
 use crate::{keyring, notify, sources, wasm};
 
+/// Descriptors below which nothing is begun: libcontainer, and what it is made of, panics where it gets no more.
+const DESCRIPTORS: u64 = 48;
+
 /// How long what a failed start has forked may take to end.
 const REAPED_WITHIN: Duration = Duration::from_millis(500);
 
@@ -121,6 +124,7 @@ pub(crate) fn create_locked(
     terminal: &Terminal,
     signals: Inherited,
 ) -> Result<Created> {
+    check_descriptors(options.preserve_fds)?;
     let workload = Workload::of_bundle(bundle, &Annotations::of(bundle.spec())?)?;
     let mut spec = handover::for_init(bundle, id, options.systemd_cgroup)?;
     let root = init::adapt(&mut spec, &workload, bundle, None)?;
@@ -133,6 +137,24 @@ pub(crate) fn create_locked(
             reap();
             Err(error)
         }
+    }
+}
+
+/// Checks that this process may have enough descriptors to start another one.
+///
+/// # Errors
+///
+/// [`ErrorKind::System`].
+pub(crate) fn check_descriptors(preserved: u32) -> Result<()> {
+    let wanted = DESCRIPTORS + u64::from(preserved);
+    match rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
+        Some(limit) if limit < wanted => {
+            let message = format!(
+                "RLIMIT_NOFILE: {limit} descriptors are too few to start a process, which takes {wanted}"
+            );
+            Err(Error::new(ErrorKind::System, message))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -15,7 +15,9 @@ use crate::annotation::Annotations;
 use crate::builders;
 use crate::bundle::{self, Bundle, check_process};
 use crate::cgroup::Beside;
-use crate::create::{Terminal, check_terminal, container_error, leave_the_caller, reap, write_pid_file};
+use crate::create::{
+    Terminal, check_descriptors, check_terminal, container_error, leave_the_caller, reap, write_pid_file,
+};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::foreground::Foreground;
 use crate::handover;
@@ -78,6 +80,7 @@ pub struct ExecOptions {
 ///
 /// Any kind.
 pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<i32> {
+    check_descriptors(options.preserve_fds)?;
     let claim = store.lock(id)?;
     // Not before the lock is held: who waits for it can be interrupted.
     let (signals, blocked) = if options.detach {

@@ -10,7 +10,7 @@ const APPLIED: Option<&str> = option_env!("RR_LIBCONTAINER_PATCHES");
 const BINDS_TREES: &str = "0015-bind-what-the-caller-has-opened";
 
 /// What each patch gives, by its name. A build without it lacks the guarantee.
-const GUARANTEES: [(&str, &str); 23] = [
+const GUARANTEES: [(&str, &str); 24] = [
     (
         "0001-builders-accept-a-spec",
         "exec joins the user namespace, and has the user, limits and profile of the configuration",
@@ -49,6 +49,7 @@ const GUARANTEES: [(&str, &str); 23] = [
     ("0018-begin-in-a-cgroup", "beside cgroup v1 a container has a cgroup of v2"),
     ("0019-masked-arguments", "seccomp compares arguments behind a mask"),
     ("0020-mount-nothing-in-a-procfs", "nothing is mounted below /proc, nor procfs behind a link"),
+    ("0021-name-an-rlimit-that-cannot-be-set", "an rlimit that cannot be set is named"),
     (
         "0001-relative-paths-below-the-callers-cgroup",
         "a container without cgroupsPath stays below its caller's cgroup",

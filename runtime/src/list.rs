@@ -1,5 +1,6 @@
 //! `list`, `state` and `ps`: what there is, without changing it.
 
+use std::collections::HashMap;
 use std::process::Command;
 
 use nix::unistd::{Uid, User};
@@ -24,10 +25,14 @@ pub fn state(store: &Store, id: &ContainerId) -> Result<Report> {
 /// [`ErrorKind::State`] when the state folder itself cannot be read.
 pub fn list(store: &Store) -> Result<Vec<Report>> {
     let mut reports = Vec::new();
+    // Each of them is looked for in the whole of /etc/passwd, or further away.
+    let mut names: HashMap<u32, String> = HashMap::new();
     for id in store.ids()? {
         match store.load(&id) {
             Ok(state) => {
-                let owner = store.owner(&id).map(name_of).unwrap_or_default();
+                let owner = store.owner(&id);
+                let owner = owner.map(|uid| names.entry(uid).or_insert_with(|| name_of(uid)).clone());
+                let owner = owner.unwrap_or_default();
                 reports.push(Report { owner, ..state.report(store) });
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -7,6 +7,7 @@
 //! `transfer` beside the runtime (`scripts/bench`), and for TCP `unshare`, `nsenter`, `ip` and `tc`. `crun` is compared where it runs: it refuses a hybrid cgroup hierarchy, so its
 //! processes are given a mount namespace in which the unified one is covered.
 
+mod commands;
 mod curves;
 mod memory;
 mod report;
@@ -37,6 +38,9 @@ fn main() {
     let mut report = Report::default();
     if asked("starting") {
         starting::measure(&mut report, &ours, &peer);
+    }
+    if asked("commands") {
+        commands::measure(&mut report, &ours, &peer);
     }
     if asked("memory") {
         memory::measure(&mut report, &ours);
@@ -87,6 +91,12 @@ fn command(case: &Case, arguments: &[&str]) -> Command {
     let mut command = Command::new(case.runtime().path());
     command.arg("--root").arg(case.root()).args(arguments);
     command
+}
+
+/// A command line that covers the unified hierarchy for what follows it.
+fn covered() -> Vec<String> {
+    let script = "mount -t tmpfs none /sys/fs/cgroup/unified 2>/dev/null; exec \"$@\"";
+    ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh"].map(String::from).to_vec()
 }
 
 fn time(mut command: Command) -> Duration {

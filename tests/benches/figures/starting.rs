@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use tests::{Case, Runtime};
 
 use crate::report::{Figure, Pair, Report, median, milliseconds, pair};
-use crate::{command, example, example_guest, guest, run, time};
+use crate::{command, covered, example, example_guest, guest, run, time};
 
 /// How often a run computes fib(32), so that it stands out from the noise of starting.
 const FIBS: u32 = 20;
@@ -73,12 +73,6 @@ fn native_run(report: &mut Report, ours: &Runtime, peer: &Runtime) {
     };
     let times = pair(|| time(wrapped()), || time(crun_run()));
     report.ratio("native `run` of `true`, against crun", &times, None);
-}
-
-/// A command line that covers the unified hierarchy for what follows it.
-fn covered() -> Vec<String> {
-    let script = "mount -t tmpfs none /sys/fs/cgroup/unified 2>/dev/null; exec \"$@\"";
-    ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh"].map(String::from).to_vec()
 }
 
 fn wasm_run(report: &mut Report, ours: &Runtime, peer: &Runtime) {
