@@ -16,6 +16,7 @@ pub mod case;
 pub mod command;
 pub mod console;
 pub mod containerd;
+pub mod docker;
 pub mod flow;
 pub mod guest;
 pub mod hoses;

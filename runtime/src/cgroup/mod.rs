@@ -3,21 +3,27 @@
 //! libcontainer makes them and sets the limits. What is done with them later needs no manager, only their paths, which are
 //! found once, when init exists, by what the kernel says of it (`/proc/PID/cgroup`, see cgroups(7)), and kept in the state.
 
+mod beside;
+mod hierarchy;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
-use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
+use hierarchy::{Hierarchy, Host, own_version2, read};
+
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::process::{Identity, read_line};
+
+pub(crate) use beside::Beside;
+pub(crate) use hierarchy::is_version2;
 
 /// How long a killed process may take to leave its cgroup.
 const EMPTY_WITHIN: Duration = Duration::from_secs(5);
@@ -83,109 +89,6 @@ fn folder_that_freezes(hierarchies: &[Hierarchy], own: &str, path: &Path) -> Opt
         .find(|hierarchy| hierarchy.is(&["freezer"]))
         .or_else(|| hierarchies.iter().find(|hierarchy| hierarchy.is(&[])))?;
     hierarchy.folder(own, path)
-}
-
-/// A container's cgroup of version 2 beside version 1, where no controller is (hybrid mode), but by which filters of packets and programs of BPF know whose
-/// a process is. The container's process begins in it: to enter it later would stop every fork of the host for some ms.
-#[derive(Debug)]
-pub(crate) struct Beside {
-    folder: PathBuf,
-    descriptor: OwnedFd,
-    /// Whether it goes with this value: it was made for a container that has not come to be yet.
-    fleeting: bool,
-}
-
-impl Beside {
-    /// Makes it for the path of a container that is to be. `None` where there is no such hierarchy, or not for this user.
-    pub(crate) fn make(path: &Path) -> Option<Self> {
-        let host = Host::now().ok().filter(|_| !is_version2())?;
-        let hierarchy = host.hierarchies.iter().find(|hierarchy| hierarchy.is(&[]))?;
-        let folder = hierarchy.folder(&host.own, path)?;
-        let fleeting = !folder.exists();
-        let made = fs::create_dir_all(&folder).and_then(|()| fs::File::open(&folder));
-        match made {
-            Ok(descriptor) => Some(Self { folder, descriptor: descriptor.into(), fleeting }),
-            Err(error) => {
-                tracing::debug!("cgroup {}: cannot be made: {error}", folder.display());
-                None
-            }
-        }
-    }
-
-    /// That of a container.
-    pub(crate) fn of(cgroup: &Cgroup) -> Option<Self> {
-        if is_version2() {
-            return None;
-        }
-        let folder = cgroup.folders.iter().find(|folder| folder.join("cgroup.controllers").exists())?;
-        let descriptor = fs::File::open(folder).ok()?.into();
-        Some(Self { folder: folder.clone(), descriptor, fleeting: false })
-    }
-
-    /// The container has come to be, and has it among its folders.
-    pub(crate) fn keep(mut self) {
-        self.fleeting = false;
-    }
-}
-
-impl AsFd for Beside {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.descriptor.as_fd()
-    }
-}
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        if self.fleeting {
-            // What does not go is empty, and nobody's.
-            let _ = fs::remove_dir(&self.folder);
-        }
-    }
-}
-
-/// Whether version 2 is all there is.
-pub(crate) fn is_version2() -> bool {
-    own_version2().is_some()
-}
-
-/// This process's cgroup where version 2 is all there is.
-fn own_version2() -> Option<PathBuf> {
-    let mut lines = Host::now().ok()?.own.lines();
-    let path = lines.next()?.strip_prefix("0::")?;
-    lines.next().is_none().then(|| PathBuf::from(path))
-}
-
-/// The hierarchies of this host, and this process's places in them. Neither changes while one command runs.
-#[derive(Debug)]
-struct Host {
-    hierarchies: Vec<Hierarchy>,
-    /// `/proc/self/cgroup`.
-    own: String,
-}
-
-impl Host {
-    fn now() -> Result<&'static Self> {
-        static HOST: OnceLock<Host> = OnceLock::new();
-        if let Some(host) = HOST.get() {
-            return Ok(host);
-        }
-        let hierarchies = read("/proc/self/mountinfo")?.lines().filter_map(Hierarchy::parse).collect();
-        let own = read("/proc/self/cgroup")?;
-        Ok(HOST.get_or_init(|| Self { hierarchies, own }))
-    }
-}
-
-fn read(path: &str) -> Result<String> {
-    fs::read_to_string(path).context(ErrorKind::System, || format!("{path}: cannot be read"))
-}
-
-/// One line of `/proc/self/mountinfo` that mounts a hierarchy.
-#[derive(Debug)]
-struct Hierarchy {
-    mount: PathBuf,
-    root: PathBuf,
-    /// Names of version 1's controllers; empty for version 2.
-    controllers: Vec<String>,
 }
 
 impl Cgroup {
@@ -464,50 +367,6 @@ fn below(path: &str) -> Result<PathBuf> {
 
 fn refused(message: String) -> Error {
     Error::new(ErrorKind::Usage, message)
-}
-
-impl Hierarchy {
-    /// See proc_pid_mountinfo(5): `id parent dev root mount options [fields] - type source super-options`.
-    fn parse(line: &str) -> Option<Self> {
-        let (left, right) = line.split_once(" - ")?;
-        let mut right = right.split(' ');
-        let version2 = match right.next()? {
-            "cgroup" => false,
-            "cgroup2" => true,
-            _ => return None,
-        };
-        let mut left = left.split(' ').skip(3);
-        let (root, mount) = (left.next()?, left.next()?);
-        let options = right.nth(1).unwrap_or_default();
-        let controllers = if version2 { Vec::new() } else { options.split(',').map(str::to_owned).collect() };
-        Some(Self { mount: unescape(mount), root: unescape(root), controllers })
-    }
-
-    /// Where a cgroup of that path is. A relative one is below the caller's, which `own` is the list of.
-    fn folder(&self, own: &str, path: &Path) -> Option<PathBuf> {
-        if let Ok(below) = path.strip_prefix("/") {
-            return Some(self.mount.join(below));
-        }
-        let line = own.lines().find(|line| {
-            let names = line.split(':').nth(1).unwrap_or_default();
-            self.is(&names.split(',').filter(|name| !name.is_empty()).collect::<Vec<_>>())
-        })?;
-        let own = Path::new(line.splitn(3, ':').nth(2)?).strip_prefix(&self.root).ok()?;
-        Some(self.mount.join(own).join(path))
-    }
-
-    fn is(&self, controllers: &[&str]) -> bool {
-        match controllers {
-            [] => self.controllers.is_empty(),
-            names => names.iter().all(|name| self.controllers.iter().any(|controller| controller == name)),
-        }
-    }
-}
-
-/// mountinfo writes space, tab, newline and backslash as three octal digits.
-fn unescape(text: &str) -> PathBuf {
-    let replaced = text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n");
-    PathBuf::from(replaced.replace("\\134", "\\"))
 }
 
 fn collect_pids(folder: &Path, pids: &mut BTreeSet<i32>) -> io::Result<()> {
