@@ -81,6 +81,13 @@ fn a_procfs_that_is_none() {
         fs::create_dir(bundle.rootfs().join("elsewhere")).expect("mkdir");
         symlink("/elsewhere", bundle.rootfs().join("proc")).expect("a link");
     });
+    let case = Case::ours();
+    let bundle = case.busybox();
+    let _ = fs::remove_dir(bundle.rootfs().join("proc"));
+    fs::create_dir(bundle.rootfs().join("elsewhere")).expect("mkdir");
+    symlink("/elsewhere", bundle.rootfs().join("proc")).expect("a link");
+    let out = case.run(&bundle, &case.id()).output();
+    assert!(out.stderr.contains("must be mounted on ordinary directory"), "{}", out.stderr);
     // Something else is mounted there, or below it, where labels and limits are written.
     for place in ["/proc", "/proc/self/attr", "/proc/sys/net", "/proc/1"] {
         refused(|case, bundle| {
@@ -88,7 +95,6 @@ fn a_procfs_that_is_none() {
         });
     }
     // runc 1.1 lets a tmpfs pass.
-    let case = Case::ours();
     for place in ["/proc", "/proc/self/attr", "/link/sys"] {
         let bundle = case.busybox();
         bundle.args(["/bin/true"]);
