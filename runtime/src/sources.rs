@@ -89,6 +89,8 @@ fn tree_of(
             return Err(errno).context(ErrorKind::Container, words);
         }
     };
+    keep_apart(&tree, linux, in_namespace)
+        .context(ErrorKind::Container, || format!("{}: its propagation cannot be set", place()))?;
     if is_mapped {
         let ids = ids(given, linux, &place)?;
         map(&tree, &ids, has(&["ridmap"])).context(ErrorKind::Container, || {
@@ -99,6 +101,22 @@ fn tree_of(
         })?;
     }
     Ok(Some(tree))
+}
+
+/// A tree that is cloned on the host's side still shares with the host what is mounted in it. In the container's mount namespace it would not: there everything has
+/// the propagation of the root, and in a user namespace nothing is shared with the host at all.
+fn keep_apart(tree: &OwnedFd, linux: &Linux, in_namespace: bool) -> rustix::io::Result<()> {
+    let steps: &[u64] = match linux.rootfs_propagation().as_deref().map(|word| word.trim_start_matches('r')) {
+        Some("private" | "unbindable") => &[libc::MS_PRIVATE],
+        Some("shared") if in_namespace => &[libc::MS_SLAVE, libc::MS_SHARED],
+        Some("shared") => &[],
+        _ => &[libc::MS_SLAVE],
+    };
+    for &propagation in steps {
+        let attributes = libc::mount_attr { attr_set: 0, attr_clr: 0, propagation, userns_fd: 0 };
+        mount::set_attributes(tree, &attributes, true)?;
+    }
+    Ok(())
 }
 
 /// Where the ids of a mount come from.

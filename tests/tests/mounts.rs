@@ -132,6 +132,47 @@ fn sources_that_the_containers_root_cannot_reach_are_mounted() {
     assert_eq!(seen, "file 1\nfile 2\nsingle 1\nsingle 2\nread-only\n");
 }
 
+/// A mount of the host's that is shared, and gone when it is dropped.
+struct Shared(std::path::PathBuf);
+
+impl Shared {
+    fn new(case: &Case) -> Self {
+        let folder = case.folder();
+        let mount = |args: &[&str]| tests::Invocation::new("mount").args(args).arg(&folder).ok();
+        let _ = mount(&["-t", "tmpfs", "none"]);
+        let shared = Self(folder.clone());
+        let _ = mount(&["--make-shared"]);
+        fs::create_dir(folder.join("below")).expect("mkdir");
+        shared
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let _ = tests::Invocation::new("umount").args(["--recursive"]).arg(&self.0).output();
+    }
+}
+
+#[test]
+fn a_source_that_was_opened_on_the_host_shares_no_mounts_with_it() {
+    for propagation in [None, Some("rprivate"), Some("rshared")] {
+        let seen = agree(|case| {
+            let source = Shared::new(case);
+            let mount = json!({ "type": "bind", "source": source.0, "options": ["rbind"] });
+            let bundle = mounted(case, &mount, &["grep", " /mnt ", "/proc/self/mountinfo"]);
+            bundle.user_namespace();
+            fs::create_dir_all(bundle.rootfs().join("mnt")).expect("mkdir");
+            if let Some(propagation) = propagation {
+                bundle.edit(|config| config["linux"]["rootfsPropagation"] = json!(propagation));
+            }
+            let out = case.run(&bundle, &case.id()).output();
+            (out.code, seen(&out.stdout))
+        });
+        assert_eq!(seen.0, 0, "{seen:?}");
+        assert!(propagation.is_some() || !seen.1.contains("shared"), "{seen:?}");
+    }
+}
+
 /// Owners of `/mnt/file` and of what is written beside it, within a container and on the host, when the mount is mapped so.
 fn owners(mount: &Value, namespace: bool) -> Option<(String, u32)> {
     let case = Case::ours();
