@@ -1,11 +1,17 @@
 //! The cgroup of version 2 that a container has beside those of version 1.
 
 use std::fs;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::Cgroup;
 use super::hierarchy::{Host, is_version2};
+
+/// How long what has failed may take to leave it.
+const EMPTY_WITHIN: Duration = Duration::from_millis(500);
 
 /// A container's cgroup of version 2 beside version 1, where no controller is (hybrid mode), but by which filters of packets and programs of BPF know whose
 /// a process is. The container's process begins in it: to enter it later would stop every fork of the host for some ms.
@@ -58,9 +64,18 @@ impl AsFd for Beside {
 
 impl Drop for Beside {
     fn drop(&mut self) {
-        if self.fleeting {
-            // What does not go is empty, and nobody's.
-            let _ = fs::remove_dir(&self.folder);
+        let began = Instant::now();
+        // What was begun in it and failed may take a moment to end.
+        while self.fleeting && fs::remove_dir(&self.folder).is_err_and(|error| is_busy(&error)) {
+            if began.elapsed() > EMPTY_WITHIN {
+                tracing::warn!("cgroup {}: is left, as something is still in it", self.folder.display());
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
         }
     }
+}
+
+fn is_busy(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error())
 }

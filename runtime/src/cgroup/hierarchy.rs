@@ -1,7 +1,7 @@
 //! Where the hierarchies of cgroups are mounted on this host, and where this process is in them: cgroups(7), proc_pid_mountinfo(5).
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 
 use crate::error::{Context, ErrorKind, Result};
@@ -70,15 +70,15 @@ impl Hierarchy {
 
     /// Where a cgroup of that path is. A relative one is below the caller's, which `own` is the list of.
     pub(super) fn folder(&self, own: &str, path: &Path) -> Option<PathBuf> {
-        if let Ok(below) = path.strip_prefix("/") {
-            return Some(self.mount.join(below));
+        if path.is_absolute() {
+            return Some(self.mount.join(within(path)));
         }
         let line = own.lines().find(|line| {
             let names = line.split(':').nth(1).unwrap_or_default();
             self.is(&names.split(',').filter(|name| !name.is_empty()).collect::<Vec<_>>())
         })?;
         let own = Path::new(line.splitn(3, ':').nth(2)?).strip_prefix(&self.root).ok()?;
-        Some(self.mount.join(own).join(path))
+        Some(self.mount.join(own).join(within(path)))
     }
 
     pub(super) fn is(&self, controllers: &[&str]) -> bool {
@@ -88,6 +88,21 @@ impl Hierarchy {
         }
     }
 }
+/// A path whose `..` lead nowhere but to where it begins, as runc and libcgroups read it.
+fn within(path: &Path) -> PathBuf {
+    let mut within = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => within.push(name),
+            Component::ParentDir => {
+                within.pop();
+            }
+            _ => {}
+        }
+    }
+    within
+}
+
 /// mountinfo writes space, tab, newline and backslash as three octal digits.
 fn unescape(text: &str) -> PathBuf {
     let replaced = text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n");

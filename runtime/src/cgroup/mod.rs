@@ -436,6 +436,9 @@ mod tests {
         let folder = |path: &str| folder_that_freezes(&parsed(MOUNTS), own, Path::new(path));
         assert_eq!(folder("/a/b").as_deref(), Some(Path::new("/sys/fs/cgroup/freezer/a/b")));
         assert_eq!(folder("c1").as_deref(), Some(Path::new("/sys/fs/cgroup/freezer/me/c1")));
+        for (outside, inside) in [("/../../etc/x", "etc/x"), ("../../x", "me/x"), ("/a/../..", "")] {
+            assert_eq!(folder(outside), Some(Path::new("/sys/fs/cgroup/freezer").join(inside)), "{outside}");
+        }
         let version2 = "32 24 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw";
         let found = folder_that_freezes(&parsed(version2), "0::/me\n", Path::new("/a"));
         assert_eq!(found.as_deref(), Some(Path::new("/sys/fs/cgroup/a")));
