@@ -59,6 +59,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("runtime/src/mount.rs", "mount_setattr(2)"),
     ("runtime/src/sealed.rs", "variables are removed from the environment"),
     ("runtime/src/signals.rs", "sigaction(2) and the real-time signals"),
+    ("runtime/src/sources.rs", "fork(2), for a user namespace that nobody is in"),
     ("runtime/src/statistics.rs", "mmap(2), for a page that is shared with the container"),
 ];
 
