@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Capability, Process, Root, Spec};
+use oci_spec::runtime::{Capability, Mount, Process, Root, Spec};
 use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -167,6 +167,12 @@ pub(crate) fn read<T: DeserializeOwned>(text: &[u8], pointer: &str) -> serde_jso
         tracing::warn!("ignoring unknown or unavailable capabilities: {unknown:?}");
     }
     Ok(document)
+}
+
+/// Whether a mount shows what is there already: as libcontainer has it, by its options whatever its type, or by its type alone.
+pub(crate) fn is_bind(mount: &Mount) -> bool {
+    let mut options = mount.options().iter().flatten();
+    mount.typ().as_deref() == Some("bind") || options.any(|option| option == "bind" || option == "rbind")
 }
 
 /// What this host cannot do, in runc's words.

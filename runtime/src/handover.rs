@@ -27,7 +27,7 @@ use oci_spec::runtime::{
     LinuxNamespaceType, LinuxResources, Process, Spec,
 };
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, is_bind};
 use crate::cgroup;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::id::ContainerId;
@@ -106,14 +106,11 @@ fn keep_mounts_inside(spec: &mut Spec, rootfs: &Path) {
 /// and sysctls are written there.
 fn check_procfs(spec: &Spec, bundle: &Bundle) -> Result<()> {
     for mount in spec.mounts().iter().flatten().filter(|mount| mount.destination() == Path::new("/proc")) {
-        let binds = || mount.options().iter().flatten().any(|option| option == "bind" || option == "rbind");
-        let is_proc = match mount.typ().as_deref() {
-            Some("proc") => true,
-            kind if kind == Some("bind") || binds() => {
-                let source = bundle.path().join(mount.source().clone().unwrap_or_default());
-                rustix::fs::statfs(&source).is_ok_and(|found| found.f_type == rustix::fs::PROC_SUPER_MAGIC)
-            }
-            _ => false,
+        let is_proc = if is_bind(mount) {
+            let source = bundle.path().join(mount.source().clone().unwrap_or_default());
+            rustix::fs::statfs(&source).is_ok_and(|found| found.f_type == rustix::fs::PROC_SUPER_MAGIC)
+        } else {
+            mount.typ().as_deref() == Some("proc")
         };
         if !is_proc {
             let message = "\"/proc\" cannot be mounted because it is not of type proc";

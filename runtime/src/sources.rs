@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 use rustix::process::{Pid, WaitOptions};
 
+use crate::bundle::is_bind;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::mount;
 
@@ -60,7 +61,7 @@ fn tree_of(
     bundle: &Path,
 ) -> Result<Option<OwnedFd>> {
     let has = |names: &[&str]| options.iter().any(|option| names.contains(&option.as_str()));
-    let binds = mount.typ().as_deref() == Some("bind") || has(&["bind", "rbind"]);
+    let binds = is_bind(mount);
     let given = [mount.uid_mappings(), mount.gid_mappings()].map(|ids| ids.as_deref().unwrap_or_default());
     let is_mapped = has(&["idmap", "ridmap"]) || given.iter().any(|ids| !ids.is_empty());
     if !(is_mapped || binds && in_namespace) {

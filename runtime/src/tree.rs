@@ -20,6 +20,7 @@ use std::path::{Component, Path, PathBuf};
 use oci_spec::runtime::Mount;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 
+use crate::bundle::is_bind;
 use crate::error::{Context, ErrorKind, Result};
 
 /// As many as the kernel follows (`path_resolution(7)`).
@@ -200,12 +201,9 @@ impl Tree {
 }
 
 fn what(bundle: &Path, mount: &Mount) -> What {
-    let options = mount.options().as_deref().unwrap_or_default();
-    let bind = options.iter().any(|option| option == "bind" || option == "rbind");
-    let kind = mount.typ().as_deref().unwrap_or("none");
     match mount.source() {
-        Some(source) if bind || kind == "bind" => What::Bind(bundle.join(source)),
-        _ => What::Fresh(kind.to_owned()),
+        Some(source) if is_bind(mount) => What::Bind(bundle.join(source)),
+        _ => What::Fresh(mount.typ().clone().unwrap_or_else(|| "none".to_owned())),
     }
 }
 

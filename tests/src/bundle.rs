@@ -149,6 +149,14 @@ impl Bundle {
         })
     }
 
+    /// Takes the mounts on and below `/dev` away.
+    pub fn without_dev(&self) -> &Self {
+        self.edit(|config| {
+            let mounts = config["mounts"].as_array_mut().expect("mounts");
+            mounts.retain(|mount| !mount["destination"].as_str().is_some_and(|at| at.starts_with("/dev")));
+        })
+    }
+
     /// Gives it a user namespace, whose root is user and group 100000 of the host.
     pub fn user_namespace(&self) -> &Self {
         self.edit(|config| {

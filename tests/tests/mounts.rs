@@ -233,10 +233,7 @@ fn ids_that_cannot_be_mapped_are_refused() {
 /// A bundle without a mount on `/dev`.
 fn without_dev(case: &Case) -> Bundle {
     let bundle = case.busybox();
-    bundle.edit(|config| {
-        let mounts = config["mounts"].as_array_mut().expect("mounts");
-        mounts.retain(|mount| !mount["destination"].as_str().is_some_and(|at| at.starts_with("/dev")));
-    });
+    bundle.without_dev();
     bundle
 }
 

@@ -76,16 +76,15 @@ fn refused(spoil: impl Fn(&Case, &Bundle)) {
 #[test]
 fn a_procfs_that_is_none() {
     // /proc is a link in the image.
-    refused(|_, bundle| {
+    let link = |bundle: &Bundle| {
         let _ = fs::remove_dir(bundle.rootfs().join("proc"));
         fs::create_dir(bundle.rootfs().join("elsewhere")).expect("mkdir");
         symlink("/elsewhere", bundle.rootfs().join("proc")).expect("a link");
-    });
+    };
+    refused(|_, bundle| link(bundle));
     let case = Case::ours();
     let bundle = case.busybox();
-    let _ = fs::remove_dir(bundle.rootfs().join("proc"));
-    fs::create_dir(bundle.rootfs().join("elsewhere")).expect("mkdir");
-    symlink("/elsewhere", bundle.rootfs().join("proc")).expect("a link");
+    link(&bundle);
     let out = case.run(&bundle, &case.id()).output();
     assert!(out.stderr.contains("must be mounted on ordinary directory"), "{}", out.stderr);
     // Something else is mounted there, or below it, where labels and limits are written.
@@ -103,6 +102,16 @@ fn a_procfs_that_is_none() {
         let out = case.run(&bundle, &case.id()).output();
         assert!(out.code != 0 && out.stderr.contains("cannot be mounted"), "{place}: {out:?}");
         case.nothing_left();
+    }
+    // What is bound is no procfs, whatever its type says.
+    for (place, words) in [("/proc", "not of type proc"), ("/proc/sys", "not a valid mount under /proc")] {
+        let bundle = case.busybox();
+        bundle.args(["/bin/true"]);
+        bundle.mount(
+            json!({ "type": "proc", "source": case.folder(), "destination": place, "options": ["rbind"] }),
+        );
+        let out = case.run(&bundle, &case.id()).output();
+        assert!(out.code != 0 && out.stderr.contains(words), "{place}: {out:?}");
     }
     // What lxcfs covers may be.
     let bundle = case.busybox();
@@ -273,11 +282,7 @@ fn what_masks_a_path_is_the_kernels_null() {
     let dev = case.folder();
     symlink("/etc/other", dev.join("null")).expect("a link");
     bundle.file("etc/secret", "a secret\n").file("etc/other", "not null\n");
-    bundle.edit(|config| {
-        let mounts = config["mounts"].as_array_mut().expect("mounts");
-        mounts.retain(|mount| !mount["destination"].as_str().is_some_and(|at| at.starts_with("/dev")));
-        config["linux"]["maskedPaths"] = json!(["/etc/secret"]);
-    });
+    bundle.without_dev().edit(|config| config["linux"]["maskedPaths"] = json!(["/etc/secret"]));
     bundle.bind(&dev, "/dev", &["rw"]).args(["/bin/cat", "/etc/secret"]);
     let out = case.run(&bundle, &case.id()).output();
     assert!(out.code != 0 && out.stdout.is_empty(), "{out:?}");
@@ -291,11 +296,7 @@ fn a_console_that_is_a_link() {
     let dev = case.folder();
     symlink("/etc/victim", dev.join("console")).expect("a link");
     bundle.file("etc/victim", "as it was\n");
-    bundle.edit(|config| {
-        let mounts = config["mounts"].as_array_mut().expect("mounts");
-        mounts.retain(|mount| !mount["destination"].as_str().is_some_and(|at| at.starts_with("/dev")));
-        config["process"]["terminal"] = json!(true);
-    });
+    bundle.without_dev().edit(|config| config["process"]["terminal"] = json!(true));
     bundle.bind(&dev, "/dev", &["rw"]);
     bundle.mount(json!({ "type": "devpts", "source": "devpts", "destination": "/dev/pts", "options": ["newinstance", "ptmxmode=0666"] }));
     fs::create_dir(dev.join("pts")).expect("mkdir");

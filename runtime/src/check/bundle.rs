@@ -6,11 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use libseccomp::ScmpSyscall;
-use oci_spec::runtime::{Hook, Hooks, Linux, LinuxSeccompAction, Mount, Spec};
+use oci_spec::runtime::{Hook, Hooks, Linux, LinuxSeccompAction, Spec};
 
 use super::{CheckOptions, Findings};
 use crate::annotation::Annotations;
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, is_bind};
 use crate::config::Settings;
 use crate::handover;
 use crate::id::ContainerId;
@@ -109,11 +109,6 @@ fn mounts(findings: &mut Findings<'_>, bundle: &Bundle) {
             );
         }
     }
-}
-
-fn is_bind(mount: &Mount) -> bool {
-    let mut options = mount.options().iter().flatten();
-    mount.typ().as_deref() == Some("bind") || options.any(|option| option == "bind" || option == "rbind")
 }
 
 fn hooks(findings: &mut Findings<'_>, spec: &Spec) {
