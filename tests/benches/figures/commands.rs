@@ -1,6 +1,7 @@
 //! Each command of a container's life, and `list` of a hundred, against runc and crun: as whole processes, in turn. And what each command has of memory at
 //! most, by busybox's `time -v`: a small program, as what a process has of memory before it becomes another one is counted, too.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -83,15 +84,20 @@ impl Contestant {
         self.case.dir().join("pid")
     }
 
+    /// Waits for the end of a container that was killed.
+    fn await_end(&self) {
+        let pid = std::fs::read_to_string(self.pid_file()).expect("a pid file");
+        let pid = pid.trim().parse().expect("a number");
+        let _ = tests::command::orphan_status(pid, Duration::from_secs(10));
+    }
+
     /// One life: what each command took.
     fn live(&self) -> [Duration; COMMANDS.len()] {
         let id = self.case.id();
         COMMANDS.map(|verb| {
             let taken = time(self.command(verb, &id));
             if verb == "kill" {
-                let pid = std::fs::read_to_string(self.pid_file()).expect("a pid file");
-                let pid = pid.trim().parse().expect("a number");
-                let _ = tests::command::orphan_status(pid, Duration::from_secs(10));
+                self.await_end();
             }
             taken
         })
@@ -105,26 +111,18 @@ impl Contestant {
             // Of the runtime, not of what wraps it.
             let at = self.words.iter().position(|word| Path::new(word) == self.binary).expect("the binary");
             let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
+            let timed = ["busybox", "time", "-v"].map(OsStr::new);
+            let words = [&words[..at], &timed, &words[at..]].concat();
             let mut timed = Command::new(words[0]);
-            if at == 0 {
-                timed = Command::new("busybox");
-                timed.args(["time", "-v"]).args(&words);
-            } else {
-                timed.args(&words[1..at]).args(["busybox", "time", "-v"]).args(&words[at..]);
-            }
-            let output = timed.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+            timed.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null());
             // What lives on has standard error, too: it is read as far as the command's own end.
             let report = self.case.dir().join("time");
             let file = std::fs::File::create(&report).expect("a file");
-            let status = tests::command::bare_status(output.stderr(file)).expect("the contestant starts");
+            let status = tests::command::bare_status(timed.stderr(file)).expect("the contestant starts");
             let text = std::fs::read_to_string(&report).expect("a report");
             assert!(status.success(), "{verb} of {}: {text}", self.name);
             if verb == "kill" {
-                let pid = std::fs::read_to_string(self.pid_file()).expect("a pid file");
-                let _ = tests::command::orphan_status(
-                    pid.trim().parse().expect("a number"),
-                    Duration::from_secs(10),
-                );
+                self.await_end();
             }
             most(&text) / self.unit
         })
