@@ -100,7 +100,7 @@ impl Effort {
     pub(crate) fn limit(self) -> Duration {
         match self {
             Self::Quick => Duration::ZERO,
-            Self::Full => Duration::from_secs(300),
+            Self::Full => Duration::from_secs(120),
         }
     }
 }

@@ -71,11 +71,11 @@ impl Wanted {
             (size, rate, self.calls.min(if full { count } else { quick }))
         };
         let cells = [
-            cell(64, 2_000, 4_000, 100_000),
+            cell(64, 2_000, 4_000, 50_000),
             cell(64, 10_000, 10_000, 100_000),
-            cell(4_096, 2_000, 4_000, 100_000),
+            cell(4_096, 2_000, 4_000, 50_000),
             cell(4_096, 10_000, 10_000, 100_000),
-            cell(1_000_000, 200, 200, 20_000),
+            cell(1_000_000, 200, 200, 10_000),
             cell(1_000_000, 500, 500, 20_000),
         ];
         cells.into_iter().filter(|(size, ..)| self.size.is_none_or(|wanted| wanted == *size)).collect()
