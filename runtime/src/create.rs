@@ -27,7 +27,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::handover;
 use crate::id::ContainerId;
 use crate::init::{self, Installed, Ready};
-use crate::process::Identity;
+use crate::process::{Identity, PidReceiver, standard_streams};
 use crate::root::Root;
 use crate::signals::Inherited;
 use crate::state::{Claim, Phase, State, Store};
@@ -50,6 +50,8 @@ pub struct CreateOptions {
     pub console_socket: Option<PathBuf>,
     /// A file that gets init's pid.
     pub pid_file: Option<PathBuf>,
+    /// A socket that gets a descriptor of init's (pidfd_open(2)).
+    pub pidfd_socket: Option<PathBuf>,
     /// How many descriptors after standard error init inherits.
     pub preserve_fds: u32,
     /// `MS_MOVE` and chroot(2) in place of pivot_root(2).
@@ -195,6 +197,7 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
     claim.save_config(bundle.text())?;
     leave_the_caller(id, options.no_new_keyring)?;
     let console = Console::at(terminal, claim.folder(), "console.sock")?;
+    let receiver = PidReceiver::connect(options.pidfd_socket.as_deref())?;
     let sources = sources::open(&mut spec, bundle.path())?;
     let beside = cgroup.as_deref().and_then(Beside::make);
     builders::begin_in(beside.as_ref());
@@ -213,7 +216,8 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
     drop(sources);
     let pid =
         container.pid().ok_or_else(|| Error::new(ErrorKind::Container, "libcontainer names no init"))?;
-    match record(claim, &mut state, pid.as_raw(), options.pid_file.as_deref(), &console) {
+    let recorded = record(claim, &mut state, pid.as_raw(), options.pid_file.as_deref(), &console);
+    match recorded.and_then(|master| receiver.send(pid.as_raw()).map(|()| master)) {
         Ok(master) => {
             ready.created();
             if let Some(beside) = beside {
@@ -240,13 +244,14 @@ fn record(
     let init = Identity::of(pid)?;
     state.init = Some(init);
     state.cgroup = Cgroup::of(pid)?;
+    state.descriptors = standard_streams(&pid.to_string());
     state.phase = Phase::Created;
     claim.save_draft(state)?;
     pid_file.map_or(Ok(()), |path| write_pid_file(path, pid))?;
     console.receive()
 }
 
-fn new_state(id: &ContainerId, bundle: &Bundle, spec: &Spec, systemd: bool) -> State {
+pub(crate) fn new_state(id: &ContainerId, bundle: &Bundle, spec: &Spec, systemd: bool) -> State {
     let has = |kind: fn(&Hooks) -> &Option<Vec<Hook>>| {
         spec.hooks().as_ref().and_then(|hooks| kind(hooks).as_ref()).is_some_and(|hooks| !hooks.is_empty())
     };
@@ -262,6 +267,7 @@ fn new_state(id: &ContainerId, bundle: &Bundle, spec: &Spec, systemd: bool) -> S
         systemd,
         poststart: has(Hooks::poststart),
         poststop: has(Hooks::poststop),
+        descriptors: Vec::new(),
         wasm: None,
         uncompiled: Vec::new(),
     }
@@ -305,7 +311,7 @@ fn abandon(state: &State) {
 }
 
 /// Removes the folder of a container that did not come to be. libcontainer has removed its cgroup.
-fn undo(claim: Claim) {
+pub(crate) fn undo(claim: Claim) {
     if let Err(error) = claim.remove() {
         tracing::warn!(%error, "a failed create has left its state folder");
     }

@@ -1,4 +1,4 @@
-//! Starting a process that outlives the caller and belongs to nobody, and closing what a process inherited.
+//! Starting a process that outlives the caller and belongs to nobody; taking and closing what a process inherited.
 //!
 //! `fork(2)` is safe here for one reason: until a function is executed this program has one thread (see
 //! [`detached`]). libcontainer's own fork rests on the same.
@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "fork(2) and close_range(2) have no safe wrapper")]
 
 use std::io;
+use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -49,7 +50,26 @@ fn is_single_threaded() -> io::Result<bool> {
     Ok(std::fs::read_dir("/proc/self/task")?.count() == 1)
 }
 
-fn mark_close_on_exec(first: u32) {
+/// Takes a descriptor that this process was started with, for which its caller has told the number.
+///
+/// # Errors
+///
+/// EBADF where there is none, or where it is a standard stream.
+pub(crate) fn inherited(fd: i32) -> io::Result<OwnedFd> {
+    let missing = || io::Error::from_raw_os_error(libc::EBADF);
+    if fd <= libc::STDERR_FILENO {
+        return Err(missing());
+    }
+    // SAFETY: takes numbers.
+    if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+        return Err(missing());
+    }
+    // SAFETY: it is open; whoever started this process has left it to it, and its number is asked for only here.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Nothing from `first` on is inherited by what this process executes.
+pub(crate) fn mark_close_on_exec(first: u32) {
     close_range(first, libc::CLOSE_RANGE_CLOEXEC);
 }
 

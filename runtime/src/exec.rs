@@ -24,7 +24,7 @@ use crate::handover;
 use crate::id::ContainerId;
 use crate::init::{self, Installed, Ready};
 use crate::passwd;
-use crate::process::Identity;
+use crate::process::{Identity, PidReceiver};
 use crate::signals::Inherited;
 use crate::state::{State, Status, Store};
 use crate::terminal::{Caller, Console, Relay};
@@ -60,6 +60,8 @@ pub struct ExecOptions {
     pub console_socket: Option<PathBuf>,
     /// A file that gets its pid.
     pub pid_file: Option<PathBuf>,
+    /// A socket that gets a descriptor of it (pidfd_open(2)).
+    pub pidfd_socket: Option<PathBuf>,
     /// How many descriptors after standard error it inherits.
     pub preserve_fds: u32,
     /// Return once it runs.
@@ -107,7 +109,9 @@ pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<i3
     let console = Console::at(&terminal, &folder, &format!("exec-{}.sock", std::process::id()))?;
     // The process runs as soon as it is made: what it writes first has to find the terminal as it will be.
     let caller = matches!(terminal, Terminal::Relayed).then(Caller::take_over).transpose()?;
+    let receiver = PidReceiver::connect(options.pidfd_socket.as_deref())?;
     let pid = build(&folder, &state, &bundle, process, options, &console, signals)?;
+    receiver.send(pid)?;
     if let Some(path) = &options.pid_file {
         write_pid_file(path, pid)?;
     }

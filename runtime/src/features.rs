@@ -28,8 +28,8 @@ const GUARANTEES: [(&str, &str); 24] = [
         "cgroup v1 is mounted in a container without a pid namespace",
     ),
     (
-        "0008-start-container-hooks-see-a-created-container",
-        "startContainer hooks get the status created, and init's pid",
+        "0008-hooks-see-init-and-a-created-container",
+        "createContainer and startContainer hooks get init's pid, and the latter the status created",
     ),
     (
         "0009-dev-as-it-is-found",
@@ -121,6 +121,8 @@ pub fn features() -> Value {
             "mountExtensions": { "idmap": { "enabled": applied().any(|applied| applied == BINDS_TREES) } },
         },
         "annotations": {
+            // runc's, by which managers know that there is `checkpoint`.
+            "org.opencontainers.runc.checkpoint.enabled": "true",
             "io.roadrunner.runtime.version": env!("CARGO_PKG_VERSION"),
             "io.roadrunner.runtime.libcontainer.patches": applied().collect::<Vec<_>>().join(","),
             "io.roadrunner.runtime.libcontainer.lacking": lacking.join("; "),

@@ -84,7 +84,7 @@ fn check_namespaces(linux: &Linux) -> Result<()> {
 ///
 /// libcontainer makes the folders of a mount point that are missing, but not those that a link points to. What an
 /// earlier mount covers is left as it is: its links are not known yet. That nothing is mounted outside is not decided here.
-fn keep_mounts_inside(spec: &mut Spec, rootfs: &Path) {
+pub(crate) fn keep_mounts_inside(spec: &mut Spec, rootfs: &Path) {
     let Some(mut mounts) = spec.mounts().clone() else { return };
     let mut covered: Vec<PathBuf> = Vec::new();
     for mount in &mut mounts {
@@ -281,7 +281,7 @@ fn namespaces_of(init: Identity, linux: &Linux) -> Result<(Vec<LinuxNamespace>, 
 }
 
 /// Its name in `/proc/PID/ns`.
-fn file_name(kind: LinuxNamespaceType) -> &'static str {
+pub(crate) fn file_name(kind: LinuxNamespaceType) -> &'static str {
     match kind {
         LinuxNamespaceType::Mount => "mnt",
         LinuxNamespaceType::Cgroup => "cgroup",

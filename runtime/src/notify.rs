@@ -58,6 +58,22 @@ pub(crate) fn prepare(spec: &mut Spec, folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Where a container that was created so has the folder, which is none of its own.
+pub(crate) fn mounted(folder: &Path) -> Option<&'static Path> {
+    folder.join(FOLDER).is_dir().then_some(Path::new(INSIDE))
+}
+
+/// In `restore`: where such a container had the folder, and what it gets there, also where nobody waits any more.
+pub(crate) fn stand_in(folder: &Path) -> Result<(&'static Path, PathBuf)> {
+    let folder = folder.join(FOLDER);
+    match fs::create_dir(&folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(error).context(ErrorKind::State, || format!("{}: cannot be made", folder.display()))
+        }
+        _ => Ok((Path::new(INSIDE), folder)),
+    }
+}
+
 /// In `start`, for a function that has been released.
 pub(crate) fn announce(init: Identity) -> Result<()> {
     callers().map_or(Ok(()), |caller| send(&caller, b"READY=1", init.pid))

@@ -15,6 +15,7 @@ use rustix::process::{PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::receiver::Receiver;
 
 /// One process, for as long as the machine runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,34 @@ pub(crate) fn read_line(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let count = fs::File::open(path)?.read(&mut line)?;
     line.truncate(count);
     Ok(line)
+}
+
+/// What a process's standard streams are, as readlink(2) gives them. One that is closed counts as `/dev/null`.
+pub(crate) fn standard_streams(process: &str) -> Vec<String> {
+    let name = |fd: i32| fs::read_link(format!("/proc/{process}/fd/{fd}"));
+    (0..3)
+        .map(|fd| {
+            name(fd).map_or_else(|_| "/dev/null".to_owned(), |name| name.to_string_lossy().into_owned())
+        })
+        .collect()
+}
+
+/// Who is sent a descriptor of a process, if anybody is.
+#[derive(Debug)]
+pub(crate) struct PidReceiver(Option<Receiver>);
+
+impl PidReceiver {
+    /// Connects to the socket that the caller has named.
+    pub(crate) fn connect(path: Option<&Path>) -> Result<Self> {
+        path.map(|path| Receiver::connect("pidfd socket", path)).transpose().map(Self)
+    }
+
+    /// Sends a descriptor of a process that nobody has waited for yet.
+    pub(crate) fn send(&self, pid: i32) -> Result<()> {
+        let Some(receiver) = &self.0 else { return Ok(()) };
+        let descriptor = open_pidfd(pid).context(ErrorKind::System, || format!("pidfd_open of pid {pid}"))?;
+        receiver.send(&descriptor, "pidfd")
+    }
 }
 
 /// What `/proc/PID/stat` says.

@@ -45,11 +45,23 @@ pub fn run(store: &Store, id: &ContainerId, create: &CreateOptions, options: Run
     // Before the program runs: what it writes first has to find the terminal as it will be.
     let relay = created.master.take().map(take_over).transpose();
     let (state, notify) = started(store, created)?;
-    let waited = relay.and_then(|relay| wait(&state, relay, notify, &blocked));
-    if waited.is_ok() && options.keep {
+    attend(store, &state, relay, notify, &blocked, options.keep)
+}
+
+/// Waits for a container's end, removes it unless it is to be kept, and gives its exit code.
+pub(crate) fn attend(
+    store: &Store,
+    state: &State,
+    relay: Result<Option<Relay>>,
+    notify: Option<Notify>,
+    blocked: &SigSet,
+    keep: bool,
+) -> Result<i32> {
+    let waited = relay.and_then(|relay| wait(state, relay, notify, blocked));
+    if waited.is_ok() && keep {
         return waited;
     }
-    clear(store, id, &state).and(waited)
+    clear(store, &state.id, state).and(waited)
 }
 
 /// Removes what is left of the container that ran as `ran`: nothing, where another command has deleted it meanwhile.
@@ -81,7 +93,8 @@ fn started(store: &Store, created: Created) -> Result<(State, Option<Notify>)> {
     Ok((state, notify))
 }
 
-fn take_over(master: OwnedFd) -> Result<Relay> {
+/// The terminal of a container that runs in the foreground, and this process's.
+pub(crate) fn take_over(master: OwnedFd) -> Result<Relay> {
     Relay::new(master, Caller::take_over()?)
 }
 

@@ -106,6 +106,9 @@ pub struct State {
     /// Whether it has poststop hooks.
     #[serde(default)]
     pub poststop: bool,
+    /// What its init's standard streams are, for `checkpoint`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub descriptors: Vec<String>,
     /// What `delete` has to take back of its function.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wasm: Option<wasm::State>,

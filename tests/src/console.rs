@@ -39,6 +39,13 @@ impl ConsoleSocket {
     #[track_caller]
     #[must_use]
     pub fn receive(&self) -> Terminal {
+        Terminal::new(self.descriptor())
+    }
+
+    /// Takes whatever descriptor a runtime sends. Fails the test when none comes.
+    #[track_caller]
+    #[must_use]
+    pub fn descriptor(&self) -> OwnedFd {
         let stream = poll(Duration::from_secs(10), || self.listener.accept().ok());
         let (stream, _) = stream.expect("nobody connected to the console socket");
         stream.set_nonblocking(false).expect("fcntl");
@@ -57,7 +64,7 @@ impl ConsoleSocket {
             .flatten()
             .collect();
         let [master] = <[OwnedFd; 1]>::try_from(fds).expect("one descriptor comes over the console socket");
-        Terminal::new(master)
+        master
     }
 }
 

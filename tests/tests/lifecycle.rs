@@ -751,7 +751,7 @@ fn hooks_run_in_order_with_the_state_on_their_input() {
             assert!([0, 1, u64::from(pid)].contains(&shown), "{name}: {shown}");
             assert!(name != "poststop" || shown == 0, "poststop is given the pid of a process that is gone");
             let status = if name == "poststart" { Value::Null } else { state["status"].clone() };
-            states.push((name, status));
+            states.push((name, status, shown == 1));
         }
         // And at the same time as the main process.
         assert_eq!(log.matches("poststart\n").count(), 1, "{log}");

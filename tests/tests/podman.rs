@@ -10,7 +10,7 @@ use tests::command::eventually;
 use tests::placement::{self, FUNCTIONS, Manager};
 use tests::podman::{IMAGE, Podman};
 use tests::workload::{Form, Steps};
-use tests::{Case, Output, proc};
+use tests::{Case, Criu, Output, proc};
 
 fn text(out: &Output) -> String {
     format!("{} {:?} {:?}", out.code, out.stdout, out.stderr)
@@ -186,6 +186,41 @@ fn a_pod_of_a_function_and_a_process() {
     }
     podman.cmd(["pod", "rm", "--force", "pod"]).ok();
     drop(podman);
+}
+
+/// A container is dumped and goes on, in its place and, from an archive, under another name.
+fn checkpoints(case: &Case, criu: Criu) -> Option<Steps> {
+    let podman = Podman::with_image(case, Form::Native)?;
+    let mut steps = Steps::default();
+    let _ = podman.detach("kept", &["--network", "none"], &["loop"]);
+    criu.with(podman.cmd(["container", "checkpoint", "kept"])).ok();
+    let states = "{{.State.Status}} {{.State.Checkpointed}}";
+    steps.expect("checkpoint", podman.inspect("kept", states), "exited true");
+    criu.with(podman.cmd(["container", "restore", "kept"])).ok();
+    steps.expect("restore", podman.inspect("kept", states), "running false");
+    // It has not begun anew.
+    steps.expect("logs", podman.cmd(["logs", "kept"]).ok(), "ready\n");
+    let out = podman.cmd(["exec", "kept", "/tool", "say", "beside", ""]).ok();
+    steps.expect("exec", out, "beside\n");
+    let archive = case.dir().join("archive.tar.gz");
+    let archive = archive.to_str().expect("UTF-8");
+    criu.with(podman.cmd(["container", "checkpoint", "--leave-running", "--export", archive, "kept"])).ok();
+    steps.expect("left running", podman.inspect("kept", states), "running false");
+    let copy = criu.with(podman.cmd(["container", "restore", "--import", archive, "--name", "copy"])).ok();
+    case.also_watch(copy.trim());
+    for name in ["kept", "copy"] {
+        steps.expect(name, podman.inspect(name, "{{.State.Status}}"), "running");
+        podman.cmd(["kill", "--signal", "KILL", name]).ok();
+        eventually("it has exited", || podman.inspect(name, "{{.State.Status}}") == "exited");
+        podman.cmd(["rm", "--force", "--time", "0", name]).ok();
+    }
+    Some(steps)
+}
+
+#[test]
+fn containers_are_dumped_and_restored() {
+    let Some(criu) = Criu::find() else { return };
+    let _ = tests::agree(|case| checkpoints(case, criu));
 }
 
 #[test]

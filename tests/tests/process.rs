@@ -3,13 +3,14 @@
 //! under runc, and has to be the same.
 
 use std::fs;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
 use serde_json::json;
 use tests::command::eventually;
 use tests::console::{ConsoleSocket, Terminal};
-use tests::{Bundle, Case, Invocation, agree, native, proc};
+use tests::{Bundle, Case, Invocation, agree, native, proc, skip};
 
 /// Prints what a process is, one fact a line.
 const FACTS: &str = "
@@ -686,6 +687,39 @@ fn the_console_socket_gets_the_terminal() {
     });
     assert_eq!(seen.0, 0);
     assert!(seen.1.contains("31 97"), "{seen:?}");
+}
+
+#[test]
+fn the_pidfd_socket_gets_a_descriptor_of_the_process() {
+    let case = Case::ours();
+    if !case.runtime().is_ours() {
+        skip!("runc has the flag since 1.2");
+    }
+    let bundle = case.busybox();
+    bundle.args(["/bin/sleep", "600"]);
+    let id = case.id();
+    let socket = ConsoleSocket::bind(case.dir());
+    let path = socket.path().to_str().expect("UTF-8");
+    case.cmd(["run", "--detach", "--pidfd-socket", path, "--bundle"]).arg(bundle.dir()).arg(&id).ok();
+    let init = case.state(&id)["pid"].clone();
+    assert_eq!(json!(process_of(&socket.descriptor())), init);
+    let pid_file = case.dir().join("pid");
+    let exec = case.cmd(["exec", "--detach", "--pidfd-socket", path, "--pid-file"]).arg(&pid_file);
+    exec.args([&id, "/bin/sleep", "601"]).ok();
+    let pid = fs::read_to_string(&pid_file).expect("a pid");
+    assert_eq!(process_of(&socket.descriptor()).to_string(), pid);
+    case.force_delete(&id);
+    drop(socket);
+    let refused =
+        case.cmd(["run", "--pidfd-socket", "/nowhere", "--bundle"]).arg(bundle.dir()).arg(&id).output();
+    assert!(refused.code == 1 && refused.stderr.contains("pidfd socket /nowhere"), "{}", refused.stderr);
+    case.nothing_left();
+}
+
+/// Whose a descriptor of a process is.
+fn process_of(pidfd: &OwnedFd) -> u32 {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).expect("a descriptor");
+    proc::parse_status(&info)["Pid"].parse().expect("a pid")
 }
 
 #[test]

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
+use runtime::checkpoint::{CgroupsMode, PageServer};
+
 use crate::hose::{Hose, Invoke};
 
 /// An OCI runtime, a drop-in for runc, that runs Wasm functions and moves data between them.
@@ -52,7 +54,7 @@ pub(crate) struct Global {
     /// The administrator's configuration
     #[arg(long, value_name = "FILE", default_value = "/etc/rr-runtime/config.toml")]
     pub(crate) config: PathBuf,
-    /// Accepted for runc's sake; CRIU is not used
+    /// Accepted for runc's sake; criu is found by PATH
     #[arg(long, value_name = "PATH", hide = true)]
     pub(crate) criu: Option<PathBuf>,
 }
@@ -138,6 +140,10 @@ pub(crate) enum Verb {
     Events(Events),
     /// Change the limits of a container
     Update(Box<Update>),
+    /// Dump a running container's processes to files, by criu
+    Checkpoint(Box<Checkpoint>),
+    /// Restore a container from what was dumped
+    Restore(Box<Restore>),
     /// Print what this build supports as JSON
     Features,
     /// Say what will not work on this host, with its configuration, or of a bundle, and why
@@ -315,8 +321,9 @@ pub(crate) struct Id {
     pub(crate) id: String,
 }
 
+/// What a container is made of, and who is told of it.
 #[derive(Debug, Args)]
-pub(crate) struct Create {
+pub(crate) struct FromBundle {
     /// The bundle's folder
     #[arg(short, long, value_name = "DIR", default_value = ".", hide_default_value = true)]
     pub(crate) bundle: PathBuf,
@@ -326,6 +333,15 @@ pub(crate) struct Create {
     /// File that gets init's pid
     #[arg(long, value_name = "FILE")]
     pub(crate) pid_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    #[command(flatten)]
+    pub(crate) from: FromBundle,
+    /// Socket that gets a descriptor of init's (pidfd_open)
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) pidfd_socket: Option<PathBuf>,
     /// Do not use pivot_root(2), for a rootfs on a ramdisk
     #[arg(long)]
     pub(crate) no_pivot: bool,
@@ -352,6 +368,95 @@ pub(crate) struct Run {
     pub(crate) no_subreaper: bool,
     #[command(flatten)]
     pub(crate) create: Create,
+}
+
+/// What `checkpoint` and `restore` have in common.
+#[derive(Debug, Args)]
+pub(crate) struct Criu {
+    /// Folder of the images [default: checkpoint]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) image_path: Option<PathBuf>,
+    /// Folder of logs and temporary files [default: that of the images]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) work_path: Option<PathBuf>,
+    /// Keep open TCP connections
+    #[arg(long)]
+    pub(crate) tcp_established: bool,
+    /// Allow Unix sockets that are connected to others outside
+    #[arg(long)]
+    pub(crate) ext_unix_sk: bool,
+    /// Allow a container that has its caller's terminal
+    #[arg(long)]
+    pub(crate) shell_job: bool,
+    /// Keep locks of files
+    #[arg(long)]
+    pub(crate) file_locks: bool,
+    /// How cgroups are kept: soft, full, strict or ignore [default: soft]
+    #[arg(long, value_name = "MODE", default_value = "", hide_default_value = true)]
+    pub(crate) manage_cgroups_mode: CgroupsMode,
+    /// Make a namespace anew, without what was in it: network, which always is
+    #[arg(long, value_name = "NAMESPACE")]
+    pub(crate) empty_ns: Vec<String>,
+    /// Leave out pages that an earlier image has, too
+    #[arg(long)]
+    pub(crate) auto_dedup: bool,
+    /// Bring pages when they are touched (userfaultfd)
+    #[arg(long)]
+    pub(crate) lazy_pages: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Checkpoint {
+    #[command(flatten)]
+    pub(crate) criu: Criu,
+    /// Folder of an earlier dump of memory, from within that of the images
+    #[arg(long, value_name = "DIR")]
+    pub(crate) parent_path: Option<PathBuf>,
+    /// Let the container go on
+    #[arg(long)]
+    pub(crate) leave_running: bool,
+    /// Leave out TCP connections that are being made
+    #[arg(long)]
+    pub(crate) tcp_skip_in_flight: bool,
+    /// Give deleted files that are open a name again
+    #[arg(long)]
+    pub(crate) link_remap: bool,
+    /// Descriptor that gets a zero byte once lazy pages are ready
+    #[arg(long, value_name = "FD", default_value_t = -1, hide_default_value = true, allow_negative_numbers = true)]
+    pub(crate) status_fd: i32,
+    /// Send pages to criu's page server
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) page_server: Option<PageServer>,
+    /// Dump nothing but memory, and let the container go on
+    #[arg(long)]
+    pub(crate) pre_dump: bool,
+    /// The container's name
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    #[command(flatten)]
+    pub(crate) criu: Criu,
+    #[command(flatten)]
+    pub(crate) from: FromBundle,
+    /// Return once the container runs
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Accepted for runc's sake: orphans are left to the host's init
+    #[arg(long, hide = true)]
+    pub(crate) no_subreaper: bool,
+    /// Accepted for runc's sake: criu changes the root as it does
+    #[arg(long, hide = true)]
+    pub(crate) no_pivot: bool,
+    /// Another profile of the security module
+    #[arg(long, value_name = "TYPE:NAME")]
+    pub(crate) lsm_profile: Option<String>,
+    /// Another label of mounts
+    #[arg(long, value_name = "CONTEXT")]
+    pub(crate) lsm_mount_context: Option<String>,
+    /// The container's name
+    pub(crate) id: String,
 }
 
 #[derive(Debug, Args)]
@@ -432,6 +537,9 @@ pub(crate) struct Exec {
     /// File that gets the process's pid
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub(crate) pid_file: Option<PathBuf>,
+    /// Socket that gets a descriptor of the process (pidfd_open)
+    #[arg(long, value_name = "SOCKET", allow_hyphen_values = true)]
+    pub(crate) pidfd_socket: Option<PathBuf>,
     /// SELinux label
     #[arg(long, value_name = "LABEL", allow_hyphen_values = true)]
     pub(crate) process_label: Option<String>,

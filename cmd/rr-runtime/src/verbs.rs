@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::error::{ContextKind, ErrorKind as ClapErrorKind};
 use runtime::check::{CheckOptions, Verdict};
+use runtime::checkpoint::{CheckpointOptions, RestoreOptions, Work};
 use runtime::config::Settings;
 use runtime::create::CreateOptions;
 use runtime::exec::ExecOptions;
@@ -16,7 +17,8 @@ use runtime::state::{Report, Store};
 use runtime::update::Limits;
 
 use crate::cli::{
-    Cache, CacheVerb, Check, Cli, Create, Exec, Format, Global, List, Ps, Rootless, Run, Update, Verb,
+    Cache, CacheVerb, Check, Checkpoint, Cli, Create, Criu, Exec, Format, Global, List, Ps, Restore,
+    Rootless, Run, Update, Verb,
 };
 use crate::log;
 
@@ -26,6 +28,9 @@ const FAILED: u8 = 1;
 const UNKNOWN_VERB: u8 = 3;
 /// Exit code of an `exec` that could not run its process, so that it is not taken for the process's own.
 const EXEC_FAILED: u8 = 255;
+
+/// The `--status-fd` that is none, as under runc.
+const NO_STATUS_FD: i32 = -1;
 
 /// Parses, runs, reports.
 #[must_use]
@@ -132,6 +137,8 @@ fn dispatch_to_container(cli: Cli) -> anyhow::Result<u8> {
             runtime::events::events(&store, &named(&args.id)?, interval, &mut std::io::stdout())?;
         }
         Verb::Update(args) => update(&store, &args)?,
+        Verb::Checkpoint(args) => checkpoint(&store, *args)?,
+        Verb::Restore(args) => return restore(&store, &cli.global, *args),
         Verb::Hose(args) => crate::hose::run(&store, &args, &config(&cli.global)?)?,
         Verb::Invoke(args) => crate::hose::invoke(&store, args)?,
         Verb::Spec(_)
@@ -193,9 +200,10 @@ fn create_options(global: &Global, args: Create) -> anyhow::Result<CreateOptions
     Ok(CreateOptions {
         binary: runtime::sealed::seal()?.binary,
         config: config(global)?,
-        bundle: args.bundle,
-        console_socket: args.console_socket,
-        pid_file: args.pid_file,
+        bundle: args.from.bundle,
+        console_socket: args.from.console_socket,
+        pid_file: args.from.pid_file,
+        pidfd_socket: args.pidfd_socket,
         preserve_fds: args.preserve_fds,
         no_pivot: args.no_pivot,
         no_new_keyring: args.no_new_keyring,
@@ -228,6 +236,7 @@ fn exec(store: &Store, global: &Global, args: Exec) -> anyhow::Result<u8> {
         tty: args.tty,
         console_socket: args.console_socket,
         pid_file: args.pid_file,
+        pidfd_socket: args.pidfd_socket,
         preserve_fds: args.preserve_fds,
         detach: args.detach,
         cgroup: args.cgroup,
@@ -235,6 +244,59 @@ fn exec(store: &Store, global: &Global, args: Exec) -> anyhow::Result<u8> {
     };
     let code = runtime::exec::exec(store, &id, &options).context("exec failed")?;
     exit_code(code)
+}
+
+/// What is dumped or restored by another user than root has never been tried, by runc neither.
+fn criu(args: Criu) -> Work {
+    if !runtime::is_root() {
+        tracing::warn!("checkpoint is untested with rootless containers");
+    }
+    Work {
+        images: args.image_path,
+        folder: args.work_path,
+        tcp_established: args.tcp_established,
+        ext_unix_sk: args.ext_unix_sk,
+        shell_job: args.shell_job,
+        file_locks: args.file_locks,
+        cgroups: args.manage_cgroups_mode,
+        empty_namespaces: args.empty_ns,
+        auto_dedup: args.auto_dedup,
+        lazy_pages: args.lazy_pages,
+    }
+}
+
+fn checkpoint(store: &Store, args: Checkpoint) -> anyhow::Result<()> {
+    let id = ContainerId::parse(&args.id)?;
+    let options = CheckpointOptions {
+        work: criu(args.criu),
+        parent: args.parent_path,
+        leave_running: args.leave_running,
+        tcp_skip_in_flight: args.tcp_skip_in_flight,
+        link_remap: args.link_remap,
+        status_fd: (args.status_fd != NO_STATUS_FD).then_some(args.status_fd),
+        page_server: args.page_server,
+        pre_dump: args.pre_dump,
+    };
+    Ok(runtime::checkpoint::checkpoint(store, &id, &options)?)
+}
+
+fn restore(store: &Store, global: &Global, args: Restore) -> anyhow::Result<u8> {
+    let id = ContainerId::parse(&args.id)?;
+    let create = CreateOptions {
+        bundle: args.from.bundle,
+        console_socket: args.from.console_socket,
+        pid_file: args.from.pid_file,
+        systemd_cgroup: global.systemd_cgroup,
+        config: config(global)?,
+        ..CreateOptions::default()
+    };
+    let options = RestoreOptions {
+        work: criu(args.criu),
+        detach: args.detach,
+        lsm_profile: args.lsm_profile,
+        lsm_mount_context: args.lsm_mount_context,
+    };
+    exit_code(runtime::checkpoint::restore(store, &id, &create, &options)?)
 }
 
 fn update(store: &Store, args: &Update) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Cgroup;
 use super::hierarchy::{Host, is_version2};
+use crate::error::{Context, ErrorKind, Result};
 
 /// How long what has failed may take to leave it.
 const EMPTY_WITHIN: Duration = Duration::from_millis(500);
@@ -48,6 +49,15 @@ impl Beside {
         let folder = cgroup.folders.iter().find(|folder| folder.join("cgroup.controllers").exists())?;
         let descriptor = fs::File::open(folder).ok()?.into();
         Some(Self { folder: folder.clone(), descriptor, fleeting: false })
+    }
+
+    /// Moves a process there that has begun elsewhere, and keeps it.
+    pub(super) fn take_in(self, pid: i32) -> Result<()> {
+        let file = self.folder.join("cgroup.procs");
+        fs::write(&file, pid.to_string())
+            .context(ErrorKind::Container, || format!("{}: cannot be written", file.display()))?;
+        self.keep();
+        Ok(())
     }
 
     /// The container has come to be, and has it among its folders.

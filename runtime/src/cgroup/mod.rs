@@ -4,6 +4,7 @@
 //! found once, when init exists, by what the kernel says of it (`/proc/PID/cgroup`, see cgroups(7)), and kept in the state.
 
 mod beside;
+mod enter;
 mod hierarchy;
 
 use std::collections::BTreeSet;
@@ -23,6 +24,7 @@ use crate::id::ContainerId;
 use crate::process::{Identity, read_line};
 
 pub(crate) use beside::Beside;
+pub(crate) use enter::{enter, places};
 pub(crate) use hierarchy::is_version2;
 
 /// How long a killed process may take to leave its cgroup.
@@ -227,6 +229,24 @@ impl Cgroup {
     #[cfg(test)]
     pub(crate) fn in_folder(folder: &Path) -> Self {
         Self { folders: BTreeSet::from([folder.to_owned()]), freezer: None }
+    }
+
+    /// The folder that freezes, where there is one.
+    pub(crate) fn freezer(&self) -> Option<&Path> {
+        self.freezer.as_deref()
+    }
+
+    /// For each hierarchy of version 1: the name that it is mounted by, and the folder that the container's processes are in.
+    pub(crate) fn in_version1(&self) -> Result<Vec<(PathBuf, PathBuf)>> {
+        let host = Host::now()?;
+        let mut folders = Vec::new();
+        for hierarchy in host.hierarchies.iter().filter(|hierarchy| !hierarchy.is(&[])) {
+            let own = self.folders.iter().find(|folder| folder.starts_with(&hierarchy.mount)).cloned();
+            // Where it has none it is where its caller was.
+            let folder = own.or_else(|| hierarchy.folder(&host.own, Path::new("")));
+            folders.extend(hierarchy.mount.file_name().map(PathBuf::from).zip(folder));
+        }
+        Ok(folders)
     }
 
     /// Every process in them and below.

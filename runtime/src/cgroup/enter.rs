@@ -1,0 +1,71 @@
+//! A process that is there already enters the cgroup of a container that is to be.
+
+use std::path::Path;
+
+use libcgroups::common::{CgroupConfig, CgroupManager, ControllerOpt, create_cgroup_manager};
+use nix::unistd::Pid;
+use oci_spec::runtime::LinuxResources;
+
+use super::beside::Beside;
+use super::hierarchy::read;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::id::ContainerId;
+
+/// Makes a container's cgroup, moves a process to it, and sets its limits: what libcontainer does for a process that it makes itself.
+///
+/// # Errors
+///
+/// [`ErrorKind::Container`] when the kernel, or systemd, refuses.
+pub(crate) fn enter(
+    path: &Path,
+    id: &ContainerId,
+    systemd: bool,
+    resources: Option<&LinuxResources>,
+    pid: i32,
+) -> Result<()> {
+    let cannot = || format!("cgroup {}: cannot be made", path.display());
+    let config = CgroupConfig {
+        cgroup_path: path.to_owned(),
+        systemd_cgroup: systemd,
+        container_name: id.to_string(),
+    };
+    let manager = create_cgroup_manager(config).context(ErrorKind::Container, cannot)?;
+    manager.add_task(Pid::from_raw(pid)).context(ErrorKind::Container, cannot)?;
+    if let Some(resources) = resources {
+        let limits =
+            ControllerOpt { resources, freezer_state: None, oom_score_adj: None, disable_oom_killer: false };
+        manager.apply(&limits).context(ErrorKind::Container, cannot)?;
+    }
+    let beside = if systemd { None } else { Beside::make(path) };
+    beside.map_or(Ok(()), |beside| beside.take_in(pid))
+}
+
+/// Where a process is: for each controller, which of version 2 is none, its path. See cgroups(7).
+///
+/// # Errors
+///
+/// [`ErrorKind::System`] when there is no such process.
+pub(crate) fn places(pid: i32) -> Result<Vec<(String, String)>> {
+    let file = format!("/proc/{pid}/cgroup");
+    let mut places = Vec::new();
+    for line in read(&file)?.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
+            return Err(Error::new(ErrorKind::System, format!("{file}: {line:?} has another form")));
+        };
+        places.extend(controllers.split(',').map(|controller| (controller.to_owned(), path.to_owned())));
+    }
+    Ok(places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_a_place() {
+        let places = places(std::process::id().cast_signed()).expect("own cgroups");
+        assert!(!places.is_empty() && places.iter().all(|(_, path)| path.starts_with('/')), "{places:?}");
+        assert!(super::places(i32::MAX).is_err());
+    }
+}

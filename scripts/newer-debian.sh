@@ -1,0 +1,63 @@
+# shellcheck shell=bash
+# Packages of Debian forky and sid on an older Debian: downloaded, never installed, as they are built against a newer C library, which must
+# not replace the system's. By an apt with a configuration, lists and an archive folder of its own. Sourced after common.sh, never run.
+# shellcheck disable=SC2154 # from common.sh
+debs=$cache/debs
+
+# The mirror that this system takes its own packages from; nothing while its lists were never read.
+debian_mirror() {
+    # shellcheck disable=SC2016 # apt's own variable
+    apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' 'Component: main' 'Created-By: Packages' 2>/dev/null |
+        grep -v security | head -n 1 || true
+}
+
+# open_newer_debian [with-sources]: from now on apt is that one, which has read its lists.
+open_newer_debian() {
+    local apt=$debs/apt keyring=/usr/share/keyrings/debian-archive-keyring.gpg suite mirror
+    for suite in apt-get apt-config apt-cache dpkg; do
+        command -v "$suite" >/dev/null || die "$suite is missing, so Debian's packages cannot be had"
+    done
+    [ -f "$keyring" ] || die "$keyring is missing; install the package debian-archive-keyring"
+    rm -rf "$apt"
+    mkdir -p "$apt/lists/partial" "$apt/archives/partial"
+    mirror=${RR_DEBIAN_MIRROR:-$(debian_mirror)}
+    if [ -z "$mirror" ] && [ "$(id -u)" = 0 ]; then
+        progress "reading this system's package lists" apt-get -qq update || true
+        mirror=$(debian_mirror)
+    fi
+    [ -n "$mirror" ] || die "no mirror of Debian is among apt's sources; run: apt-get update, or set RR_DEBIAN_MIRROR"
+    for suite in forky sid; do
+        echo "deb [signed-by=$keyring] $mirror $suite main"
+        [ "${1:-}" != with-sources ] || echo "deb-src [signed-by=$keyring] $mirror $suite main"
+    done >"$apt/sources.list"
+    # Nothing is installed in this root: so a download is a package with all that it needs.
+    : >"$apt/status"
+    cat >"$apt/apt.conf" <<CONF
+Dir::Etc::main "/dev/null";
+Dir::Etc::parts "/dev/null";
+Dir::Etc::sourcelist "$apt/sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Dir::State "$apt";
+Dir::State::lists "$apt/lists";
+Dir::State::status "$apt/status";
+Dir::Cache "$apt";
+Dir::Cache::archives "$apt/archives";
+APT::Sandbox::User "root";
+APT::Install-Recommends "false";
+Acquire::Languages "none";
+CONF
+    # The system's own proxies and time-outs hold here too; its hooks do not.
+    apt-config dump | grep -E '^Acquire::(http|https|ftp|Retries|Check-Valid-Until)' >>"$apt/apt.conf" || true
+    export APT_CONFIG=$apt/apt.conf
+    progress "reading the package lists of Debian forky and sid" apt-get -qq update ||
+        die "cannot read the package lists of Debian; check the network, or set RR_DEBIAN_MIRROR"
+}
+
+# close_newer_debian FOLDER: moves what was downloaded there, and apt is the system's again.
+close_newer_debian() {
+    unset APT_CONFIG
+    rm -rf "$1"
+    mkdir -p "$1"
+    mv "$debs"/apt/archives/*.deb "$1/"
+    rm -rf "$debs/apt"
+}
