@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Capability, Mount, Process, Root, Spec};
 use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::cgroup;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -155,11 +155,12 @@ pub(crate) fn read<T: DeserializeOwned>(text: &[u8], pointer: &str) -> serde_jso
             known
         });
     }
+    let renamed = rename_scheduler_flags(process);
     let nobody = !process.contains_key("user");
     if nobody {
         process.insert("user".to_owned(), json!({}));
     }
-    if !nobody && unknown.is_empty() {
+    if !nobody && !renamed && unknown.is_empty() {
         return Err(refused);
     }
     let document = serde_json::from_value(document)?;
@@ -167,6 +168,23 @@ pub(crate) fn read<T: DeserializeOwned>(text: &[u8], pointer: &str) -> serde_jso
         tracing::warn!("ignoring unknown or unavailable capabilities: {unknown:?}");
     }
     Ok(document)
+}
+
+/// Flags of `process.scheduler` that oci-spec calls otherwise than the specification does; whether there were any.
+fn rename_scheduler_flags(process: &mut Map<String, Value>) -> bool {
+    const NAMES: [(&str, &str); 2] = [
+        ("SCHED_FLAG_RESET_ON_FORK", "SCHED_RESET_ON_FORK"),
+        ("SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_D_L_OVERRUN"),
+    ];
+    let flags = process.get_mut("scheduler").and_then(|scheduler| scheduler.get_mut("flags"));
+    let mut renamed = false;
+    for flag in flags.and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some((_, theirs)) = NAMES.iter().find(|(name, _)| flag == name) {
+            *flag = json!(theirs);
+            renamed = true;
+        }
+    }
+    renamed
 }
 
 /// Whether a mount shows what is there already: as libcontainer has it, by its options whatever its type, or by its type alone.
@@ -289,6 +307,21 @@ mod tests {
         assert_eq!((count(all.bounding()), count(all.permitted())), (Some(1), Some(0)));
         let wrong = r#"{"ociVersion":"1.0.2","process":{"capabilities":{"bounding":[7]}}}"#;
         assert!(refused(wrong).contains("is not a configuration"));
+    }
+
+    #[test]
+    fn flags_of_the_scheduler_have_the_specifications_names() {
+        let scheduler = |flag: &str| {
+            let config = format!(
+                r#"{{"ociVersion":"1.0.2","process":{{"user":{{}},"args":["x"],"cwd":"/","scheduler":{{"policy":"SCHED_DEADLINE","flags":["{flag}"]}}}},"root":{{"path":"/tmp"}}}}"#
+            );
+            parse(&config)
+                .map(|bundle| bundle.process().scheduler().clone().and_then(|one| one.flags().clone()))
+        };
+        for flag in ["SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_RECLAIM"] {
+            assert_eq!(scheduler(flag).expect("a flag").map(|flags| flags.len()), Some(1), "{flag}");
+        }
+        assert!(scheduler("SCHED_FLAG_NONE").is_err());
     }
 
     #[test]

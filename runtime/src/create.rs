@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -15,7 +15,7 @@ use chrono::{SecondsFormat, Utc};
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
-use oci_spec::runtime::{Hook, Hooks, Spec};
+use oci_spec::runtime::{Hook, Hooks, LinuxNamespaceType, Spec};
 use rustix::process::{Signal, WaitOptions};
 
 use crate::annotation::Annotations;
@@ -33,10 +33,13 @@ use crate::signals::Inherited;
 use crate::state::{Claim, Phase, State, Store};
 use crate::terminal::Console;
 use crate::workload::Workload;
-use crate::{keyring, notify, sources, wasm};
+use crate::{affinity, detach, keyring, notify, sources, wasm};
 
 /// Descriptors below which nothing is begun: libcontainer, and what it is made of, panics where it gets no more.
 const DESCRIPTORS: u64 = 48;
+
+/// The first one behind the standard streams.
+const FIRST_DESCRIPTOR: u32 = 3;
 
 /// How long what a failed start has forked may take to end.
 const REAPED_WITHIN: Duration = Duration::from_millis(500);
@@ -128,6 +131,7 @@ pub(crate) fn create_locked(
 ) -> Result<Created> {
     check_descriptors(options.preserve_fds)?;
     let workload = Workload::of_bundle(bundle, &Annotations::of(bundle.spec())?)?;
+    store.check_free(id)?;
     let mut spec = handover::for_init(bundle, id, options.systemd_cgroup)?;
     let root = init::adapt(&mut spec, &workload, bundle, None)?;
     let claim = store.claim(id)?;
@@ -198,10 +202,14 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
     leave_the_caller(id, options.no_new_keyring)?;
     let console = Console::at(terminal, claim.folder(), "console.sock")?;
     let receiver = PidReceiver::connect(options.pidfd_socket.as_deref())?;
-    let sources = sources::open(&mut spec, bundle.path())?;
+    let sources = sources::open(&mut spec, bundle.path(), bundle.rootfs())?;
     let beside = cgroup.as_deref().and_then(Beside::make);
+    let unwanted = beside.as_ref().map(|beside| beside.as_fd().as_raw_fd());
+    let namespaces = handover::hold_namespaces(&mut spec)?;
+    let unwanted = unwanted.into_iter().chain(namespaces.iter().map(|namespace| namespace.as_raw_fd()));
+    let ready = ready.without(unwanted.chain([claim.lock_descriptor()]));
     builders::begin_in(beside.as_ref());
-    tracing::debug!("nsexec container setup: libcontainer forks");
+    leave_behind(options.preserve_fds);
     let base = ContainerBuilder::new(id.to_string(), SyscallType::default())
         .with_executor(ready.init.clone())
         .with_console_socket(console.path())
@@ -213,7 +221,7 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
         .with_no_pivot(options.no_pivot)
         .build()
         .map_err(|error| container_error(&error))?;
-    drop(sources);
+    drop((sources, namespaces));
     let pid =
         container.pid().ok_or_else(|| Error::new(ErrorKind::Container, "libcontainer names no init"))?;
     let recorded = record(claim, &mut state, pid.as_raw(), options.pid_file.as_deref(), &console);
@@ -267,10 +275,30 @@ pub(crate) fn new_state(id: &ContainerId, bundle: &Bundle, spec: &Spec, systemd:
         systemd,
         poststart: has(Hooks::poststart),
         poststop: has(Hooks::poststop),
+        shares_pids: !has_own_pids(spec),
         descriptors: Vec::new(),
         wasm: None,
         uncompiled: Vec::new(),
     }
+}
+
+fn has_own_pids(spec: &Spec) -> bool {
+    let mut namespaces = spec.linux().iter().flat_map(|linux| linux.namespaces().iter().flatten());
+    let is_none = |path: &Option<PathBuf>| path.as_ref().is_none_or(|path| path.as_os_str().is_empty());
+    namespaces.any(|one| one.typ() == LinuxNamespaceType::Pid && is_none(one.path()))
+}
+
+/// Gives up what a container's process would have of its caller until it executes its program, and for longer: descriptors that are not to be passed
+/// on, and the processors that the caller is bound to.
+pub(crate) fn leave_behind(preserved: u32) {
+    detach::close_inherited(FIRST_DESCRIPTOR + preserved + listening());
+    affinity::reset();
+    tracing::debug!("nsexec container setup: libcontainer forks");
+}
+
+/// How many sockets the caller passes, see sd_listen_fds(3).
+fn listening() -> u32 {
+    std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
 /// Gives up what a container must not inherit of the caller and libcontainer would pass on: supplementary groups, and

@@ -102,7 +102,7 @@ fn run_poststop(store: &Store, state: &State) {
         let hooks = config.hooks.as_ref().and_then(|hooks| hooks.poststop().clone()).unwrap_or_default();
         for hook in hooks {
             if let Err(error) = run_hooks(Some(&vec![hook]), Some(&container.state), None, None, None) {
-                tracing::warn!(%error, id = %state.id, "poststop hook failed");
+                tracing::warn!(id = %state.id, "error running poststop {error}");
             }
         }
         Ok(())

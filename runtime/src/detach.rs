@@ -78,6 +78,27 @@ pub(crate) fn close_from(first: u32) {
     close_range(first, 0);
 }
 
+/// Closes what this process was started with from `first` on, and what it runs would not be given: all that is not marked to be closed then, as every descriptor
+/// of its own is. A container's init has it open for as long as it waits, otherwise.
+pub(crate) fn close_inherited(first: u32) {
+    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let numbers: Vec<i32> =
+        open.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok()).collect();
+    for fd in numbers.into_iter().filter(|fd| u32::try_from(*fd).is_ok_and(|fd| fd >= first)) {
+        // SAFETY: takes a number.
+        if unsafe { libc::fcntl(fd, libc::F_GETFD) } == 0 {
+            // SAFETY: nothing here owns a descriptor without that mark.
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
+/// Closes a descriptor that this process has of the one that it was forked from, whose owner is not here.
+pub(crate) fn close_forked(fd: i32) {
+    // SAFETY: takes a number. What owns it lives in the other process: nothing here uses or closes it any more.
+    unsafe { libc::close(fd) };
+}
+
 fn close_range(first: u32, flags: u32) {
     // SAFETY: takes numbers. With no flags it closes descriptors whose owners have given them up (see `close_from`).
     let status = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };

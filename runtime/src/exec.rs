@@ -11,12 +11,14 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process, Spec};
 
+use crate::affinity;
 use crate::annotation::Annotations;
 use crate::builders;
 use crate::bundle::{self, Bundle, check_process};
 use crate::cgroup::Beside;
 use crate::create::{
-    Terminal, check_descriptors, check_terminal, container_error, leave_the_caller, reap, write_pid_file,
+    Terminal, check_descriptors, check_terminal, container_error, leave_behind, leave_the_caller, reap,
+    write_pid_file,
 };
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::foreground::Foreground;
@@ -151,6 +153,7 @@ fn build(
     let cgroup = crate::cgroup::path(given.as_deref(), &state.id, state.systemd);
     let joined = function_root(state, init)?;
     let workload = workload(joined.as_ref(), &process, bundle.spec())?;
+    let affinity = process.exec_cpu_affinity().as_ref().and_then(|affinity| affinity.initial().clone());
     let (mut spec, namespaces) = handover::for_exec(bundle.spec(), process, cgroup, init)?;
     let root = init::adapt(&mut spec, &workload, bundle, joined)?;
     let installed = Installed { binary: &options.binary, config: &options.config, folder };
@@ -158,7 +161,9 @@ fn build(
         .joining(doors);
     let beside = Beside::of(&state.cgroup);
     builders::begin_in(beside.as_ref());
-    tracing::debug!("nsexec container setup: libcontainer forks");
+    leave_behind(options.preserve_fds);
+    let initial = affinity.as_deref().and_then(affinity::mask_of);
+    tracing::debug!("nsexec container setup: affinity: {:#x}", initial.unwrap_or_else(affinity::mask));
     leave_the_caller(&state.id, false)?;
     let base = ContainerBuilder::new(state.id.to_string(), SyscallType::default())
         .with_executor(ready.init.clone())

@@ -10,7 +10,7 @@ const APPLIED: Option<&str> = option_env!("RR_LIBCONTAINER_PATCHES");
 const BINDS_TREES: &str = "0015-bind-what-the-caller-has-opened";
 
 /// What each patch gives, by its name. A build without it lacks the guarantee.
-const GUARANTEES: [(&str, &str); 24] = [
+const GUARANTEES: [(&str, &str); 28] = [
     (
         "0001-builders-accept-a-spec",
         "exec joins the user namespace, and has the user, limits and profile of the configuration",
@@ -50,6 +50,13 @@ const GUARANTEES: [(&str, &str); 24] = [
     ("0019-masked-arguments", "seccomp compares arguments behind a mask"),
     ("0020-mount-nothing-in-a-procfs", "nothing is mounted below /proc, nor procfs behind a link"),
     ("0021-name-an-rlimit-that-cannot-be-set", "an rlimit that cannot be set is named"),
+    ("0022-name-the-hook-that-failed", "a hook that fails is named"),
+    ("0023-keep-the-cause-of-a-failed-create", "errors of create name their cause"),
+    ("0024-inheritable-capabilities-first", "capabilities can be inheritable that are not permitted"),
+    (
+        "0025-join-namespaces-before-the-users",
+        "namespaces are joined that the container's user namespace does not own",
+    ),
     (
         "0001-relative-paths-below-the-callers-cgroup",
         "a container without cgroupsPath stays below its caller's cgroup",

@@ -20,13 +20,16 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{
     Capabilities, Linux, LinuxCapabilities, LinuxDeviceCgroup, LinuxNamespace, LinuxNamespaceBuilder,
-    LinuxNamespaceType, LinuxResources, Process, Spec,
+    LinuxNamespaceType, LinuxResources, LinuxSchedulerPolicy, LinuxSeccomp, LinuxSeccompFilterFlag, Mount,
+    Process, Spec,
 };
 
+use crate::affinity;
 use crate::bundle::{Bundle, is_bind};
 use crate::cgroup;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -54,6 +57,7 @@ pub(crate) fn for_init(bundle: &Bundle, id: &ContainerId, systemd: bool) -> Resu
     keep_mounts_inside(&mut spec, bundle.rootfs());
     check_procfs(&spec, bundle)?;
     let mut linux = spec.linux().clone().unwrap_or_default();
+    make_namespaces_without_paths(&mut linux);
     check_namespaces(&linux)?;
     let cgroup = cgroup::path(linux.cgroups_path().as_deref(), id, systemd);
     if !systemd {
@@ -61,11 +65,45 @@ pub(crate) fn for_init(bundle: &Bundle, id: &ContainerId, systemd: bool) -> Resu
     }
     linux.set_cgroups_path(Some(cgroup));
     linux.set_resources(Some(denying_devices(linux.resources().clone())));
+    linux.set_seccomp(linux.seccomp().clone().map(with_flags));
+    check_scheduler(bundle.process(), &linux)?;
     if let Some(propagation) = linux.rootfs_propagation().as_deref().map(propagation) {
         linux.set_rootfs_propagation(Some(propagation.to_owned()));
     }
     spec.set_linux(Some(linux));
     Ok(spec)
+}
+
+/// An empty path is none: the namespace is a new one.
+fn make_namespaces_without_paths(linux: &mut Linux) {
+    let Some(mut namespaces) = linux.namespaces().clone() else { return };
+    for namespace in &mut namespaces {
+        if namespace.path().as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+            namespace.set_path(None);
+        }
+    }
+    linux.set_namespaces(Some(namespaces));
+}
+
+/// Opens the namespaces that are joined, and says them by their descriptors, which have to stay open until libcontainer has forked: from within a
+/// user namespace, another process's cannot be opened any more (proc_pid_ns(5)).
+pub(crate) fn hold_namespaces(spec: &mut Spec) -> Result<Vec<OwnedFd>> {
+    let Some(mut namespaces) = spec.linux().as_ref().and_then(|linux| linux.namespaces().clone()) else {
+        return Ok(Vec::new());
+    };
+    let mut held = Vec::new();
+    for namespace in &mut namespaces {
+        let Some(path) = namespace.path().clone() else { continue };
+        let file = std::fs::File::open(&path).context(ErrorKind::Bundle, || {
+            format!("namespace {}: open {}", file_name(namespace.typ()), path.display())
+        })?;
+        namespace.set_path(Some(format!("/proc/self/fd/{}", file.as_raw_fd()).into()));
+        held.push(OwnedFd::from(file));
+    }
+    if let Some(linux) = spec.linux_mut() {
+        linux.set_namespaces(Some(namespaces));
+    }
+    Ok(held)
 }
 
 /// libcontainer's error for a namespace that cannot be joined does not say which.
@@ -93,13 +131,31 @@ pub(crate) fn keep_mounts_inside(spec: &mut Spec, rootfs: &Path) {
             covered.push(mount.destination().clone());
             continue;
         }
-        let inside = inside(rootfs, mount.destination(), &covered);
+        // As under runc a mount point may also be said as it is on the host.
+        let point = mount.destination().strip_prefix(rootfs).map(|below| Path::new("/").join(below));
+        let inside = inside(rootfs, point.as_deref().unwrap_or(mount.destination()), &covered);
+        inherit_mode(mount, rootfs, &inside, &covered);
         covered.push(inside.clone());
         if mount.destination() != &inside {
             mount.set_destination(inside);
         }
     }
     spec.set_mounts(Some(mounts));
+}
+
+/// As under runc a tmpfs that does not say its mode has that of the folder that it is mounted on.
+fn inherit_mode(mount: &mut Mount, rootfs: &Path, point: &Path, covered: &[PathBuf]) {
+    let says = |options: &Vec<String>| options.iter().any(|option| option.starts_with("mode="));
+    let unknown = covered.iter().any(|other| point.starts_with(other));
+    if mount.typ().as_deref() != Some("tmpfs") || unknown || mount.options().as_ref().is_some_and(says) {
+        return;
+    }
+    let folder = rootfs.join(point.strip_prefix("/").unwrap_or(point));
+    if let Ok(found) = std::fs::metadata(folder) {
+        let mut options = mount.options().clone().unwrap_or_default();
+        options.push(format!("mode={:04o}", found.permissions().mode() & 0o7777));
+        mount.set_options(Some(options));
+    }
 }
 
 /// Nothing but a procfs stands on `/proc`, and nothing of a configuration below it but what libcontainer lets pass (`patches/libcontainer/0020`): labels, limits
@@ -167,7 +223,7 @@ pub(crate) fn for_exec(
     linux
         .set_namespaces(Some(namespaces))
         .set_cgroups_path(Some(cgroup_path))
-        .set_seccomp(own.seccomp().clone())
+        .set_seccomp(own.seccomp().clone().map(with_flags))
         .set_personality(own.personality().clone())
         .set_mount_label(own.mount_label().clone())
         .set_resources(None)
@@ -203,10 +259,27 @@ pub(crate) fn without_exec(process: &mut Process) {
 }
 
 fn complete_process(process: &mut Process) {
-    process.set_capabilities(Some(all_sets(process.capabilities().as_ref())));
+    let mut capabilities = all_sets(process.capabilities().as_ref());
+    keep_ambient_possible(&mut capabilities);
+    process.set_capabilities(Some(capabilities));
     if process.no_new_privileges() == Some(false) {
         process.set_no_new_privileges(None);
     }
+}
+
+/// Leaves out ambient capabilities that are not both permitted and inheritable, which the kernel would refuse to raise (capabilities(7)); in runc's words.
+fn keep_ambient_possible(capabilities: &mut LinuxCapabilities) {
+    let sets =
+        [capabilities.permitted(), capabilities.inheritable()].map(|set| set.clone().unwrap_or_default());
+    let ambient = capabilities.ambient().clone().unwrap_or_default();
+    let (possible, impossible): (Capabilities, Capabilities) =
+        ambient.into_iter().partition(|one| sets.iter().all(|set| set.contains(one)));
+    let mut names: Vec<_> = impossible.iter().map(|one| format!("CAP_{one}")).collect();
+    names.sort();
+    for name in names {
+        tracing::warn!("can't raise ambient capability {name}: operation not permitted");
+    }
+    capabilities.set_ambient(Some(possible));
 }
 
 /// Every set said, so that an absent one means none.
@@ -221,6 +294,36 @@ fn all_sets(capabilities: Option<&LinuxCapabilities>) -> LinuxCapabilities {
         .set_inheritable(set(LinuxCapabilities::inheritable))
         .set_ambient(set(LinuxCapabilities::ambient));
     all
+}
+
+/// A filter that says no flags is as fast as may be, as under runc: speculation is not mitigated for it.
+fn with_flags(mut filter: LinuxSeccomp) -> LinuxSeccomp {
+    if filter.flags().is_none() {
+        filter.set_flags(Some(vec![LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow]));
+    }
+    // The kernel's numbers, see seccomp(2); TSYNC is libseccomp's own business.
+    let number = |flag: &LinuxSeccompFilterFlag| match flag {
+        LinuxSeccompFilterFlag::SeccompFilterFlagLog => 2,
+        LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => 4,
+        _ => 0,
+    };
+    let flags: u32 = filter.flags().iter().flatten().map(number).sum();
+    tracing::debug!("seccomp filter flags: {flags}");
+    filter
+}
+
+/// The kernel wants a deadline for all processors or none, and says EPERM (sched_setattr(2)).
+fn check_scheduler(process: &Process, linux: &Linux) -> Result<()> {
+    let deadline = LinuxSchedulerPolicy::SchedDeadline;
+    let is_deadline = process.scheduler().as_ref().is_some_and(|scheduler| *scheduler.policy() == deadline);
+    let cpu = linux.resources().as_ref().and_then(|resources| resources.cpu().as_ref());
+    let bound = cpu.and_then(|cpu| cpu.cpus().as_deref()).filter(|cpus| !cpus.is_empty());
+    let all = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    if is_deadline && bound.is_some_and(|cpus| affinity::mask_of(cpus) != affinity::mask_of(all.trim())) {
+        let message = "process scheduler can't be used together with AllowedCPUs";
+        return Err(Error::new(ErrorKind::Bundle, message));
+    }
+    Ok(())
 }
 
 /// Device rules apply in their order, so the first one denies everything.

@@ -17,12 +17,13 @@ use oci_spec::runtime::{Process, Spec};
 use crate::bundle::Bundle;
 use crate::compile::{Background, Pending};
 use crate::config::Settings;
+use crate::detach;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handover;
 use crate::id::ContainerId;
 use crate::native::Native;
 use crate::root::Root;
-use crate::signals::Inherited;
+use crate::signals::{self, Inherited};
 use crate::terminal;
 use crate::wasm::{self, Function, Launch, Surroundings};
 use crate::workload::Workload;
@@ -35,6 +36,8 @@ pub(crate) struct Init {
     doors: Rc<[File]>,
     /// Whether it is a further process of a container.
     further: bool,
+    /// Descriptors of the command's that it shall not have while it waits.
+    unwanted: Vec<i32>,
 }
 
 #[derive(Clone)]
@@ -58,6 +61,7 @@ impl Executor for Init {
     // The debug lines of these steps begin with the words of runc's log, for those who look for them.
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
         tracing::debug!("child process in init(): namespaces, root and privileges are as configured");
+        self.unwanted.iter().copied().for_each(detach::close_forked);
         spec.process().as_ref().map_or(Ok(()), size_console).map_err(|errno| {
             ExecutorValidationError::ArgValidationError(format!("process.consoleSize: {errno}"))
         })?;
@@ -76,6 +80,8 @@ impl Executor for Init {
     fn setup_envs(&self, envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
         if !self.further {
             tracing::debug!("init: closing the pipe to signal completion: the container waits for start");
+            signals::wait_mortally(true)
+                .map_err(|errno| ExecutorSetEnvsError::Other(format!("sigaction: {errno}")))?;
         }
         match &self.work {
             Work::Native(native) => native.setup_envs(envs),
@@ -92,8 +98,8 @@ impl Executor for Init {
             Work::Wasm { function, signals, .. } => {
                 // A pipe that nobody reads is the function's errno, not its end: SIGPIPE stays ignored. What `run`
                 // blocks to pass it on must reach a function, though.
-                signals
-                    .restore_mask()
+                signals::wait_mortally(false)
+                    .and_then(|()| signals.restore_mask())
                     .map_err(|errno| ExecutorError::Other(format!("signal mask: {errno}")))?;
                 function.exec(spec)
             }
@@ -141,7 +147,10 @@ impl Ready {
     ) -> Result<Self> {
         let Workload::Wasm(config) = workload else {
             let work = Work::Native(Native::new(signals));
-            return Ok(Self { init: Init { work, doors: Rc::default(), further: false }, launch: None });
+            return Ok(Self {
+                init: Init { work, doors: Rc::default(), further: false, unwanted: Vec::new() },
+                launch: None,
+            });
         };
         let settings = Settings::load(installed.config)?;
         let annotations = spec.annotations().clone().unwrap_or_default();
@@ -157,13 +166,22 @@ impl Ready {
         let launch = wasm::launch(config, &around, matches!(root, Some(Root::Of(_))), announce)?;
         let root = Rc::new(RefCell::new(root));
         let work = Work::Wasm { function: launch.function(), signals, root };
-        Ok(Self { init: Init { work, doors: Rc::default(), further: false }, launch: Some(launch) })
+        Ok(Self {
+            init: Init { work, doors: Rc::default(), further: false, unwanted: Vec::new() },
+            launch: Some(launch),
+        })
     }
 
     /// The same as a further process of a container, in cgroups that it joins once it is there.
     pub(crate) fn joining(mut self, doors: Vec<File>) -> Self {
         self.init.further = true;
         self.init.doors = doors.into();
+        self
+    }
+
+    /// The same, without these descriptors of the command that makes it.
+    pub(crate) fn without(mut self, descriptors: impl IntoIterator<Item = i32>) -> Self {
+        self.init.unwanted.extend(descriptors);
         self
     }
 

@@ -57,6 +57,11 @@ pub fn kill(store: &Store, id: &ContainerId, signal: Option<Signal>, all: bool) 
         Some(signal) if all => state.cgroup.signal_all(signal),
         // As under runc, also for one that is stopped.
         None if all => Ok(()),
+        // The end of an init of a pid namespace is that of all in it; of another one's the others have to be killed, as under runc, also when it has
+        // gone before them.
+        Some(Signal::KILL) if state.shares_pids && !state.cgroup.pids()?.is_empty() => {
+            state.cgroup.signal_all(Signal::KILL)
+        }
         signal => send(&state, state.status(store), signal),
     }
 }

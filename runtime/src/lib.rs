@@ -3,6 +3,7 @@
 //! Knows OCI; does not know WasmEdge, which stays behind `executor-abi`.
 
 pub mod add;
+mod affinity;
 pub mod annotation;
 mod builders;
 pub mod bundle;

@@ -21,7 +21,7 @@ use crate::process;
 /// Held while a command changes a container.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -36,9 +36,14 @@ impl Lock {
             retry(|| rustix::fs::fcntl_lock(&file, FlockOperation::LockExclusive))
                 .context(ErrorKind::State, || format!("{}: cannot be locked", path.display()))?;
             if is_current(&file, &path) {
-                return Ok(Some(Self { _file: file }));
+                return Ok(Some(Self { file }));
             }
         }
+    }
+
+    /// Its descriptor, which a process that is forked while it is held has no use for: the lock is not its own.
+    pub(crate) fn descriptor(&self) -> i32 {
+        self.file.as_raw_fd()
     }
 
     /// Whether another process holds the lock now. Not for its holder: closing any descriptor of the file releases

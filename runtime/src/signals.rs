@@ -65,6 +65,32 @@ impl Inherited {
     }
 }
 
+/// By which a Go program ends that does not ask for them, as runc's init does not: also as the first process of a pid namespace, which the kernel spares what it has
+/// no handler for.
+const DEADLY: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
+
+/// The exit code of such a program.
+const DEAD: i32 = 2;
+
+/// Whether an init that waits for `start` ends by a signal that asks it to, or is as it will find things.
+pub(crate) fn wait_mortally(mortal: bool) -> nix::Result<()> {
+    extern "C" fn die(_: i32) {
+        // SAFETY: ends this process, and may be called at any point of it (signal-safety(7)).
+        unsafe { libc::_exit(DEAD) }
+    }
+    let handler = if mortal { SigHandler::Handler(die) } else { SigHandler::SigDfl };
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    for signal in DEADLY {
+        // SAFETY: the handler does nothing but end the process; the default runs no code of ours.
+        let before = unsafe { sigaction(signal, &action) }?;
+        if before.handler() == SigHandler::SigIgn {
+            // SAFETY: ignored is how the caller had it.
+            unsafe { sigaction(signal, &before) }?;
+        }
+    }
+    Ok(())
+}
+
 /// A signal by its number: all of Linux's but the two that the C library keeps for itself.
 pub(crate) fn from_number(number: i32) -> Option<rustix::process::Signal> {
     if (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number) {

@@ -28,7 +28,7 @@ const TREE: &str = "x-mount.tree=";
 /// # Errors
 ///
 /// [`ErrorKind::Bundle`] for ids that cannot be mapped, [`ErrorKind::Container`] for a source that cannot be opened.
-pub(crate) fn open(spec: &mut Spec, bundle: &Path) -> Result<Vec<OwnedFd>> {
+pub(crate) fn open(spec: &mut Spec, bundle: &Path, rootfs: &Path) -> Result<Vec<OwnedFd>> {
     let Some(mut mounts) = spec.mounts().clone() else { return Ok(Vec::new()) };
     let linux = spec.linux().clone().unwrap_or_default();
     let in_namespace = user_namespace(&linux).is_some();
@@ -37,7 +37,7 @@ pub(crate) fn open(spec: &mut Spec, bundle: &Path) -> Result<Vec<OwnedFd>> {
         let mut options = mount.options().clone().unwrap_or_default();
         // Nobody else names descriptors of ours.
         options.retain(|option| !option.starts_with(TREE));
-        if let Some(tree) = tree_of(mount, &options, &linux, in_namespace, bundle)? {
+        if let Some(tree) = tree_of(mount, &options, &linux, in_namespace, (bundle, rootfs))? {
             // libcontainer refuses what it could not do itself.
             options.retain(|option| option != "idmap" && option != "ridmap");
             mount.set_uid_mappings(None).set_gid_mappings(None);
@@ -58,7 +58,7 @@ fn tree_of(
     options: &[String],
     linux: &Linux,
     in_namespace: bool,
-    bundle: &Path,
+    (bundle, rootfs): (&Path, &Path),
 ) -> Result<Option<OwnedFd>> {
     let has = |names: &[&str]| options.iter().any(|option| names.contains(&option.as_str()));
     let binds = is_bind(mount);
@@ -77,6 +77,10 @@ fn tree_of(
     }
     let Some(source) = mount.source() else { return Ok(None) };
     let source = bundle.join(source);
+    // What other mounts of the container's may stand on is not there yet.
+    if !is_mapped && source.starts_with(rootfs) {
+        return Ok(None);
+    }
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if has(&["rbind"]) {
         flags |= OpenTreeFlags::AT_RECURSIVE;
@@ -237,7 +241,7 @@ mod tests {
     fn opened(mount: serde_json::Value, linux: serde_json::Value) -> (Result<Vec<OwnedFd>>, Mount) {
         let config = json!({ "ociVersion": "1.0.2", "mounts": [mount], "linux": linux });
         let mut spec: Spec = serde_json::from_value(config).unwrap();
-        let opened = open(&mut spec, Path::new("/"));
+        let opened = open(&mut spec, Path::new("/"), Path::new("/rootfs"));
         (opened, spec.mounts().as_ref().unwrap()[0].clone())
     }
 

@@ -22,7 +22,7 @@ pub fn write(bundle: &Path, rootless: bool, wasm: Option<&Path>) -> Result<()> {
         if rootless { Spec::rootless(geteuid().as_raw(), getegid().as_raw()) } else { Spec::default() };
     let mut process = Process::default();
     process.set_terminal(Some(true));
-    drop_inheritable(&mut process);
+    drop_passed_on(&mut process);
     spec.set_hostname(Some("rr-runtime".to_owned())).set_annotations(None);
     spec.set_root(Some(root()));
     adapt_linux(&mut spec, rootless);
@@ -54,10 +54,10 @@ fn root() -> Root {
     root
 }
 
-/// As runc since CVE-2022-29162: what is inheritable reaches programs through their files' capabilities.
-fn drop_inheritable(process: &mut Process) {
+/// As runc since CVE-2022-29162: what is inheritable reaches programs through their files' capabilities. What is not cannot be ambient.
+fn drop_passed_on(process: &mut Process) {
     if let Some(mut capabilities) = process.capabilities().clone() {
-        capabilities.set_inheritable(None);
+        capabilities.set_inheritable(None).set_ambient(None);
         process.set_capabilities(Some(capabilities));
     }
 }

@@ -49,7 +49,8 @@ pub(crate) fn poststart(store: &Store, claim: Claim, state: &State) -> Result<()
     let hooks = bundle.spec().hooks().as_ref().and_then(|hooks| hooks.poststart().as_ref());
     run_hooks(hooks, Some(&container.state), Some(&container.root), None, None).map_err(|error| {
         let _ = init.signal(Signal::KILL);
-        container_error(&error)
+        // It says which of them.
+        Error::new(ErrorKind::Container, format!("error running poststart {error}"))
     })
 }
 

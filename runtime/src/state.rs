@@ -106,6 +106,9 @@ pub struct State {
     /// Whether it has poststop hooks.
     #[serde(default)]
     pub poststop: bool,
+    /// Whether it has no pid namespace of its own: its processes do not end with its init.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shares_pids: bool,
     /// What its init's standard streams are, for `checkpoint`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub descriptors: Vec<String>,
@@ -152,7 +155,7 @@ pub struct Store {
 #[derive(Debug)]
 pub(crate) struct Claim {
     folder: PathBuf,
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl Store {
@@ -189,6 +192,11 @@ impl Store {
         self.root.join(id)
     }
 
+    /// Checks that there is no such container yet: what else would be wrong is that one's doing. [`Store::claim`] is what decides.
+    pub(crate) fn check_free(&self, id: &ContainerId) -> Result<()> {
+        if self.folder(id).exists() { Err(exists()) } else { Ok(()) }
+    }
+
     /// Makes the folder of a container that must not exist yet, and locks it.
     pub(crate) fn claim(&self, id: &ContainerId) -> Result<Claim> {
         fs::DirBuilder::new()
@@ -200,7 +208,7 @@ impl Store {
         match fs::DirBuilder::new().mode(0o700).create(&folder) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(Error::new(ErrorKind::Exists, "container with given ID already exists"));
+                return Err(exists());
             }
             Err(error) => {
                 return Err(error).context(ErrorKind::State, || {
@@ -209,7 +217,7 @@ impl Store {
             }
         }
         match Lock::acquire(&folder) {
-            Ok(Some(lock)) => Ok(Claim { folder, _lock: lock }),
+            Ok(Some(lock)) => Ok(Claim { folder, lock }),
             Ok(None) => Err(Error::new(
                 ErrorKind::State,
                 format!("state folder {}: deleted meanwhile", folder.display()),
@@ -226,7 +234,7 @@ impl Store {
     pub(crate) fn lock(&self, id: &ContainerId) -> Result<Claim> {
         let folder = self.folder(id);
         match Lock::acquire(&folder)? {
-            Some(lock) => Ok(Claim { folder, _lock: lock }),
+            Some(lock) => Ok(Claim { folder, lock }),
             None => Err(not_found()),
         }
     }
@@ -273,6 +281,11 @@ impl Claim {
     /// The container's own folder.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The lock's descriptor, see [`Lock::descriptor`].
+    pub(crate) fn lock_descriptor(&self) -> i32 {
+        self.lock.descriptor()
     }
 
     /// Reads the state.
@@ -383,6 +396,10 @@ impl State {
             owner: String::new(),
         }
     }
+}
+
+fn exists() -> Error {
+    Error::new(ErrorKind::Exists, "container with given ID already exists")
 }
 
 fn not_found() -> Error {

@@ -9,7 +9,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::LinuxResources;
+use oci_spec::runtime::{LinuxBlockIo, LinuxResources, LinuxThrottleDevice};
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::id::ContainerId;
@@ -26,6 +26,8 @@ const PERIOD: u64 = 100_000;
 pub struct Limits {
     /// Weight for block devices, 10 to 1000.
     pub blkio_weight: u16,
+    /// Limits of single block devices.
+    pub devices: Vec<Device>,
     /// Microseconds.
     pub cpu_period: u64,
     /// Microseconds in each period; negative for no limit.
@@ -56,6 +58,34 @@ pub struct Limits {
     pub pids: i64,
     /// Files of version 2, and what is written to them.
     pub unified: BTreeMap<String, String>,
+}
+
+/// What is limited of a block device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceLimit {
+    /// Its share of the disk's time against others'.
+    Weight,
+    /// Bytes a second that are read.
+    ReadBytes,
+    /// Bytes a second that are written.
+    WriteBytes,
+    /// Reads a second.
+    Reads,
+    /// Writes a second.
+    Writes,
+}
+
+/// A limit of a block device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Which one.
+    pub limit: DeviceLimit,
+    /// The device's number.
+    pub major: i64,
+    /// The device's number.
+    pub minor: i64,
+    /// As the limit counts; 0 is none.
+    pub value: u64,
 }
 
 /// A file of a cgroup, and what it is to hold.
@@ -104,11 +134,36 @@ fn parse(text: &str) -> serde_json::Result<Limits> {
     }
     if let Some(block) = resources.block_io() {
         limits.blkio_weight = block.weight().unwrap_or_default();
+        limits.devices = devices(block);
     }
     limits.pids = resources.pids().as_ref().map_or(0, |pids| pids.limit());
     limits.unified =
         resources.unified().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
     Ok(limits)
+}
+
+/// The limits of single devices, in the order that runc writes them in.
+fn devices(block: &LinuxBlockIo) -> Vec<Device> {
+    let weights = block.weight_device().iter().flatten().filter_map(|device| {
+        let value = u64::from(device.weight()?);
+        Some(Device { limit: DeviceLimit::Weight, major: device.major(), minor: device.minor(), value })
+    });
+    let throttled = [
+        (DeviceLimit::ReadBytes, block.throttle_read_bps_device()),
+        (DeviceLimit::WriteBytes, block.throttle_write_bps_device()),
+        (DeviceLimit::Reads, block.throttle_read_iops_device()),
+        (DeviceLimit::Writes, block.throttle_write_iops_device()),
+    ];
+    let throttled = throttled.into_iter().flat_map(|(limit, devices)| {
+        let device = move |device: &LinuxThrottleDevice| Device {
+            limit,
+            major: device.major(),
+            minor: device.minor(),
+            value: device.rate(),
+        };
+        devices.iter().flatten().map(device)
+    });
+    weights.chain(throttled).collect()
 }
 
 /// Changes the limits of a container that is not stopped.
@@ -184,13 +239,12 @@ impl Files<'_> {
 
     fn cpu(&self, limits: &Limits) -> Result<Vec<Write>> {
         let mut all = Vec::new();
-        let mut put = |file, value: String| all.push(Write { file, value });
         let version2 = self.has("cpu.max");
         if limits.cpu_shares != 0 {
             if version2 {
-                put("cpu.weight", weight_of_shares(limits.cpu_shares).to_string());
+                put(&mut all, "cpu.weight", weight_of_shares(limits.cpu_shares).to_string());
             } else {
-                put("cpu.shares", limits.cpu_shares.to_string());
+                put(&mut all, "cpu.shares", limits.cpu_shares.to_string());
             }
         }
         if version2 {
@@ -210,35 +264,42 @@ impl Files<'_> {
                 };
                 let period =
                     if limits.cpu_period == 0 { period.unwrap_or(PERIOD) } else { limits.cpu_period };
-                put("cpu.max", format!("{quota} {period}"));
+                put(&mut all, "cpu.max", format!("{quota} {period}"));
             }
         } else {
-            let period = (limits.cpu_period != 0).then(|| limits.cpu_period.to_string());
-            let quota = (limits.cpu_quota != 0).then(|| limits.cpu_quota.to_string());
-            // Together they may be refused in one order: a quota of the old period above the parent's, or the other way round. Smaller periods come
-            // last.
-            let smaller = limits.cpu_quota != 0
-                && limits.cpu_period != 0
-                && self.read("cpu.cfs_period_us")?.parse().is_ok_and(|now: u64| limits.cpu_period < now);
-            let both = [("cpu.cfs_period_us", period), ("cpu.cfs_quota_us", quota)];
-            let ordered = if smaller { both.into_iter().rev().collect() } else { Vec::from(both) };
-            for (file, value) in ordered {
-                value.into_iter().for_each(|value| put(file, value));
-            }
-            if limits.cpu_rt_period != 0 {
-                put("cpu.rt_period_us", limits.cpu_rt_period.to_string());
-            }
-            if limits.cpu_rt_runtime != 0 {
-                put("cpu.rt_runtime_us", limits.cpu_rt_runtime.to_string());
-            }
+            all.extend(self.in_periods(
+                ("cpu.cfs_period_us", limits.cpu_period),
+                ("cpu.cfs_quota_us", limits.cpu_quota),
+            )?);
+            all.extend(self.in_periods(
+                ("cpu.rt_period_us", limits.cpu_rt_period),
+                ("cpu.rt_runtime_us", limits.cpu_rt_runtime),
+            )?);
         }
         if let Some(burst) = limits.cpu_burst {
-            put(if version2 { "cpu.max.burst" } else { "cpu.cfs_burst_us" }, burst.to_string());
+            put(&mut all, if version2 { "cpu.max.burst" } else { "cpu.cfs_burst_us" }, burst.to_string());
         }
         if let Some(idle) = limits.cpu_idle {
-            put("cpu.idle", idle.to_string());
+            put(&mut all, "cpu.idle", idle.to_string());
         }
         Ok(all)
+    }
+
+    /// A period, and what is granted in each. Together they may be refused in one order: what is granted in the old period is above what the parent has, or the
+    /// other way round. Smaller periods come last.
+    fn in_periods(&self, period: (&'static str, u64), granted: (&'static str, i64)) -> Result<Vec<Write>> {
+        let smaller = granted.1 != 0
+            && period.1 != 0
+            && self.read(period.0)?.parse().is_ok_and(|now: u64| period.1 < now);
+        let number = |file, given: bool, value: String| given.then_some(Write { file, value });
+        let mut both = vec![
+            number(period.0, period.1 != 0, period.1.to_string()),
+            number(granted.0, granted.1 != 0, granted.1.to_string()),
+        ];
+        if smaller {
+            both.reverse();
+        }
+        Ok(both.into_iter().flatten().collect())
     }
 
     fn memory_version1(&self, limits: &Limits) -> Result<Vec<Write>> {
@@ -304,7 +365,28 @@ impl Files<'_> {
     }
 
     fn block(&self, limits: &Limits) -> Vec<Write> {
-        let weight = limits.blkio_weight;
+        let mut all = self.block_weight(limits.blkio_weight);
+        all.extend(limits.devices.iter().map(|device| self.device(device)));
+        all
+    }
+
+    /// Version 2 has all limits of a device in one file, each by its name.
+    fn device(&self, device: &Device) -> Write {
+        let Device { limit, major, minor, value } = device;
+        let (version1, name): (&[&str], _) = match limit {
+            DeviceLimit::Weight => (&["blkio.weight_device", "blkio.bfq.weight_device", "io.bfq.weight"], ""),
+            DeviceLimit::ReadBytes => (&["blkio.throttle.read_bps_device"], "rbps="),
+            DeviceLimit::WriteBytes => (&["blkio.throttle.write_bps_device"], "wbps="),
+            DeviceLimit::Reads => (&["blkio.throttle.read_iops_device"], "riops="),
+            DeviceLimit::Writes => (&["blkio.throttle.write_iops_device"], "wiops="),
+        };
+        match version1.iter().find(|file| self.has(file)) {
+            Some(file) => Write { file, value: format!("{major}:{minor} {value}") },
+            None => Write { file: "io.max", value: format!("{major}:{minor} {name}{value}") },
+        }
+    }
+
+    fn block_weight(&self, weight: u16) -> Vec<Write> {
         if weight == 0 {
             return Vec::new();
         }
@@ -347,6 +429,10 @@ fn pids(limits: &Limits) -> Vec<Write> {
         count => count.to_string(),
     };
     vec![Write { file: "pids.max", value }]
+}
+
+fn put(all: &mut Vec<Write>, file: &'static str, value: String) {
+    all.push(Write { file, value });
 }
 
 /// Version 2's weight (1 to 10000, 100 by default) of version 1's shares (2 to 262144, 1024 by default), as runc has it since 1.3.2: a curve

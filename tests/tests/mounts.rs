@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use rustix::fs::{CWD, FileType};
 use serde_json::{Value, json};
-use tests::{Bundle, Case, agree};
+use tests::{Bundle, Case, Invocation, agree, skip};
 
 /// A bundle that runs busybox with a mount at `/mnt`, and procfs to see it by.
 fn mounted(case: &Case, mount: &Value, args: &[&str]) -> Bundle {
@@ -308,4 +308,77 @@ fn dev_and_cgroups_are_read_only_where_they_are_to_be() {
     let mut lines: Vec<&str> = seen.lines().collect();
     assert_eq!(lines.pop(), Some("no"));
     assert!(lines.len() >= 2 && lines.iter().all(|line| line.ends_with(" ro,")), "{seen}");
+}
+
+#[test]
+fn a_tmpfs_has_the_mode_of_what_it_covers() {
+    let modes = |case: &Case, said: &str| {
+        let bundle = case.busybox();
+        bundle.script("stat -c '%n %a' /covered /said /new");
+        for (point, options) in [("/covered", json!([])), ("/said", json!([said])), ("/new", json!([]))] {
+            bundle.mount(
+                json!({ "destination": point, "type": "tmpfs", "source": "tmpfs", "options": options }),
+            );
+        }
+        for folder in ["covered", "said"] {
+            let folder = bundle.rootfs().join(folder);
+            fs::create_dir(&folder).expect("mkdir");
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o710)).expect("chmod");
+        }
+        case.run(&bundle, &case.id()).ok()
+    };
+    assert_eq!(agree(|case| modes(case, "mode=0710")), "/covered 710\n/said 710\n/new 1777\n");
+    let case = Case::ours();
+    if case.runtime().is_ours() {
+        // Not heard by runc before 1.3.
+        assert_eq!(modes(&case, "mode=1500"), "/covered 710\n/said 1500\n/new 1777\n");
+    }
+}
+
+#[test]
+fn mount_points_and_sources_may_be_said_as_they_are_on_the_host() {
+    let case = Case::ours();
+    if !case.runtime().is_ours() {
+        skip!("runc does since 1.2");
+    }
+    let bundle = case.busybox();
+    let (rootfs, folder) = (bundle.rootfs(), case.folder());
+    fs::write(folder.join("file"), "bound").expect("write");
+    bundle.bind(&folder, "/data", &["bind"]);
+    // What the container has mounted itself.
+    bundle.bind(&rootfs.join("data"), rootfs.join("again").to_str().expect("UTF-8"), &["rbind"]);
+    bundle.args(["/bin/cat", "/again/file"]);
+    assert_eq!(case.run(&bundle, &case.id()).ok(), "bound");
+}
+
+#[test]
+fn namespaces_of_other_owners_are_joined() {
+    let case = Case::ours();
+    if !case.runtime().is_ours() {
+        skip!("runc does since 1.2");
+    }
+    let bundle = case.busybox();
+    bundle.user_namespace().script("readlink /proc/self/ns/net");
+    // Owned by the host's user namespace: a sysfs of it cannot be mounted.
+    let holder = Invocation::new("unshare").args(["--net", "sleep", "600"]).spawn();
+    let path = format!("/proc/{}/ns/net", holder.pid());
+    let own = fs::read_link("/proc/self/ns/net").expect("a namespace");
+    tests::command::eventually("the namespace is there", || {
+        fs::read_link(&path).is_ok_and(|found| found != own)
+    });
+    let joined = fs::read_link(&path).expect("a namespace");
+    bundle.edit(|config| {
+        for namespace in config["linux"]["namespaces"].as_array_mut().expect("namespaces") {
+            // An empty path is none.
+            namespace["path"] = json!(if namespace["type"] == "network" { path.as_str() } else { "" });
+        }
+        config["mounts"]
+            .as_array_mut()
+            .expect("mounts")
+            .retain(|mount| !mount["destination"].as_str().is_some_and(|point| point.starts_with("/sys")));
+    });
+    let output = case.run(&bundle, &case.id()).output().success();
+    assert_eq!(output.stdout.trim(), joined.to_str().expect("UTF-8"));
+    holder.signal(rustix::process::Signal::KILL);
+    let _ = holder.wait();
 }

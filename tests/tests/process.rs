@@ -840,3 +840,138 @@ fn a_terminal_is_the_users() {
     });
     assert_eq!(seen, (0, 0, true, true));
 }
+
+/// As newer versions of runc, which the one that is compared with may not be.
+#[test]
+fn an_ambient_capability_that_cannot_be_raised_is_named() {
+    let case = Case::ours();
+    let bundle = case.busybox();
+    bundle.args(["/bin/grep", "CapAmb", "/proc/self/status"]).edit(|config| {
+        let capabilities = &mut config["process"]["capabilities"];
+        for set in ["bounding", "permitted", "effective"] {
+            capabilities[set] = json!(["CAP_KILL", "CAP_CHOWN"]);
+        }
+        capabilities["inheritable"] = json!(["CAP_KILL"]);
+        capabilities["ambient"] = json!(["CAP_KILL", "CAP_CHOWN"]);
+    });
+    let output = case.run(&bundle, &case.id()).output().success();
+    assert!(output.stdout.contains("0000000000000020"), "{}", output.stdout);
+    if case.runtime().is_ours() {
+        assert!(output.stderr.contains("can't raise ambient capability CAP_CHOWN: "), "{}", output.stderr);
+        assert!(!output.stderr.contains("CAP_KILL"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn inheritable_capabilities_need_not_be_permitted() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.args(["/bin/grep", "^Cap", "/proc/self/status"]).edit(|config| {
+            config["process"]["capabilities"] = json!({
+                "inheritable": ["CAP_CHOWN", "CAP_SYSLOG"],
+                "permitted": ["CAP_KILL", "CAP_CHOWN"],
+                "effective": ["CAP_KILL"],
+                "bounding": ["CAP_KILL", "CAP_CHOWN", "CAP_SYSLOG"],
+                "ambient": ["CAP_CHOWN"],
+            });
+        });
+        case.run(&bundle, &case.id()).ok()
+    });
+    assert!(seen.contains("CapInh:\t0000000400000001"), "{seen}");
+}
+
+#[test]
+fn a_profile_that_notifies_needs_an_agent() {
+    let case = Case::ours();
+    let bundle = case.busybox();
+    let profile = |name: &str, listener: &str| {
+        bundle.edit(|config| {
+            config["linux"]["seccomp"] = json!({
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "listenerPath": listener,
+                "syscalls": [{ "names": [name], "action": "SCMP_ACT_NOTIFY" }],
+            });
+        });
+        case.run(&bundle, &case.id()).output()
+    };
+    let socket = case.dir().join("nobody");
+    let output = profile("mkdir", socket.to_str().expect("UTF-8"));
+    assert!(
+        output.code == 1 && output.stderr.contains("failed to connect with seccomp agent"),
+        "{}",
+        output.stderr
+    );
+    case.nothing_left();
+    let output = profile("write", socket.to_str().expect("UTF-8"));
+    let words = "SCMP_ACT_NOTIFY cannot be used for the write syscall";
+    assert!(output.code == 1 && output.stderr.contains(words), "{}", output.stderr);
+}
+
+#[test]
+fn nobody_inherits_the_callers_processors_or_descriptors() {
+    let case = Case::ours();
+    let bundle = case.busybox();
+    bundle.args(["/bin/sleep", "600"]);
+    let id = case.id();
+    let pid_file = case.dir().join("pid");
+    let create = case.cmd(["create", "--pid-file"]).arg(&pid_file).arg("--bundle").arg(bundle.dir()).arg(&id);
+    // Bound to the first processor, with a descriptor that is not to be passed on.
+    create.wrapped(["/bin/sh", "-c", "exec taskset -c 0 \"$@\" 7</etc/hostname", "sh"]).ok();
+    let pid: u32 = fs::read_to_string(&pid_file).expect("a pid").parse().expect("a number");
+    let own = proc::status(std::process::id())["Cpus_allowed_list"].clone();
+    assert_eq!(proc::status(pid)["Cpus_allowed_list"], own);
+    let files: Vec<_> = proc::descriptors(pid).into_iter().filter(|(fd, _)| *fd > 2).collect();
+    let allowed = |path: &Path| {
+        let text = path.to_string_lossy();
+        ["socket:", "pipe:", "anon_inode:", "/proc", "/memfd:"].iter().any(|start| text.starts_with(start))
+            || text == "/"
+    };
+    assert!(files.iter().all(|(_, path)| allowed(path)), "{files:?}");
+    case.cmd(["start", &id]).ok();
+    let exec = case.cmd(["exec", &id, "/bin/grep", "Cpus_allowed_list", "/proc/self/status"]);
+    let list = exec.wrapped(["taskset", "-c", "0"]).ok();
+    assert_eq!(list.trim(), format!("Cpus_allowed_list:\t{own}"));
+    case.force_delete(&id);
+}
+
+#[test]
+fn an_init_that_waits_ends_when_it_is_asked_to() {
+    let codes = agree(|case| {
+        let bundle = case.busybox();
+        bundle.args(["/bin/sleep", "600"]);
+        let mut codes = Vec::new();
+        for signal in ["TERM", "INT", "HUP"] {
+            let id = case.id();
+            let pid = case.create(&bundle, &id);
+            case.cmd(["kill", &id, signal]).ok();
+            codes.push((signal, case.exit_status(pid)));
+            case.await_stopped(&id);
+            case.delete(&id);
+        }
+        codes
+    });
+    assert_eq!(codes, [("TERM", 2), ("INT", 2), ("HUP", 2)]);
+}
+
+#[test]
+fn flags_of_the_scheduler_are_the_specifications() {
+    let case = Case::ours();
+    let bundle = case.busybox();
+    bundle.args(["/bin/sleep", "600"]).edit(|config| {
+        config["process"]["scheduler"] = json!({
+            "policy": "SCHED_DEADLINE", "flags": ["SCHED_FLAG_RESET_ON_FORK"], "runtime": 42000, "deadline": 100_000, "period": 1_000_000,
+        });
+    });
+    if !case.runtime().is_ours() {
+        skip!("runc knows schedulers since 1.2");
+    }
+    let id = case.id();
+    let pid = case.start(&bundle, &id);
+    let shown = Invocation::new("chrt").args(["-p", &pid.to_string()]).ok();
+    assert!(shown.contains("SCHED_DEADLINE|SCHED_RESET_ON_FORK"), "{shown}");
+    case.force_delete(&id);
+    bundle.edit(|config| config["linux"]["resources"]["cpu"] = json!({ "cpus": "0" }));
+    let output = case.run(&bundle, &id).output();
+    let words = "process scheduler can't be used together with AllowedCPUs";
+    assert!(output.code == 1 && output.stderr.contains(words), "{}", output.stderr);
+}

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use tests::command::eventually;
-use tests::{Bundle, Case, agree};
+use tests::{Bundle, Case, agree, skip};
 
 /// A bundle that sleeps, with some limits from the beginning.
 fn sleeper(case: &Case) -> Bundle {
@@ -335,4 +335,34 @@ fn a_device_has_its_own_weight() {
     if let Some(said) = seen {
         assert_eq!(said.as_deref(), Some("default 333\ndevice 444"));
     }
+}
+
+#[test]
+fn limits_of_a_device_are_updated() {
+    let case = Case::ours();
+    if !case.runtime().is_ours() {
+        skip!("runc does since 1.2");
+    }
+    let Some(device) = Loop::with_bfq(&case) else { return };
+    let number = rustix::fs::stat(device.0.as_str()).expect("a device").st_rdev;
+    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+    let of = |key: &str, value: u64| json!([{ "major": major, "minor": minor, key: value }]);
+    let bundle = sleeper(&case);
+    bundle.edit(|config| {
+        config["linux"]["resources"]["blockIO"] = json!({ "weight": 333, "weightDevice": of("weight", 444) });
+    });
+    let id = case.id();
+    let pid = case.start(&bundle, &id);
+    let limits = json!({ "blockIO": {
+        "weight": 111, "weightDevice": of("weight", 222),
+        "throttleReadBpsDevice": of("rate", 10_485_760), "throttleWriteIOPSDevice": of("rate", 900),
+    } });
+    case.cmd(["update", "--resources", "-", &id]).stdin(limits.to_string()).ok();
+    let read = |files: &[&str]| files.iter().find_map(|file| limit(pid, file)).unwrap_or_default();
+    let device = format!("{major}:{minor}");
+    let weights = read(&["blkio.bfq.weight_device", "io.bfq.weight"]);
+    assert_eq!(weights, format!("default 111\n{device} 222"));
+    assert!(read(&["blkio.throttle.read_bps_device", "io.max"]).contains(&device));
+    assert!(read(&["blkio.throttle.write_iops_device", "io.max"]).contains("900"));
+    case.force_delete(&id);
 }

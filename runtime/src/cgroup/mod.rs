@@ -61,11 +61,12 @@ pub(crate) fn path(given: Option<&Path>, id: &ContainerId, systemd: bool) -> Pat
     }
 }
 
-/// Checks the cgroup of a container that is to be, where it is there already: what enters a frozen one never gets anywhere. One that has processes is told of.
+/// Checks the cgroup of a container that is to be, where it is there already: what enters a frozen one never gets anywhere, and one that has
+/// processes is another container's.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Container`] in runc's words when it is frozen.
+/// [`ErrorKind::Container`] in runc's words when it is frozen, or has processes.
 pub(crate) fn check_before(path: &Path) -> Result<()> {
     let host = Host::now()?;
     let Some(folder) =
@@ -79,7 +80,8 @@ pub(crate) fn check_before(path: &Path) -> Result<()> {
     }
     let count = cgroup.pids()?.len();
     if count > 0 {
-        tracing::warn!("container's cgroup is not empty: {count} process(es) found");
+        let message = format!("container's cgroup is not empty: {count} process(es) found");
+        return Err(Error::new(ErrorKind::Container, message));
     }
     Ok(())
 }

@@ -71,6 +71,7 @@ pub fn restore(
     check_descriptors(0)?;
     let workload = Workload::of_bundle(&bundle, &Annotations::of(bundle.spec())?)?;
     refuse_functions(!matches!(workload, Workload::Native), id)?;
+    store.check_free(id)?;
     let spec = handover::for_init(&bundle, id, create.systemd_cgroup)?;
     let folders = options.work.folders()?;
     let descriptors = descriptors(&folders)?;
