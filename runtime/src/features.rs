@@ -10,7 +10,7 @@ const APPLIED: Option<&str> = option_env!("RR_LIBCONTAINER_PATCHES");
 const BINDS_TREES: &str = "0015-bind-what-the-caller-has-opened";
 
 /// What each patch gives, by its name. A build without it lacks the guarantee.
-const GUARANTEES: [(&str, &str); 28] = [
+const GUARANTEES: [(&str, &str); 29] = [
     (
         "0001-builders-accept-a-spec",
         "exec joins the user namespace, and has the user, limits and profile of the configuration",
@@ -57,6 +57,7 @@ const GUARANTEES: [(&str, &str); 28] = [
         "0025-join-namespaces-before-the-users",
         "namespaces are joined that the container's user namespace does not own",
     ),
+    ("0026-masked-folders-share-a-tmpfs", "masked folders share a file system"),
     (
         "0001-relative-paths-below-the-callers-cgroup",
         "a container without cgroupsPath stays below its caller's cgroup",

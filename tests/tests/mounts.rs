@@ -382,3 +382,21 @@ fn namespaces_of_other_owners_are_joined() {
     holder.signal(rustix::process::Signal::KILL);
     let _ = holder.wait();
 }
+
+#[test]
+fn masked_folders_share_a_file_system() {
+    let case = Case::ours();
+    if !case.runtime().is_ours() {
+        skip!("runc's do since 1.3.4");
+    }
+    let bundle = case.busybox();
+    let folders = ["/one", "/two", "/three"];
+    for folder in folders {
+        fs::create_dir(bundle.rootfs().join(&folder[1..])).expect("mkdir");
+    }
+    bundle.edit(|config| config["linux"]["maskedPaths"] = json!(folders));
+    bundle.script("stat -c %d /one /two /three; touch /three/x 2>/dev/null; echo $?; ls /three");
+    let out = case.run(&bundle, &case.id()).ok();
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(lines.len() == 4 && lines[0] == lines[1] && lines[1] == lines[2] && lines[3] == "1", "{out}");
+}

@@ -1,0 +1,80 @@
+"""What the runners here have in common: where things lie, and how results are told."""
+
+import json
+import os
+import re
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+from xml.etree import ElementTree
+
+HERE = Path(__file__).resolve().parent
+OUT = HERE.parent / "conformance-output"
+CACHE = Path(os.environ.get("RR_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rr-runtime")
+
+
+def programs(runner, names):
+    """Looks for what a runner needs."""
+    for name in names:
+        if not shutil.which(name):
+            sys.exit(f"{runner}: {name} is missing; run: scripts/setup conformance")
+    if os.geteuid():
+        sys.exit(f"{runner}: containers need root here")
+    OUT.mkdir(exist_ok=True)
+
+
+class Report:
+    """All results, in all forms."""
+
+    def __init__(self, runner):
+        self.runner, self.rows, self.lines, self.unexpected = runner, [], [], []
+        self.suites = ElementTree.Element("testsuites", name=runner)
+        with open(HERE / "expected.toml", "rb") as file:
+            self.expected = tomllib.load(file)
+
+    def add(self, suite, key, measured):
+        """The results of one suite, by runtime; key is what expected.toml calls it."""
+        names = list(measured)
+        tests = sorted(set().union(*measured.values()))
+        verdicts = {test: {name: measured[name].get(test, ("missing",))[0] for name in names} for test in tests}
+        self.rows += [{"suite": f"{self.runner}: {suite}", "test": test, **verdicts[test]} for test in tests]
+        junit = ElementTree.SubElement(self.suites, "testsuite", name=suite, tests=str(len(tests)))
+        for test in tests:
+            case = ElementTree.SubElement(junit, "testcase", classname=test.split(": ")[0], name=test.split(": ", 1)[1])
+            verdict, said = measured[names[0]].get(test, ("missing", ""))
+            if verdict == "skipped":
+                ElementTree.SubElement(case, "skipped")
+            elif verdict != "passed":
+                ElementTree.SubElement(case, "failure", message=verdict).text = re.sub(r"[^\x09\x0a\x20-\ud7ff]", "?", said)
+        lines = [f"| {suite}'s tests | {' | '.join(names)} |", "| --- |" + " --- |" * len(names)]
+        for verdict in ["passed", "failed", "flaky", "skipped"]:
+            counts = [sum(result[0] == verdict for result in measured[name].values()) for name in names]
+            lines.append(f"| {verdict} | {' | '.join(map(str, counts))} |")
+        lines += ["", f"| not passed by all | {' | '.join(names)} |", "| --- |" + " --- |" * len(names)]
+        for test in tests:
+            if set(verdicts[test].values()) - {"passed", "skipped"}:
+                lines.append(f"| {test} | {' | '.join(verdicts[test][name] for name in names)} |")
+        print("\n".join(lines) + "\n")
+        self.lines += [*lines, ""]
+        ours, others = names[0], names[1:]
+        expected = self.expected.get(key, {})
+        # What could not even begin has failed in everything that others have passed.
+        nothing = {test.split(": ")[0] for test in tests if test.endswith(": all") and verdicts[test][ours] == "failed"}
+        fails = lambda test: verdicts[test][ours] == "failed" or (verdicts[test][ours] == "missing" and test.split(": ")[0] in nothing)
+        lost = {test for test in tests if fails(test) and any(verdicts[test][other] == "passed" for other in others)}
+        self.unexpected += [f"{suite}: {test}: fails, and is not in expected.toml" for test in sorted(lost - set(expected))]
+        passes = [test for test in sorted(expected) if verdicts.get(test, {}).get(ours) == "passed"]
+        self.unexpected += [f"{suite}: {test}: is in expected.toml, and passes" for test in passes]
+
+    def end(self):
+        """Writes all three forms, tells what was not expected, and exits by that."""
+        results = OUT / "results.json"
+        others = json.loads(results.read_text()) if results.exists() else []
+        rows = [row for row in others if not row["suite"].startswith(f"{self.runner}: ")] + self.rows
+        results.write_text(json.dumps(rows, indent=2) + "\n")
+        ElementTree.ElementTree(self.suites).write(OUT / f"{self.runner}.xml", encoding="utf-8", xml_declaration=True)
+        (OUT / f"{self.runner}.md").write_text("\n".join(self.lines))
+        for line in self.unexpected:
+            print(f"{self.runner}: {line}", file=sys.stderr)
+        sys.exit(1 if self.unexpected else 0)
