@@ -11,7 +11,7 @@ debian_mirror() {
         grep -v security | head -n 1 || true
 }
 
-# open_newer_debian [with-sources]: from now on apt is that one, which has read its lists.
+# open_newer_debian packages|sources: from now on apt is that one, which has read its lists; of source packages, too, where those are wanted.
 open_newer_debian() {
     local apt=$debs/apt keyring=/usr/share/keyrings/debian-archive-keyring.gpg suite mirror
     for suite in apt-get apt-config apt-cache dpkg; do
@@ -28,7 +28,7 @@ open_newer_debian() {
     [ -n "$mirror" ] || die "no mirror of Debian is among apt's sources; run: apt-get update, or set RR_DEBIAN_MIRROR"
     for suite in forky sid; do
         echo "deb [signed-by=$keyring] $mirror $suite main"
-        [ "${1:-}" != with-sources ] || echo "deb-src [signed-by=$keyring] $mirror $suite main"
+        [ "$1" != sources ] || echo "deb-src [signed-by=$keyring] $mirror $suite main"
     done >"$apt/sources.list"
     # Nothing is installed in this root: so a download is a package with all that it needs.
     : >"$apt/status"

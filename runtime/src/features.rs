@@ -10,7 +10,7 @@ const APPLIED: Option<&str> = option_env!("RR_LIBCONTAINER_PATCHES");
 const BINDS_TREES: &str = "0015-bind-what-the-caller-has-opened";
 
 /// What each patch gives, by its name. A build without it lacks the guarantee.
-const GUARANTEES: [(&str, &str); 29] = [
+const GUARANTEES: [(&str, &str); 31] = [
     (
         "0001-builders-accept-a-spec",
         "exec joins the user namespace, and has the user, limits and profile of the configuration",
@@ -58,6 +58,11 @@ const GUARANTEES: [(&str, &str); 29] = [
         "namespaces are joined that the container's user namespace does not own",
     ),
     ("0026-masked-folders-share-a-tmpfs", "masked folders share a file system"),
+    ("0027-disable-the-oom-killer", "disableOOMKiller"),
+    (
+        "0028-hide-every-procfs-of-the-host",
+        "without pivot_root no procfs of the host is left to the container",
+    ),
     (
         "0001-relative-paths-below-the-callers-cgroup",
         "a container without cgroupsPath stays below its caller's cgroup",

@@ -366,3 +366,22 @@ fn limits_of_a_device_are_updated() {
     assert!(read(&["blkio.throttle.write_iops_device", "io.max"]).contains("900"));
     case.force_delete(&id);
 }
+
+#[test]
+fn the_oom_killer_can_be_disabled() {
+    let said = agree(|case| {
+        let bundle = sleeper(case);
+        bundle.edit(|config| {
+            config["linux"]["resources"]["memory"] = json!({ "limit": 50_000_000, "disableOOMKiller": true });
+        });
+        let id = case.id();
+        let pid = case.start(&bundle, &id);
+        let said = limit(pid, "memory.oom_control");
+        case.force_delete(&id);
+        said.map(|said| said.lines().any(|line| line == "oom_kill_disable 1"))
+    });
+    match said {
+        Some(disabled) => assert!(disabled),
+        None => skip!("cgroup v2 has no such switch"),
+    }
+}

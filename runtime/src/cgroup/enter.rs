@@ -32,8 +32,13 @@ pub(crate) fn enter(
     let manager = create_cgroup_manager(config).context(ErrorKind::Container, cannot)?;
     manager.add_task(Pid::from_raw(pid)).context(ErrorKind::Container, cannot)?;
     if let Some(resources) = resources {
-        let limits =
-            ControllerOpt { resources, freezer_state: None, oom_score_adj: None, disable_oom_killer: false };
+        let memory = resources.memory().as_ref();
+        let limits = ControllerOpt {
+            resources,
+            freezer_state: None,
+            oom_score_adj: None,
+            disable_oom_killer: memory.and_then(|memory| memory.disable_oom_killer()).unwrap_or(false),
+        };
         manager.apply(&limits).context(ErrorKind::Container, cannot)?;
     }
     let beside = if systemd { None } else { Beside::make(path) };
