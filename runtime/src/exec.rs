@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process, Spec};
+use rustix::process::Signal;
 
 use crate::affinity;
 use crate::annotation::Annotations;
@@ -113,7 +114,9 @@ pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<i3
     let caller = matches!(terminal, Terminal::Relayed).then(Caller::take_over).transpose()?;
     let receiver = PidReceiver::connect(options.pidfd_socket.as_deref())?;
     let pid = build(&folder, &state, &bundle, process, options, &console, signals)?;
-    receiver.send(pid)?;
+    receiver.send(pid).inspect_err(|_| {
+        let _ = Identity::of(pid).and_then(|process| process.signal(Signal::KILL));
+    })?;
     if let Some(path) = &options.pid_file {
         write_pid_file(path, pid)?;
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
-use tests::{Bundle, Case};
+use tests::{Bundle, Case, Criu};
 
 /// The findings about a bundle, by what they are about: verdict and text.
 fn findings(case: &Case, bundle: &Bundle) -> (i32, Vec<(String, String, String)>) {
@@ -38,6 +38,18 @@ fn a_host_and_a_bundle_that_work_are_found_to() {
     let function = case.wasm("(module (func (export \"_start\")))");
     let (code, found) = findings(&case, &function);
     assert!(code == 0 && found.iter().any(|(_, _, text)| text.contains("runs in WasmEdge")), "{found:?}");
+}
+
+#[test]
+fn a_host_without_criu_can_do_the_rest() {
+    let case = Case::ours();
+    let nothing = case.folder();
+    let out = case.cmd(["check"]).env("PATH", &nothing).output().success();
+    let words = "no container can be checkpointed or restored";
+    assert!(out.stdout.contains(words), "{}", out.stdout);
+    let Some(criu) = Criu::find() else { return };
+    let out = criu.with(case.cmd(["check"])).ok();
+    assert!(out.contains("criu: ") && !out.contains(words), "{out}");
 }
 
 #[test]

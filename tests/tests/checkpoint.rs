@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tests::command::{eventually, poll};
 use tests::console::ConsoleSocket;
-use tests::{Bundle, Case, Criu, Invocation, agree, proc};
+use tests::{Bundle, Case, Criu, Invocation, Runtime, agree, proc, skip};
 
 /// Counts in a file, from what it has counted so far.
 const COUNTER: &str = "n=0; while :; do n=$((n+1)); echo $n >/count; sleep 0.02; done";
@@ -121,6 +121,28 @@ fn a_container_goes_on_where_it_was() {
     });
     let each = (1, true, true, "running".to_owned(), "here\n".to_owned());
     assert_eq!(seen, (vec![each.clone(), each], 137));
+}
+
+#[test]
+fn what_one_runtime_has_dumped_the_other_restores() {
+    let criu = criu!();
+    let Some(peer) = Runtime::peer() else { skip!("runc is not installed") };
+    let ours = Runtime::under_test();
+    for [first, second] in [[&peer, &ours], [&ours, &peer]] {
+        let (dumping, restoring) = (Case::new(first), Case::new(second));
+        let (bundle, id, images) = counting(&dumping, criu);
+        checkpoint(&dumping, criu, &images, &[], &id).ok();
+        let stopped_at = count(&bundle);
+        let id = restoring.id();
+        assert_eq!(
+            silently(&restoring, criu, &restore_words(&bundle, &images, &[], &id)),
+            0,
+            "{}",
+            second.name()
+        );
+        counts_beyond(&bundle, stopped_at);
+        restoring.force_delete(&id);
+    }
 }
 
 #[test]

@@ -32,7 +32,7 @@ impl Host {
         if let Some(host) = HOST.get() {
             return Ok(host);
         }
-        let hierarchies = read("/proc/self/mountinfo")?.lines().filter_map(Hierarchy::parse).collect();
+        let hierarchies = Hierarchy::all(&read("/proc/self/mountinfo")?);
         let own = read("/proc/self/cgroup")?;
         Ok(HOST.get_or_init(|| Self { hierarchies, own }))
     }
@@ -52,6 +52,17 @@ pub(super) struct Hierarchy {
 }
 
 impl Hierarchy {
+    /// Those of a whole mountinfo, each where it is mounted first: others may be anybody's, and gone in a moment, as criu's are.
+    pub(super) fn all(mountinfo: &str) -> Vec<Self> {
+        let mut all: Vec<Self> = Vec::new();
+        for hierarchy in mountinfo.lines().filter_map(Self::parse) {
+            if !all.iter().any(|other| other.controllers == hierarchy.controllers) {
+                all.push(hierarchy);
+            }
+        }
+        all
+    }
+
     /// See proc_pid_mountinfo(5): `id parent dev root mount options [fields] - type source super-options`.
     pub(super) fn parse(line: &str) -> Option<Self> {
         let (left, right) = line.split_once(" - ")?;
@@ -64,7 +75,8 @@ impl Hierarchy {
         let mut left = left.split(' ').skip(3);
         let (root, mount) = (left.next()?, left.next()?);
         let options = right.nth(1).unwrap_or_default();
-        let controllers = if version2 { Vec::new() } else { options.split(',').map(str::to_owned).collect() };
+        let controllers = options.split(',').filter(|option| !["rw", "ro"].contains(option));
+        let controllers = if version2 { Vec::new() } else { controllers.map(str::to_owned).collect() };
         Some(Self { mount: unescape(mount), root: unescape(root), controllers })
     }
 

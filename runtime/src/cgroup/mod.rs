@@ -452,6 +452,15 @@ mod tests {
     }
 
     #[test]
+    fn a_hierarchy_that_is_mounted_again_is_where_it_was_first() {
+        let again = "40 33 0:27 / /images/.criu.cgyard.x/freezer ro - cgroup cgroup ro,freezer";
+        let all = Hierarchy::all(&format!("{MOUNTS}\n{again}"));
+        let freezers: Vec<_> = all.iter().filter(|one| one.is(&["freezer"])).map(|one| &one.mount).collect();
+        assert_eq!(freezers, [Path::new("/sys/fs/cgroup/freezer")]);
+        assert_eq!(all.len(), 3);
+    }
+
+    #[test]
     fn a_cgroup_is_looked_for_where_the_container_will_be() {
         let own = "3:freezer:/docker/x/me\n2:cpu,cpuacct:/\n0::/\n";
         let parsed = |mounts: &str| mounts.lines().filter_map(Hierarchy::parse).collect::<Vec<_>>();

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::{CheckOptions, Findings};
 use crate::cgroup;
+use crate::checkpoint;
 use crate::engine::{Engine, Folders};
 use crate::trust;
 
@@ -31,6 +32,7 @@ pub(super) fn look(findings: &mut Findings<'_>, options: &CheckOptions) {
     user(findings);
     state(findings, &options.root);
     engine(findings, &options.binary);
+    criu(findings);
 }
 
 fn read(path: &str) -> String {
@@ -148,6 +150,23 @@ fn state(findings: &mut Findings<'_>, root: &Path) {
     match rustix::fs::access(there, rustix::fs::Access::WRITE_OK) {
         Ok(()) => findings.ok(what, "states can be kept there"),
         Err(errno) => findings.fails(what, format!("{}: cannot be written: {errno}", there.display())),
+    }
+}
+
+/// Whether it works with this kernel is for `criu check` to say, which takes root.
+fn criu(findings: &mut Findings<'_>) {
+    match checkpoint::version() {
+        Ok(version) => {
+            let [major, minor, sublevel] = [version / 10_000, version / 100 % 100, version % 100];
+            findings.ok(
+                "criu",
+                format!("{major}.{minor}.{sublevel}: criu check tells what this kernel lacks for it"),
+            );
+        }
+        Err(error) => {
+            let without = "no container can be checkpointed or restored";
+            findings.limited("criu", format!("{without}: {}", crate::error::chain(&error)));
+        }
     }
 }
 

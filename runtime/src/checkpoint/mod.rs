@@ -232,8 +232,12 @@ fn joined(spec: &Spec) -> impl Iterator<Item = (LinuxNamespaceType, &Path)> {
     })
 }
 
-/// A version of criu that is new enough for anything.
-fn version() -> Result<u32> {
+/// The version of criu, 4.2.1 as 40201, which is new enough for anything.
+///
+/// # Errors
+///
+/// [`ErrorKind::Container`] when there is none, or an older one.
+pub(crate) fn version() -> Result<u32> {
     let version = criu::version()?;
     if version < OLDEST {
         let message = format!("CRIU version {version} must be {OLDEST} or higher");
