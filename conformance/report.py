@@ -24,6 +24,18 @@ def programs(runner, names):
     OUT.mkdir(exist_ok=True)
 
 
+def runtimes(runner, words, peer):
+    """Names and paths of the runtimes that were given as NAME=BINARY; one alone is held against this runc."""
+    given = dict(word.split("=", 1) for word in words) or {"rr-runtime": "/usr/local/bin/rr-runtime"}
+    if len(given) == 1:
+        given["runc"] = peer
+    found = {name: shutil.which(binary) for name, binary in given.items()}
+    for name, binary in found.items():
+        if not binary:
+            sys.exit(f"{runner}: {name}: {given[name]} is no program")
+    return found
+
+
 class Report:
     """All results, in all forms."""
 

@@ -284,8 +284,7 @@ pub(crate) fn new_state(id: &ContainerId, bundle: &Bundle, spec: &Spec, systemd:
 
 fn has_own_pids(spec: &Spec) -> bool {
     let mut namespaces = spec.linux().iter().flat_map(|linux| linux.namespaces().iter().flatten());
-    let is_none = |path: &Option<PathBuf>| path.as_ref().is_none_or(|path| path.as_os_str().is_empty());
-    namespaces.any(|one| one.typ() == LinuxNamespaceType::Pid && is_none(one.path()))
+    namespaces.any(|one| one.typ() == LinuxNamespaceType::Pid && one.path().is_none())
 }
 
 /// Gives up what a container's process would have of its caller until it executes its program, and for longer: descriptors that are not to be passed

@@ -81,16 +81,20 @@ pub(crate) fn close_from(first: u32) {
 /// Closes what this process was started with from `first` on, and what it runs would not be given: all that is not marked to be closed then, as every descriptor
 /// of its own is. A container's init has it open for as long as it waits, otherwise.
 pub(crate) fn close_inherited(first: u32) {
-    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
-    let numbers: Vec<i32> =
-        open.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok()).collect();
-    for fd in numbers.into_iter().filter(|fd| u32::try_from(*fd).is_ok_and(|fd| fd >= first)) {
+    for fd in open_from(first) {
         // SAFETY: takes a number.
         if unsafe { libc::fcntl(fd, libc::F_GETFD) } == 0 {
             // SAFETY: nothing here owns a descriptor without that mark.
             unsafe { libc::close(fd) };
         }
     }
+}
+
+/// The descriptors of this process from `first` on. Among them is that of the list itself, which is closed by now.
+fn open_from(first: u32) -> Vec<i32> {
+    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let numbers = open.filter_map(|entry| entry.file_name().to_string_lossy().parse::<i32>().ok());
+    numbers.filter(|fd| u32::try_from(*fd).is_ok_and(|fd| fd >= first)).collect()
 }
 
 /// Closes a descriptor that this process has of the one that it was forked from, whose owner is not here.
@@ -106,10 +110,7 @@ fn close_range(first: u32, flags: u32) {
         return;
     }
     // A kernel before 5.9 (5.11 for the flag).
-    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
-    let numbers: Vec<i32> =
-        open.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok()).collect();
-    for fd in numbers.into_iter().filter(|fd| u32::try_from(*fd).is_ok_and(|fd| fd >= first)) {
+    for fd in open_from(first) {
         if flags == 0 {
             // SAFETY: as above; the folder's own descriptor is gone by now, which is EBADF.
             unsafe { libc::close(fd) };

@@ -109,7 +109,7 @@ pub(crate) fn hold_namespaces(spec: &mut Spec) -> Result<Vec<OwnedFd>> {
 /// libcontainer's error for a namespace that cannot be joined does not say which.
 fn check_namespaces(linux: &Linux) -> Result<()> {
     for namespace in linux.namespaces().iter().flatten() {
-        if let Some(path) = namespace.path().as_deref().filter(|path| !path.as_os_str().is_empty()) {
+        if let Some(path) = namespace.path() {
             std::fs::metadata(path).context(ErrorKind::Bundle, || {
                 format!("namespace {}: stat {}", file_name(namespace.typ()), path.display())
             })?;
@@ -315,11 +315,13 @@ fn with_flags(mut filter: LinuxSeccomp) -> LinuxSeccomp {
 /// The kernel wants a deadline for all processors or none, and says EPERM (sched_setattr(2)).
 fn check_scheduler(process: &Process, linux: &Linux) -> Result<()> {
     let deadline = LinuxSchedulerPolicy::SchedDeadline;
-    let is_deadline = process.scheduler().as_ref().is_some_and(|scheduler| *scheduler.policy() == deadline);
+    if process.scheduler().as_ref().is_none_or(|scheduler| *scheduler.policy() != deadline) {
+        return Ok(());
+    }
     let cpu = linux.resources().as_ref().and_then(|resources| resources.cpu().as_ref());
     let bound = cpu.and_then(|cpu| cpu.cpus().as_deref()).filter(|cpus| !cpus.is_empty());
     let all = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
-    if is_deadline && bound.is_some_and(|cpus| affinity::mask_of(cpus) != affinity::mask_of(all.trim())) {
+    if bound.is_some_and(|cpus| affinity::mask_of(cpus) != affinity::mask_of(all.trim())) {
         let message = "process scheduler can't be used together with AllowedCPUs";
         return Err(Error::new(ErrorKind::Bundle, message));
     }

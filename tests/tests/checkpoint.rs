@@ -52,6 +52,11 @@ fn checkpoint(case: &Case, criu: Criu, images: &Path, flags: &[&str], id: &str) 
     criu.with(case.cmd(["checkpoint", "--image-path"]).arg(images).args(flags).arg(id))
 }
 
+/// `restore` in the foreground.
+fn restore(case: &Case, bundle: &Bundle, images: &Path, id: &str) -> Invocation {
+    case.cmd(["restore", "--bundle"]).arg(bundle.dir()).arg("--image-path").arg(images).arg(id)
+}
+
 /// The words of a detached `restore`.
 fn restore_words<'a>(bundle: &'a Bundle, images: &'a Path, flags: &[&'a str], id: &'a str) -> Vec<&'a str> {
     let text = |path: &'a Path| path.to_str().expect("UTF-8");
@@ -159,8 +164,7 @@ fn a_restored_container_has_the_pipes_of_who_restores_it() {
         checkpoint(case, criu, &images, &[], &id).ok();
         let before = first.wait().code;
         drop(input);
-        let restore =
-            case.cmd(["restore", "--bundle"]).arg(bundle.dir()).arg("--image-path").arg(&images).arg(&id);
+        let restore = restore(case, &bundle, &images, &id);
         let mut second = criu.with(restore).stdin_pipe().piped().spawn();
         let mut input = second.input().expect("a pipe");
         std::io::Write::write_all(&mut input, b"two\n").expect("write");
@@ -183,8 +187,7 @@ fn signals_reach_a_container_that_is_restored_in_the_foreground() {
         counts_beyond(&bundle, 3);
         checkpoint(case, criu, &images, &[], &id).ok();
         let stopped_at = count(&bundle);
-        let restore =
-            case.cmd(["restore", "--bundle"]).arg(bundle.dir()).arg("--image-path").arg(&images).arg(&id);
+        let restore = restore(case, &bundle, &images, &id);
         let running = criu.with(restore).spawn();
         counts_beyond(&bundle, stopped_at);
         running.signal(Signal::TERM);
@@ -494,7 +497,11 @@ fn a_criu_that_is_missing_or_mad_is_told_of_in_one_line() {
     for (path, words) in [
         (nothing, "criu: cannot be started"),
         (false_criu(&case, "exit 0"), "criu: has ended without an answer"),
-        (false_criu(&case, "exec /bin/busybox sh -c 'echo rubbish >&'$2"), "criu: answer: cannot be read"),
+        // Not before it was asked, which would be an end without an answer.
+        (
+            false_criu(&case, "exec /bin/busybox sh -c \"head -c 1 <&$2 >/dev/null; echo rubbish >&$2\""),
+            "criu: answer: cannot be read",
+        ),
     ] {
         let ours = |words: &[&str]| case.cmd(words).env("PATH", &path).output();
         let images = images.to_str().expect("UTF-8");
@@ -564,7 +571,5 @@ fn a_function_is_refused_by_name() {
     refused(case.cmd(["checkpoint", "--image-path"]).arg(&images).arg(&id).output());
     assert_eq!(case.status(&id), "running");
     case.force_delete(&id);
-    let restore =
-        case.cmd(["restore", "--bundle"]).arg(bundle.dir()).arg("--image-path").arg(&images).arg(&id);
-    refused(restore.output());
+    refused(restore(&case, &bundle, &images, &id).output());
 }
