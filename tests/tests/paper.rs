@@ -222,7 +222,8 @@ fn the_system_calls_are_the_papers(way: Way, paper: [&[Step]; 2], transfer: &str
     if tests::runtime::program("strace").is_none() {
         skip!("strace is not installed");
     }
-    let chain = Chain::new(&case, way, &[&sender(5), &receiver()]).env("RR_TRACE=calls");
+    // More than what is read with a header.
+    let chain = Chain::new(&case, way, &[&sender(20_000), &receiver()]).env("RR_TRACE=calls");
     chain.containers[0].annotation("io.roadrunner.hose/transfer", transfer);
     let file = case.dir().join("calls");
     let ended = chain.run_traced("trace=write,connect,pipe2,vmsplice,splice,sendmsg,recvmsg,recvfrom", &file);

@@ -538,14 +538,16 @@ impl Hose {
         result
     }
 
-    /// Whether what is given away is best given as sealed memory: to functions of other containers, and to more than one, wherever they
-    /// are. To one of the same process its pages move.
+    /// Whether what is given away is best given as sealed memory: to functions of other containers of this host, and to more than one of the same
+    /// process. To a single one there its pages move, and to those that are met by address go bytes.
     pub(super) fn gives_sealed_memory(&self) -> bool {
-        let outside = self.remote.as_ref().map(|remote| remote.sender.borrow().transfer());
+        let remote = self.remote.as_ref().map(|remote| remote.sender.borrow());
+        let outside = remote.as_ref().map(|sender| sender.transfer());
         let transfer = self.local.as_ref().map(|local| local.workflow.transfer).or(outside);
         let seals = matches!(transfer, Some(Transfer::Auto | Transfer::Memfd));
-        let mut outside = self.targets.iter().map(|name| self.local_target(name).is_none());
-        seals && (self.targets.len() > 1 || outside.next() == Some(true))
+        let within = self.targets.iter().filter(|name| self.local_target(name).is_some()).count();
+        let given = self.targets.len() > within && remote.is_some_and(|sender| sender.may_give_memory());
+        seals && (within > 1 || given)
     }
 
     fn transfer(&self) -> Transfer {

@@ -2,12 +2,13 @@
 //!
 //! Descriptors are taken only with what goes through the inbox, one at most; the kernel closes what comes with a payload.
 //!
-//! Nothing here blocks but [`wait`]. A link never reads further than the message that is being read, so that the bytes
-//! of a payload stay in the socket until there is a region to put them into.
+//! Nothing here blocks but [`wait`]. A link reads no further than the message that is being read, so that the bytes
+//! of a payload stay in the socket until there is a region to put them into: but for a page, after [`Link::read_ahead`].
 
 use std::borrow::Cow;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -149,15 +150,39 @@ impl Incoming {
     }
 }
 
+/// Bytes that have come with a header: a short payload is read in the same call.
+#[derive(Debug)]
+struct Ahead {
+    bytes: Box<[u8; AHEAD]>,
+    unread: Range<usize>,
+}
+
+/// A page: a longer payload has more to wait for than a call.
+const AHEAD: usize = 4096;
+
+impl Ahead {
+    /// Moves what is there, as far as it goes; says how much.
+    fn take(&mut self, room: &mut [u8]) -> usize {
+        let len = room.len().min(self.unread.len());
+        room[..len].copy_from_slice(&self.bytes[self.unread.start..self.unread.start + len]);
+        self.unread.start += len;
+        len
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Link {
     socket: OwnedFd,
     inbox: Box<[u8; HEADER_LEN + TAG_LEN + MAX_BODY]>,
     filled: usize,
+    /// What was read beyond a header, where that is done.
+    ahead: Option<Ahead>,
     /// Whether the socket can pass descriptors.
     passes: bool,
     /// Which came with what is in the inbox.
     descriptor: Option<OwnedFd>,
+    /// Whether there were more, which are closed.
+    surplus: bool,
     /// To send with, and to receive with.
     tags: Option<Box<[Tags; 2]>>,
     /// Of the payload that is being received.
@@ -172,8 +197,10 @@ impl Link {
             socket,
             inbox: Box::new([0; HEADER_LEN + TAG_LEN + MAX_BODY]),
             filled: 0,
+            ahead: None,
             passes: false,
             descriptor: None,
+            surplus: false,
             tags: None,
             incoming: None,
             pipe: None,
@@ -183,6 +210,17 @@ impl Link {
     /// For a Unix socket.
     pub(crate) fn passing_descriptors(socket: OwnedFd) -> Self {
         Self { passes: true, ..Self::new(socket) }
+    }
+
+    /// From here on a header is read with what comes behind it. Not for a handshake, nor where everything is tagged. Whoever waits for the socket has
+    /// to ask for [`Link::has_unread`] first.
+    pub(crate) fn read_ahead(&mut self) {
+        self.ahead.get_or_insert_with(|| Ahead { bytes: Box::new([0; AHEAD]), unread: 0..0 });
+    }
+
+    /// Whether there is something that the socket does not tell of any more.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.ahead.as_ref().is_some_and(|ahead| !ahead.unread.is_empty())
     }
 
     pub(crate) fn passes_descriptors(&self) -> bool {
@@ -230,9 +268,7 @@ impl Link {
             Malformed::Version(_) => Broken::Version(e.text()),
             Malformed::Other(_) => Broken::Nonsense(e.text()),
         })?;
-        if header.flags.has(Flags::SEALED) != self.descriptor.is_some() {
-            return Err(nonsense("a descriptor without its frame, or a frame without its descriptor"));
-        }
+        let descriptor = self.descriptor_of(&header)?;
         let length = header.length;
         if !header.kind.has_payload() && length > 0 {
             // Only in the handshake.
@@ -255,19 +291,53 @@ impl Link {
         self.filled = 0;
         let mut body = [0; MAX_BODY];
         body.copy_from_slice(&self.inbox[HEADER_LEN..HEADER_LEN + MAX_BODY]);
-        Ok(Some(Message { header, descriptor: self.descriptor.take(), body }))
+        Ok(Some(Message { header, descriptor, body }))
+    }
+
+    /// The descriptor of a message. One that was read with it and is not its own came with what is behind it: with a payload, then it is closed
+    /// as it is when that is read, or with another message.
+    fn descriptor_of(&mut self, header: &Header) -> Result<Option<OwnedFd>, Broken> {
+        let unread = self.ahead.as_ref().map_or(0, |ahead| ahead.unread.len() as u64);
+        if header.flags.has(Flags::SEALED) {
+            let descriptor = self.descriptor.take().filter(|_| !self.surplus);
+            return descriptor
+                .map(Some)
+                .ok_or_else(|| nonsense("a frame with more than its descriptor, or less"));
+        }
+        if self.descriptor.is_some() && unread == 0 {
+            return Err(nonsense("a descriptor without its frame"));
+        }
+        if header.kind.has_payload() && (1..=header.length).contains(&unread) {
+            self.descriptor = None;
+            self.surplus = false;
+        }
+        Ok(None)
     }
 
     fn fill(&mut self, until: usize) -> Result<Progress, Broken> {
         while self.filled < until {
             let room = &mut self.inbox[self.filled..until];
-            let read = match self.passes {
-                true => read_with_descriptor(self.socket.as_fd(), room, &mut self.descriptor)?,
-                false => read(self.socket.as_fd(), room)?,
-            };
-            match read {
-                Some(n) => self.filled += n,
-                None => return Ok(Progress::Later),
+            let wanted = room.len();
+            let taken = self.ahead.as_mut().map_or(0, |ahead| ahead.take(room));
+            if taken > 0 {
+                self.filled += taken;
+                continue;
+            }
+            let mut parts = [IoSliceMut::new(room), IoSliceMut::new(&mut [])];
+            let [_, behind] = &mut parts;
+            if let Some(ahead) = &mut self.ahead {
+                *behind = IoSliceMut::new(&mut ahead.bytes[..]);
+            }
+            let read = read_parts(self.socket.as_fd(), &mut parts, self.passes)?;
+            let Some((n, came)) = read else { return Ok(Progress::Later) };
+            self.surplus |= came.surplus || (came.first.is_some() && self.descriptor.is_some());
+            self.descriptor = came.first.or(self.descriptor.take());
+            if self.surplus && n <= wanted {
+                return Err(nonsense("more descriptors than one"));
+            }
+            self.filled += n.min(wanted);
+            if let Some(ahead) = &mut self.ahead {
+                ahead.unread = 0..n.saturating_sub(wanted);
             }
         }
         Ok(Progress::Done)
@@ -284,6 +354,11 @@ impl Link {
             let end = self.incoming.as_ref().map_or(region.len(), |i| region.len().min(i.hashed + CHUNK));
             let room = &mut region[*filled..end];
             let wanted = room.len();
+            let taken = self.ahead.as_mut().map_or(0, |ahead| ahead.take(room));
+            if taken > 0 {
+                *filled += taken;
+                continue;
+            }
             let Some(n) = read(self.socket.as_fd(), room)? else { return Ok(Progress::Later) };
             *filled += n;
             if let Some(incoming) = &mut self.incoming {
@@ -436,18 +511,25 @@ fn read(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Option<usize>, Brok
     }
 }
 
-/// The same, with the descriptor that may come along. A second one is nonsense, and so are more than there is room for; none of
-/// them stays open.
-fn read_with_descriptor(
+/// What came along with bytes.
+#[derive(Debug, Default)]
+struct Came {
+    first: Option<OwnedFd>,
+    /// Whether there were further ones, of which none is open any more.
+    surplus: bool,
+}
+
+/// The same in parts, with the descriptor that may come along where the socket `passes` such.
+fn read_parts(
     socket: BorrowedFd<'_>,
-    buffer: &mut [u8],
-    descriptor: &mut Option<OwnedFd>,
-) -> Result<Option<usize>, Broken> {
+    parts: &mut [IoSliceMut<'_>],
+    passes: bool,
+) -> Result<Option<(usize, Came)>, Broken> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut control = RecvAncillaryBuffer::new(if passes { &mut space[..] } else { &mut [] });
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     let received = loop {
-        match recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags) {
+        match recvmsg(socket, parts, &mut control, flags) {
             Err(Errno::AGAIN) => return Ok(None),
             Err(Errno::INTR) => {}
             Err(e) => return Err(broken("recvmsg", e)),
@@ -460,16 +542,10 @@ fn read_with_descriptor(
     });
     let mut came = came.by_ref().flatten();
     let first = came.next();
-    let more = came.count() > 0 || received.flags.contains(ReturnFlags::CTRUNC);
-    if more || (first.is_some() && descriptor.is_some()) {
-        return Err(nonsense("more descriptors than one"));
-    }
-    if first.is_some() {
-        *descriptor = first;
-    }
+    let surplus = came.count() > 0 || received.flags.contains(ReturnFlags::CTRUNC);
     match received.bytes {
         0 => Err(Broken::Closed),
-        n => Ok(Some(n)),
+        n => Ok(Some((n, Came { first, surplus }))),
     }
 }
 

@@ -59,6 +59,11 @@ impl Local {
         &self.config
     }
 
+    /// Whether others on the same host may be met, to whom memory can be given.
+    pub(super) fn meets_on_its_host(&self) -> bool {
+        self.ways.iter().any(|way| matches!(way, Way::Unix(_)))
+    }
+
     /// Tries to reach `target` once, by the first way on which it seems to be, without waiting.
     pub(super) fn connect(&self, target: &Name) -> Result<Attempt> {
         let mut whys: Vec<Cow<'static, str>> = Vec::new();

@@ -656,8 +656,9 @@ impl Receiver {
         if connection.link.send(&message(Kind::Welcome, 0, 0, &[])).is_err() {
             return Served::Drop;
         }
-        if let Some(keys) = keys {
-            connection.link.authenticate(keys);
+        match keys {
+            Some(keys) => connection.link.authenticate(keys),
+            None => connection.link.read_ahead(),
         }
         connection.state = State::Idle { peer: newcomer, by: None };
         Served::Nothing
@@ -719,6 +720,10 @@ impl Receiver {
         }
         let listens = self.accept_from.is_none_or(|from| from <= Instant::now());
         let watched = self.connections.iter().filter(|(_, c)| !matches!(c.state, State::Busy { .. }));
+        self.ready = watched.clone().filter(|(_, c)| c.link.has_unread()).map(|(id, _)| *id).collect();
+        if !self.ready.is_empty() {
+            return Ok(());
+        }
         let by = watched.clone().filter_map(|(_, c)| c.by());
         let until = by.chain(until).chain(self.accept_from.filter(|_| !listens)).min();
         let mut sockets: Vec<_> = watched.clone().map(|(_, c)| c.link.readable()).collect();

@@ -81,6 +81,11 @@ impl Sender {
         self.local.config().transfer()
     }
 
+    /// Whether a payload may get to its target as memory: not where all are met by address.
+    pub fn may_give_memory(&self) -> bool {
+        self.local.meets_on_its_host()
+    }
+
     /// How often a payload in ordinary memory found a buffer in the pool, and how often one had to be made.
     pub fn buffers_taken(&self) -> (u64, u64) {
         self.pool.borrow().taken()

@@ -92,7 +92,9 @@ struct Table {
 impl Routes {
     fn take(&self, target: &Name) -> Option<Route> {
         let mut route = self.0.idle.borrow_mut().remove(target)?;
-        route.is_quiet().then_some(route)
+        // All that a peer could have to say is that payloads are given back; and a Unix socket tells with the first byte whether there is a peer.
+        let is_sure = route.link.passes_descriptors() && !route.kept.is_some();
+        (is_sure || route.is_quiet()).then_some(route)
     }
 
     pub(super) fn statistics(&self, target: &Name) -> Statistics {
@@ -193,6 +195,12 @@ enum Stage<'a> {
     Moving,
 }
 
+impl Stage<'_> {
+    fn seek_at_once() -> Self {
+        Self::Seek { again: Instant::now(), pause: PAUSE.0, why: Cow::Borrowed("it is not published") }
+    }
+}
+
 /// What this end has said, and to whom it believes it is speaking.
 struct Greeting {
     hello: Hello,
@@ -222,7 +230,6 @@ impl<'a> Task<'a> {
     ) -> Self {
         let now = Instant::now();
         let limits = local.config().limits();
-        let why = Cow::Borrowed("it is not published");
         let mut task = Self {
             local,
             routes,
@@ -230,7 +237,7 @@ impl<'a> Task<'a> {
             cargo,
             connect_by: earlier(now + limits.connect_timeout(), by),
             by,
-            stage: Stage::Seek { again: now, pause: PAUSE.0, why },
+            stage: Stage::seek_at_once(),
         };
         if !local.config().targets().contains(target) {
             task.fail(Error::new(ErrorKind::Target, format!("function {target} is not among the targets")));
@@ -514,6 +521,10 @@ impl<'a> Task<'a> {
                 Ok(Step::Stay(Stage::Verdict { route, how, started, received: None }))
             }
             Ok(Progress::Later) => Ok(Step::Stay(Stage::Write { route, frame, carriage, started })),
+            // It has gone since the last frame: perhaps there is another one by now.
+            Err(Broken::Closed) if frame.sent() == 0 && route.sequence > 1 => {
+                Ok(Step::On(Stage::seek_at_once()))
+            }
             Err(broken) if frame.sent() == 0 => self.retry(broken),
             Err(broken) => {
                 // Cut short, so never handed over. The peer may have said why before it closed.

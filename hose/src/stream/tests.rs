@@ -1479,6 +1479,29 @@ fn descriptors_among_the_bytes_of_a_payload_are_closed_and_do_no_harm() {
 }
 
 #[test]
+fn what_comes_at_once_is_taken_apart() {
+    receiver_survives(4, |scene, raw, secret| {
+        raw.shake(scene, "m", "b", secret);
+        raw.welcome();
+        let released = message(Kind::Released, 0, 1, &[]);
+        // What is behind a payload is told of by no socket any more, and its descriptor has come with the first message.
+        let frames = [&data(1, 5)[..], b"first", &released, &data(2, 6), b"second", &released];
+        raw.say(&frames.concat());
+        for sequence in [1, 2] {
+            let (answer, _) = raw.hear().unwrap();
+            assert_eq!((answer.kind, answer.sequence), (Kind::Handled, sequence));
+        }
+        let frames = [&released[..], &released, &sealed_data(3, 5000)];
+        raw.pass(&frames.concat(), &[frozen(&[1; 5000]).as_fd()]);
+        assert_eq!(raw.hear().unwrap().0.sequence, 3);
+        // Half of a header is waited for.
+        raw.say(&[&data(4, 3)[..], b"xyz", &data(5, 3)[..10]].concat());
+        assert_eq!(raw.hear().unwrap().0.sequence, 4);
+        assert!(raw.ended());
+    });
+}
+
+#[test]
 fn a_sealed_frame_without_its_descriptor_is_hung_up_on() {
     receiver_survives(0, |scene, raw, secret| {
         raw.shake(scene, "m", "b", secret);
