@@ -85,6 +85,11 @@ pub(crate) fn config(settings: Settings) -> Result<Config> {
     Ok(config)
 }
 
+/// Somewhere in the engine's library.
+pub(crate) fn an_address() -> usize {
+    ffi::WasmEdge_VersionGet as *const () as usize
+}
+
 /// Version of the engine's library, as loaded.
 pub(crate) fn version() -> String {
     // SAFETY: takes nothing, and returns a pointer to a static string with a terminating zero.

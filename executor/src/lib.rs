@@ -29,6 +29,8 @@
 //! | `memory` | the only two ways into linear memory |
 //! | `trap` | what is said about a trap |
 //! | `process` | descriptors, signals, clock, `/proc/PID` |
+//! | `confine` | the system calls that are left |
+//! | `faults` | the engine's handlers of faults |
 //! | `compile` | ahead-of-time code, for the runtime's compiler child |
 //! | `machine_code` | what the engine's compiler made |
 //! | `engine` | WasmEdge's C interface |
@@ -38,10 +40,12 @@ mod bytes;
 mod calls;
 mod chain;
 mod compile;
+mod confine;
 mod control;
 mod crew;
 mod engine;
 mod error;
+mod faults;
 mod host;
 mod link;
 mod machine_code;

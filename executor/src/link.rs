@@ -17,11 +17,29 @@ const NAMED: usize = 20;
 /// Functions of WASI's sockets that the engine has in two signatures, the second under a name of its own.
 const SECOND_SIGNATURE: &str = "_v2";
 
-/// Which of the host's modules a module imports from.
+/// What a module imports of the host's modules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Uses {
     pub(crate) wasi: bool,
+    /// Of WASI: files and folders by their names.
+    pub(crate) files: bool,
+    /// Of WASI: sockets.
+    pub(crate) sockets: bool,
+    /// The guest contract.
     pub(crate) host: bool,
+}
+
+impl Uses {
+    fn of(imports: &[Import]) -> Self {
+        let from = |module| imports.iter().filter(move |import| import.module == module);
+        let wasi = |prefix: &str| from(wasi::MODULE).any(|import| import.name.starts_with(prefix));
+        Self {
+            wasi: wasi(""),
+            files: wasi("path_") || wasi("fd_readdir"),
+            sockets: wasi("sock_"),
+            host: from(guest_abi::MODULE).next().is_some(),
+        }
+    }
 }
 
 /// Checks every import of `ast` against `wasi` and the host's functions.
@@ -29,8 +47,7 @@ pub(crate) fn check_imports(path: &str, ast: &Ast, wasi: &Instance) -> Result<Us
     let imports = ast.imports();
     let unknown: Vec<String> = imports.iter().filter_map(|import| complaint(import, wasi)).collect();
     if unknown.is_empty() {
-        let uses = |module| imports.iter().any(|import| import.module == module);
-        return Ok(Uses { wasi: uses(wasi::MODULE), host: uses(guest_abi::MODULE) });
+        return Ok(Uses::of(&imports));
     }
     let mut list = unknown[..unknown.len().min(NAMED)].join(", ");
     if unknown.len() > NAMED {

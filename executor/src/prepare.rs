@@ -32,6 +32,7 @@ const MAX_PAGES: u64 = 65_536;
 pub struct Prepared {
     pub(crate) main: Loaded,
     pub(crate) limits: Limits,
+    pub(crate) confine: bool,
     pub(crate) hose: Option<Ready>,
 }
 
@@ -209,7 +210,7 @@ pub fn prepare(request: Prepare) -> Result<Prepared> {
         hose.within = Some(Within { functions, control, loader });
     }
     process::take_identity(file_name(main.source.path()), identity.args(), identity.env());
-    Ok(Prepared { main, limits: request.limits, hose })
+    Ok(Prepared { main, limits: request.limits, confine: request.confine, hose })
 }
 
 /// Reads, checks and links one module.

@@ -20,9 +20,11 @@ use hose::Name;
 
 use crate::bound::{self, Ends};
 use crate::bytes;
+use crate::confine::{self, Needs};
 use crate::control;
 use crate::engine::{Stop, Val};
 use crate::error::{Error, ErrorKind, Result};
+use crate::faults;
 use crate::host::{Hose, Host, Local};
 use crate::link::{Call, START};
 use crate::outside::Outside;
@@ -65,6 +67,7 @@ impl Prepared {
         process::close_descriptors(&self.descriptors())?;
         process::mend_input()?;
         process::install_signals()?;
+        faults::keep_handlers();
         resident::forget_the_runtime();
         self.limit()?;
         let bound = self.hose.as_ref().map(|hose| hose.bound).unwrap_or_default();
@@ -75,6 +78,9 @@ impl Prepared {
             }
         });
         let wake = serves.is_some().then(stop::ask_by_signals).transpose()?;
+        if self.confine {
+            confine::apply(self.needs())?;
+        }
         let (workflow, hose, streams) = match self.hose {
             Some(ready) => connect(ready, wake.as_ref())?,
             None => (None, None, Ends::default()),
@@ -99,6 +105,20 @@ impl Prepared {
 
     fn descriptors(&self) -> Vec<RawFd> {
         self.hose.as_ref().map(Ready::descriptors).unwrap_or_default()
+    }
+
+    /// What the functions and the hose have to ask the kernel for.
+    fn needs(&self) -> Needs {
+        let hose = self.hose.as_ref();
+        let within = hose.and_then(|hose| hose.within.as_ref());
+        let further = within.iter().flat_map(|within| &within.functions).map(|function| &function.loaded);
+        Needs {
+            hose: hose.is_some(),
+            unix: hose.is_some_and(|hose| hose.endpoint.is_some()),
+            network: hose.is_some_and(|hose| hose.network.is_some()),
+            additions: within.is_some_and(|within| within.control.is_some()),
+            ..Needs::of(further.chain([&self.main]).map(|loaded| loaded.uses))
+        }
     }
 
     /// Sets the clock, and bounds the memory.

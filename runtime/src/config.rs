@@ -45,6 +45,7 @@ pub struct Settings {
     cache_dir: Option<PathBuf>,
     cache_size: u64,
     max_module_size: u64,
+    confines_functions: bool,
     compiler: Compiler,
 }
 
@@ -187,6 +188,12 @@ impl Settings {
         self.max_module_size
     }
 
+    /// Whether functions of containers without a seccomp profile get the one of docs/seccomp.md.
+    #[must_use]
+    pub fn confines_functions(&self) -> bool {
+        self.confines_functions
+    }
+
     /// Bounds of the compiler.
     #[must_use]
     pub fn compiler(&self) -> Compiler {
@@ -268,6 +275,7 @@ struct RawCache {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct RawModule {
     max_size: Option<Value>,
+    seccomp: Option<Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -296,6 +304,7 @@ impl Raw {
             cache_dir: cache_dir.or_else(|| places.cache.clone()),
             cache_size: at.size("cache.max-size", self.cache.max_size, 0, 1 << 30)?,
             max_module_size: at.size("module.max-size", self.module.max_size, 8, 256 << 20)?,
+            confines_functions: at.switch("module.seccomp", self.module.seccomp, ["off", "default"], true)?,
             compiler,
             file: file.map(Path::to_owned),
         })
@@ -389,6 +398,15 @@ impl At<'_> {
         }
     }
 
+    /// Which of two words, the first of which is `false`.
+    fn switch(&self, key: &str, value: Option<Value>, words: [&str; 2], default: bool) -> Result<bool> {
+        let Some(text) = self.text(key, value)? else { return Ok(default) };
+        match words.iter().position(|word| *word == text) {
+            Some(position) => Ok(position == 1),
+            None => Err(self.fault(key, format_args!("is {text:?}, neither {} nor {}", words[0], words[1]))),
+        }
+    }
+
     fn count(&self, key: &str, value: Option<Value>, most: u32, default: u32) -> Result<u32> {
         match value {
             None => Ok(default),
@@ -430,6 +448,7 @@ mod tests {
         assert_eq!(none.hose_dir().unwrap(), Path::new("/h"));
         assert_eq!(none.cache_dir().unwrap(), Path::new("/c"));
         assert_eq!((none.cache_size(), none.max_module_size()), (1 << 30, 256 << 20));
+        assert!(none.confines_functions());
         let empty = load("").unwrap();
         assert_eq!(Settings { file: None, ..empty }, none);
     }
@@ -438,13 +457,14 @@ mod tests {
     fn every_key_is_read() {
         let settings = load(
             "tenant = 'team-a'\n[hose]\ndirectory = '/x/h'\n[cache]\ndirectory = '/x/c'\nmax-size = '2Gi'\n\
-             [module]\nmax-size = 1048576\n[compiler]\nmax-memory = '1Gi'\ntimeout = '90s'\nparallel = 3\n",
+             [module]\nmax-size = 1048576\nseccomp = 'off'\n[compiler]\nmax-memory = '1Gi'\ntimeout = '90s'\nparallel = 3\n",
         )
         .unwrap();
         assert_eq!(settings.tenant(&annotations(&[])).unwrap().as_str(), "team-a");
         assert_eq!(settings.hose_dir().unwrap(), Path::new("/x/h"));
         assert_eq!(settings.cache_dir().unwrap(), Path::new("/x/c"));
         assert_eq!((settings.cache_size(), settings.max_module_size()), (2 << 30, 1 << 20));
+        assert!(!settings.confines_functions());
         let compiler = Compiler { max_memory: 1 << 30, timeout: Duration::from_secs(90), parallel: 3 };
         assert_eq!(settings.compiler(), compiler);
     }
@@ -465,6 +485,8 @@ mod tests {
             ("[cache]\nmax-size = '1Q'", "cache.max-size"),
             ("[cache]\nmax-size = -1", "cache.max-size"),
             ("[module]\nmax-size = 0", "module.max-size"),
+            ("[module]\nseccomp = 'on'", "module.seccomp"),
+            ("[module]\nseccomp = false", "module.seccomp"),
             ("[compiler]\nmax-memory = '1Mi'", "compiler.max-memory"),
             ("[compiler]\ntimeout = '-1s'", "compiler.timeout"),
             ("[compiler]\ntimeout = '0'", "compiler.timeout"),

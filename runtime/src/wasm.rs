@@ -132,7 +132,7 @@ pub fn launch(
     };
     let end = planned.map(|planned| announce(&state).and_then(|()| planned.publish())).transpose()?;
     let ends = Ends { end: end.as_ref(), network, page: page.as_ref(), control: control.as_ref() };
-    let request = request(config, settings, &modules, &codes, ends, join)?;
+    let request = request(config, around, &modules, &codes, ends, join)?;
     let pending = codes.iter_mut().filter_map(|code| code.pending.take()).collect();
     let codes = codes.into_iter().filter_map(|code| code.entry).collect();
     let held = Held { _end: end, _page: page, _control: control, _codes: codes };
@@ -255,13 +255,14 @@ impl Executor for Function {
 /// Everything that the executor needs to know. `modules` and `codes` are those of the process, one for one.
 fn request(
     config: &WasmConfig,
-    settings: &Settings,
+    around: &Surroundings<'_>,
     modules: &[Wanted<'_>],
     codes: &[Code],
     ends: Ends<'_>,
     join: bool,
 ) -> Result<request::Prepare> {
     let limits = config.limits();
+    let settings = around.settings;
     let mut requested = modules.iter().zip(codes).map(|(wanted, code)| module(wanted, code, settings));
     let mut own = requested.next().unwrap_or_else(|| Err(Error::new(ErrorKind::Module, "no module")))?;
     own.function = config.function().map(str::to_owned);
@@ -277,8 +278,14 @@ fn request(
             timeout_ms: limits.timeout.map(milliseconds),
             fuel: limits.fuel,
         },
+        confine: settings.confines_functions() && !has_filter(around.spec),
         hose: config.hose().filter(|_| !join).map(|hose| hose_request(hose, further, ends)),
     })
+}
+
+/// Whether a container's configuration says which system calls it may make.
+fn has_filter(spec: &Spec) -> bool {
+    spec.linux().as_ref().is_some_and(|linux| linux.seccomp().is_some())
 }
 
 pub(crate) fn module(wanted: &Wanted<'_>, code: &Code, settings: &Settings) -> Result<request::Module> {

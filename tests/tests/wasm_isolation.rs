@@ -23,6 +23,33 @@ fn end(case: &Case, id: &str, run: Running) {
     let _ = run.wait().exits(137);
 }
 
+#[test]
+fn a_function_is_left_the_system_calls_that_it_needs() {
+    let case = wasm_case!();
+    let config = case.folder().join("config.toml");
+    fs::write(&config, "[module]\nseccomp = \"off\"\n").expect("write");
+    // Whether there is a filter, how many there are, and whether privileges can be gained.
+    let confinement = |bundle: &Bundle, flags: &[&std::ffi::OsStr]| {
+        bundle.edit(|config| config["process"]["noNewPrivileges"] = json!(false));
+        let id = case.id();
+        let mut run = case.cmd(flags).args(["run", "--bundle"]).arg(bundle.dir()).arg(&id).spawn();
+        run.expect_stdout("ready");
+        let pid = u32::try_from(case.state(&id)["pid"].as_u64().expect("a pid")).expect("fits");
+        let status = proc::status(pid);
+        end(&case, &id, run);
+        ["Seccomp", "Seccomp_filters", "NoNewPrivs"].map(|key| status[key].clone())
+    };
+    assert_eq!(confinement(&case.wasm(LOOP), &[]), ["2", "1", "1"]);
+    let own = case.wasm(LOOP);
+    let profile = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["keyctl"], "action": "SCMP_ACT_ERRNO"}],
+    });
+    own.edit(|config| config["linux"]["seccomp"] = profile);
+    assert_eq!(confinement(&own, &[]), ["2", "1", "0"]);
+    assert_eq!(confinement(&case.wasm(LOOP), &["--config".as_ref(), config.as_ref()]), ["0", "0", "0"]);
+}
+
 /// Everything in procfs that would break the sandbox, by every name that it might have.
 const SECRETS: [&str; 9] = [
     "/proc/self/mem",

@@ -33,6 +33,8 @@ pub struct Prepare {
     pub preopens: Vec<Preopen>,
     /// Limits.
     pub limits: Limits,
+    /// Leave the process the system calls that its functions need, and no others: its container has no filter of its own.
+    pub confine: bool,
     /// The hose, when the workload has one.
     pub hose: Option<Hose>,
 }

@@ -55,6 +55,7 @@ pub fn bytes(module: &[u8]) -> Case {
         env: Vec::new(),
         preopens: Vec::new(),
         limits: Limits::default(),
+        confine: true,
         hose: None,
     };
     Case { folder, request, files: Vec::new(), stdin: Vec::new(), cwd: PathBuf::from("/"), hold: false }

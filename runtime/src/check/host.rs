@@ -101,7 +101,7 @@ fn security(findings: &mut Findings<'_>) {
         let actions = read("/proc/sys/kernel/seccomp/actions_avail");
         findings.ok("seccomp", actions.trim());
     } else {
-        findings.fails("seccomp", "this kernel has none: a container with a profile is refused");
+        findings.fails("seccomp", "this kernel has none: a container with a profile is refused, and a function without module.seccomp = \"off\"");
     }
     if read("/sys/module/apparmor/parameters/enabled").trim() == "Y" {
         findings.ok("AppArmor", "profiles are applied");
