@@ -206,7 +206,8 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
     let beside = cgroup.as_deref().and_then(Beside::make);
     let unwanted = beside.as_ref().map(|beside| beside.as_fd().as_raw_fd());
     let namespaces = handover::hold_namespaces(&mut spec)?;
-    let unwanted = unwanted.into_iter().chain(namespaces.iter().map(|namespace| namespace.as_raw_fd()));
+    let unwanted = unwanted.into_iter().chain(sources.socket());
+    let unwanted = unwanted.chain(namespaces.iter().map(|namespace| namespace.as_raw_fd()));
     let ready = ready.without(unwanted.chain([claim.lock_descriptor()]));
     builders::begin_in(beside.as_ref());
     leave_behind(options.preserve_fds);

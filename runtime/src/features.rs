@@ -10,7 +10,7 @@ const APPLIED: Option<&str> = option_env!("RR_LIBCONTAINER_PATCHES");
 const BINDS_TREES: &str = "0015-bind-what-the-caller-has-opened";
 
 /// What each patch gives, by its name. A build without it lacks the guarantee.
-const GUARANTEES: [(&str, &str); 31] = [
+const GUARANTEES: [(&str, &str); 32] = [
     (
         "0001-builders-accept-a-spec",
         "exec joins the user namespace, and has the user, limits and profile of the configuration",
@@ -63,6 +63,7 @@ const GUARANTEES: [(&str, &str); 31] = [
         "0028-hide-every-procfs-of-the-host",
         "without pivot_root no procfs of the host is left to the container",
     ),
+    ("0029-ask-for-a-source", "an id-mapped mount may show a mount of the container's own"),
     (
         "0001-relative-paths-below-the-callers-cgroup",
         "a container without cgroupsPath stays below its caller's cgroup",

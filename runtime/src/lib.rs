@@ -38,6 +38,7 @@ pub mod mount;
 mod native;
 mod network;
 mod notify;
+mod opener;
 mod passwd;
 pub mod pause;
 pub mod process;

@@ -51,6 +51,21 @@ fn set_read_only(tree: impl AsFd) -> rustix::io::Result<()> {
     set_attributes(tree, &attributes, false)
 }
 
+/// Shows the files of a detached mount, and with `recursive` of all that are below it, under the ids that a user namespace maps theirs to.
+///
+/// # Errors
+///
+/// Those of `mount_setattr(2)`.
+pub(crate) fn map_ids(tree: impl AsFd, namespace: impl AsFd, recursive: bool) -> rustix::io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: u64::try_from(namespace.as_fd().as_raw_fd()).unwrap_or(0),
+    };
+    set_attributes(tree, &attributes, recursive)
+}
+
 /// Changes a detached mount, and with `recursive` all that are below it.
 ///
 /// # Errors

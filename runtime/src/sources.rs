@@ -1,13 +1,14 @@
 //! Sources of bind mounts that are opened on the host's side of a container's user namespace: those that its root may not reach, as
 //! under runc, and those whose files are shown under other ids (id-mapped mounts, see mount_setattr(2)).
 //!
-//! libcontainer gets each as a detached mount, by an option of the mount that names its descriptor (`patches/libcontainer/0015`).
+//! libcontainer gets each as a detached mount, by an option of the mount that names its descriptor (`patches/libcontainer/0015`), or, where the source is a mount of
+//! the container's own, a socket over which init asks for it (`opener`).
 
 #![expect(unsafe_code, reason = "fork(2) for a process that holds a user namespace")]
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, Mount, Spec};
@@ -19,47 +20,86 @@ use rustix::process::{Pid, WaitOptions};
 use crate::bundle::is_bind;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::mount;
+use crate::opener::{Asked, Line, Opener};
 
 /// What the option begins with; a descriptor's number follows.
 const TREE: &str = "x-mount.tree=";
+/// The same for a socket, and the mount's number there.
+const ASK: &str = "x-mount.ask=";
 
-/// Opens what has to be opened here, and says so in the configuration. The descriptors have to stay open until libcontainer has forked.
+/// What has been opened for a container, and the process that opens the rest.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    /// Open until init has copies of them.
+    _trees: Vec<OwnedFd>,
+    opener: Option<Opener>,
+}
+
+impl Sources {
+    /// What init has no use for once all is mounted.
+    pub(crate) fn socket(&self) -> Option<RawFd> {
+        self.opener.as_ref().map(|opener| opener.as_fd().as_raw_fd())
+    }
+}
+
+/// A source that libcontainer cannot take care of itself.
+enum Source {
+    Tree(OwnedFd),
+    /// A mount that the container makes before.
+    Own(Asked),
+}
+
+/// Opens what has to be opened here, and says so in the configuration. It has to be kept until libcontainer's init has mounted all.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Bundle`] for ids that cannot be mapped, [`ErrorKind::Container`] for a source that cannot be opened.
-pub(crate) fn open(spec: &mut Spec, bundle: &Path, rootfs: &Path) -> Result<Vec<OwnedFd>> {
-    let Some(mut mounts) = spec.mounts().clone() else { return Ok(Vec::new()) };
+/// [`ErrorKind::Bundle`] for ids that cannot be mapped, [`ErrorKind::Container`] for a source that cannot be opened, [`ErrorKind::System`].
+pub(crate) fn open(spec: &mut Spec, bundle: &Path, rootfs: &Path) -> Result<Sources> {
+    let Some(mut mounts) = spec.mounts().clone() else { return Ok(Sources::default()) };
     let linux = spec.linux().clone().unwrap_or_default();
     let in_namespace = user_namespace(&linux).is_some();
-    let mut opened = Vec::new();
+    let (mut trees, mut asked, mut line) = (Vec::new(), Vec::new(), None);
+    let failed = || "the process that opens mounts for init cannot be made".to_owned();
     for mount in &mut mounts {
         let mut options = mount.options().clone().unwrap_or_default();
         // Nobody else names descriptors of ours.
-        options.retain(|option| !option.starts_with(TREE));
-        if let Some(tree) = tree_of(mount, &options, &linux, in_namespace, (bundle, rootfs))? {
+        options.retain(|option| !option.starts_with(TREE) && !option.starts_with(ASK));
+        if let Some(source) = source_of(mount, &options, &linux, in_namespace, (bundle, rootfs))? {
             // libcontainer refuses what it could not do itself.
             options.retain(|option| option != "idmap" && option != "ridmap");
             mount.set_uid_mappings(None).set_gid_mappings(None);
-            options.push(format!("{TREE}{}", tree.as_raw_fd()));
-            opened.push(tree);
+            match source {
+                Source::Tree(tree) => {
+                    options.push(format!("{TREE}{}", tree.as_raw_fd()));
+                    trees.push(tree);
+                }
+                Source::Own(one) => {
+                    let line = match &mut line {
+                        Some(line) => line,
+                        none => none.insert(Line::new().context(ErrorKind::System, failed)?),
+                    };
+                    options.push(format!("{ASK}{}:{}", line.asks().as_raw_fd(), asked.len()));
+                    asked.push(one);
+                }
+            }
         }
         if mount.options().as_ref() != Some(&options) && !(mount.options().is_none() && options.is_empty()) {
             mount.set_options(Some(options));
         }
     }
     spec.set_mounts(Some(mounts));
-    Ok(opened)
+    let opener = line.map(|line| line.answered(&asked)).transpose();
+    Ok(Sources { _trees: trees, opener: opener.context(ErrorKind::System, failed)? })
 }
 
-/// The tree of one mount, if it is to be opened here.
-fn tree_of(
+/// The source of one mount, if it is to be opened on this side.
+fn source_of(
     mount: &Mount,
     options: &[String],
     linux: &Linux,
     in_namespace: bool,
     (bundle, rootfs): (&Path, &Path),
-) -> Result<Option<OwnedFd>> {
+) -> Result<Option<Source>> {
     let has = |names: &[&str]| options.iter().any(|option| names.contains(&option.as_str()));
     let binds = is_bind(mount);
     let given = [mount.uid_mappings(), mount.gid_mappings()].map(|ids| ids.as_deref().unwrap_or_default());
@@ -77,13 +117,21 @@ fn tree_of(
     }
     let Some(source) = mount.source() else { return Ok(None) };
     let source = bundle.join(source);
-    // What other mounts of the container's may stand on is not there yet.
-    if !is_mapped && source.starts_with(rootfs) {
-        return Ok(None);
-    }
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if has(&["rbind"]) {
         flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    let recursive = has(&["ridmap"]);
+    let unmappable = || {
+        format!("{}: its ids cannot be mapped (its file system or this kernel may not know how to)", place())
+    };
+    // What other mounts of the container's may stand on is not there yet.
+    if source.starts_with(rootfs) && (!is_mapped || cfg!(libcontainer_asks_for_trees)) {
+        if !is_mapped {
+            return Ok(None);
+        }
+        let ids = ids(given, linux, &place)?.namespace().context(ErrorKind::Container, unmappable)?;
+        return Ok(Some(Source::Own(Asked { source, flags, ids, recursive })));
     }
     let tree = match rustix::mount::open_tree(CWD, &source, flags) {
         Ok(tree) => tree,
@@ -97,15 +145,11 @@ fn tree_of(
     keep_apart(&tree, linux, in_namespace)
         .context(ErrorKind::Container, || format!("{}: its propagation cannot be set", place()))?;
     if is_mapped {
-        let ids = ids(given, linux, &place)?;
-        map(&tree, &ids, has(&["ridmap"])).context(ErrorKind::Container, || {
-            format!(
-                "{}: its ids cannot be mapped (its file system or this kernel may not know how to)",
-                place()
-            )
-        })?;
+        let ids = ids(given, linux, &place)?.namespace();
+        let mapped = ids.and_then(|ids| Ok(mount::map_ids(&tree, &ids, recursive)?));
+        mapped.context(ErrorKind::Container, unmappable)?;
     }
-    Ok(Some(tree))
+    Ok(Some(Source::Tree(tree)))
 }
 
 /// A tree that is cloned on the host's side still shares with the host what is mounted in it. In the container's mount namespace it would not: there everything has
@@ -166,22 +210,14 @@ fn bad(message: String) -> Error {
     Error::new(ErrorKind::Bundle, message)
 }
 
-fn map(tree: &OwnedFd, ids: &Ids, recursive: bool) -> io::Result<()> {
-    let made;
-    let namespace = match ids {
-        Ids::Of(namespace) => namespace,
-        Ids::Mappings(uids, gids) => {
-            made = namespace_of(uids, gids)?;
-            &made
+impl Ids {
+    /// A user namespace that has them.
+    fn namespace(self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Of(namespace) => Ok(namespace),
+            Self::Mappings(uids, gids) => namespace_of(&uids, &gids),
         }
-    };
-    let attributes = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_IDMAP,
-        attr_clr: 0,
-        propagation: 0,
-        userns_fd: u64::try_from(namespace.as_raw_fd()).unwrap_or(0),
-    };
-    mount::set_attributes(tree, &attributes, recursive).map_err(Into::into)
+    }
 }
 
 /// A user namespace of these mappings, in which there is nobody.
@@ -238,7 +274,7 @@ mod tests {
 
     use super::*;
 
-    fn opened(mount: serde_json::Value, linux: serde_json::Value) -> (Result<Vec<OwnedFd>>, Mount) {
+    fn opened(mount: serde_json::Value, linux: serde_json::Value) -> (Result<Sources>, Mount) {
         let config = json!({ "ociVersion": "1.0.2", "mounts": [mount], "linux": linux });
         let mut spec: Spec = serde_json::from_value(config).unwrap();
         let opened = open(&mut spec, Path::new("/"), Path::new("/rootfs"));
@@ -247,10 +283,10 @@ mod tests {
 
     #[test]
     fn nobody_names_descriptors_of_the_runtimes() {
-        let mount =
-            json!({ "destination": "/x", "source": "/etc", "options": ["bind", "x-mount.tree=1", "ro"] });
+        let mount = json!({ "destination": "/x", "source": "/etc", "options": ["bind", "x-mount.tree=1", "x-mount.ask=1:0", "ro"] });
         let (opened, mount) = opened(mount, json!({}));
-        assert!(opened.unwrap().is_empty());
+        let opened = opened.unwrap();
+        assert!(opened._trees.is_empty() && opened.socket().is_none());
         assert_eq!(mount.options().as_deref(), Some(&["bind".to_owned(), "ro".to_owned()][..]));
     }
 

@@ -213,6 +213,87 @@ fn a_mount_shows_files_under_the_ids_that_it_maps() {
 }
 
 #[test]
+fn an_id_mapped_mount_may_show_mounts_of_the_containers_own() {
+    for user_namespace in [false, true] {
+        // runc 1.1 maps none.
+        let case = Case::ours();
+        let bundle = case.busybox();
+        let folder = case.folder();
+        for (name, id) in [("first", 1), ("second", 2)] {
+            let file = folder.join(name).join("file");
+            fs::create_dir_all(folder.join(name).join("below")).expect("mkdir");
+            fs::write(&file, "").expect("write");
+            std::os::unix::fs::chown(&file, Some(id), Some(id)).expect("chown");
+        }
+        // Init makes these, one in the other, and then shows both by a third.
+        fs::create_dir_all(bundle.rootfs().join("mnt")).expect("mkdir");
+        fs::create_dir_all(bundle.rootfs().join("final")).expect("mkdir");
+        bundle.bind(&folder.join("first"), "/mnt", &["rbind"]);
+        bundle.bind(&folder.join("second"), "/mnt/below", &["rbind"]);
+        let own = |mappings: Value| {
+            json!({
+                "type": "bind",
+                "source": bundle.rootfs().join("mnt"),
+                "destination": "/final",
+                "options": ["rbind", "ridmap"],
+                "uidMappings": mappings,
+                "gidMappings": mappings,
+            })
+        };
+        // In a user namespace ids are seen through its mappings, too.
+        let base = if user_namespace { 100_000 } else { 0 };
+        bundle.mount(own(json!([{ "containerID": 0, "hostID": base + 40, "size": 10 }])));
+        bundle.script("stat -c %u:%g /mnt/file /mnt/below/file /final/file /final/below/file");
+        if user_namespace {
+            bundle.user_namespace();
+        }
+        let out = case.run(&bundle, &case.id()).output();
+        if out.stderr.contains("ids cannot be mapped") {
+            tests::skip!("the file system of the temporary folder has no id-mapped mounts");
+        }
+        let unmapped = if user_namespace { "65534:65534\n65534:65534" } else { "1:1\n2:2" };
+        assert_eq!(out.success().stdout, format!("{unmapped}\n41:41\n42:42\n"));
+        case.nothing_left();
+    }
+}
+
+/// Says by which error number it cannot mount a procfs, in namespaces of its own.
+const MOUNTS_PROC: &str = r#"
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(void) {
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID)) return 2;
+    if (fork()) return wait(NULL) < 0;
+    printf("%d\n", mount("none", "/mnt", "proc", 0, NULL) ? errno : 0);
+    return 0;
+}
+"#;
+
+#[test]
+fn without_a_pivot_no_procfs_of_the_host_permits_another_one() {
+    let case = Case::ours();
+    let place = case.folder().join("a b");
+    fs::create_dir(&place).expect("mkdir");
+    // As long as the command lives, in its own mount namespace.
+    let host = format!("mount -t proc none '{}' && exec \"$@\"", place.display());
+    let bundle = case.busybox();
+    if !tests::native::compile(MOUNTS_PROC, &bundle.rootfs().join("bin/mounts-proc")) {
+        return;
+    }
+    bundle.args(["/bin/mounts-proc"]);
+    fs::create_dir_all(bundle.rootfs().join("mnt")).expect("mkdir");
+    let run = case.cmd(["run", "--no-pivot", "--bundle"]).arg(bundle.dir()).arg(case.id());
+    let out = run.wrapped(["unshare", "--mount", "sh", "-c", &host, "sh"]).output();
+    assert_eq!((out.code, out.stdout.as_str()), (0, "1\n"), "{out:?}");
+    case.nothing_left();
+}
+
+#[test]
 fn ids_that_cannot_be_mapped_are_refused() {
     let case = Case::ours();
     let folder = case.folder();
