@@ -1,11 +1,11 @@
 //! criu(8), by which runtimes make checkpoints.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use crate::Invocation;
 use crate::command::bare_output;
+use crate::{Invocation, cache};
 
 /// A criu that works on this kernel.
 #[derive(Clone, Copy, Debug)]
@@ -57,10 +57,5 @@ fn look() -> Result<OsString, String> {
 
 /// Where `scripts/setup-criu` puts it.
 fn set_up() -> Option<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = variable("RR_CACHE").or_else(|| {
-        let caches = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
-        Some(caches?.join("rr-runtime"))
-    });
-    cache.map(|cache| cache.join("criu/bin")).filter(|folder| Path::new(folder).is_dir())
+    cache().map(|cache| cache.join("criu/bin")).filter(|folder| folder.is_dir())
 }

@@ -16,6 +16,7 @@ pub mod case;
 pub mod command;
 pub mod console;
 pub mod containerd;
+pub mod cri;
 pub mod criu;
 pub mod docker;
 pub mod flow;
@@ -30,6 +31,8 @@ pub mod runtime;
 pub mod samples;
 pub mod ways;
 pub mod workload;
+
+use std::path::PathBuf;
 
 pub use bundle::Bundle;
 pub use case::Case;
@@ -47,6 +50,16 @@ pub fn announce_skip(reason: &str) {
     let line = format!("SKIPPED: {}: {reason}\n", thread.name().unwrap_or("?"));
     // Not eprintln!, which libtest captures for a test that passes. A closed stderr is no reason to fail.
     let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+/// Where `scripts/` put what they get, as `scripts/common.sh` finds it.
+#[must_use]
+pub fn cache() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    variable("RR_CACHE").or_else(|| {
+        let caches = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
+        Some(caches?.join("rr-runtime"))
+    })
 }
 
 /// Skips the rest of a test: `skip!("podman is not installed")`.

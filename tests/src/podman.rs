@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::command::eventually;
 use crate::workload::{Form, image_context};
-use crate::{Case, Invocation, runtime};
+use crate::{Bundle, Case, Invocation, runtime};
 
 /// Name of the image that [`Podman::with_image`] builds.
 pub const IMAGE: &str = "localhost/tool";
@@ -52,9 +52,13 @@ events_logger = "none"
     /// Builds an image of the workload; nothing, having said so, where that cannot be.
     #[must_use]
     pub fn build(&self, tag: &str, form: Form) -> Option<()> {
-        let context = image_context(self.case, form)?;
-        self.cmd(["build", "--quiet", "--tag", tag]).arg(context.dir()).ok();
+        self.build_from(tag, &image_context(self.case, form)?);
         Some(())
+    }
+
+    /// Builds an image from a folder with a `Containerfile`.
+    pub fn build_from(&self, tag: &str, context: &Bundle) {
+        self.cmd(["build", "--quiet", "--tag", tag]).arg(context.dir()).ok();
     }
 
     /// podman with the case's flags and these arguments.
