@@ -30,7 +30,7 @@ demo: ## two functions hand a photograph to each other, over each transport; pic
 	@scripts/build-guests
 	@scripts/demo
 
-test: ## lint, unit tests, and end to end through the installed binary (as root)
+test: ## lint, unit tests, and end to end through the installed binary, a part of runc's own tests among them (as root)
 	@scripts/setup build guests demo tests lint
 	@scripts/test
 
