@@ -181,9 +181,11 @@ pub(crate) fn rate(placement: &str) -> Option<f64> {
     Some(number.parse::<f64>().ok()? * unit)
 }
 
-/// The turns of so many in a round: each round begins with another one.
+/// The turns of so many in a round, shuffled: who has just run leaves the processor's caches to the next one, which shall not always be the same.
 pub(crate) fn turns(count: usize, round: usize) -> impl Iterator<Item = usize> {
-    (0..count).map(move |i| (i + round) % count.max(1))
+    let mut order: Vec<usize> = (0..count).collect();
+    fastrand::Rng::with_seed(round as u64).shuffle(&mut order);
+    order.into_iter()
 }
 
 #[cfg(test)]
@@ -197,9 +199,17 @@ mod tests {
     }
 
     #[test]
-    fn everybody_has_one_turn_in_a_round_and_begins_in_turn() {
-        assert_eq!(turns(3, 0).collect::<Vec<_>>(), [0, 1, 2]);
-        assert_eq!(turns(3, 1).collect::<Vec<_>>(), [1, 2, 0]);
+    fn everybody_has_one_turn_in_a_round_and_follows_everybody_else() {
+        let mut pairs = std::collections::BTreeSet::new();
+        for round in 0..100 {
+            let order: Vec<usize> = turns(5, round).collect();
+            assert_eq!(order, turns(5, round).collect::<Vec<_>>());
+            pairs.extend(order.windows(2).map(|two| (two[0], two[1])));
+            let mut all = order;
+            all.sort_unstable();
+            assert_eq!(all, [0, 1, 2, 3, 4]);
+        }
+        assert_eq!(pairs.len(), 5 * 4);
         assert_eq!(turns(0, 5).count(), 0);
     }
 

@@ -38,7 +38,7 @@ impl Wanted {
         let mut all = Vec::new();
         for (at_once, times) in workload.rounds(self.effort) {
             for repetition in 0..times.min(self.most / at_once) {
-                // Each round is begun by another one.
+                // Each round in another order.
                 let turn = turns(contestants.len(), repetition).map(|index| contestants[index]);
                 let series = Series::AtOnce;
                 all.extend(turn.map(|contestant| Burst {
