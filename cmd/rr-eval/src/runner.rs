@@ -352,11 +352,19 @@ mod tests {
     fn all_send_at_once_where_the_wire_takes_seconds_and_in_turn_elsewhere() {
         let cell = |size, rate| Cell { figure: Figure::Fig8, size, fan_out: 1, rate: Some(rate) };
         let alone = cell(1_000, 0);
-        assert_eq!(alone.together(3, 1), [vec![1], vec![2], vec![0]]);
+        let sorted = |mut turns: Vec<Vec<usize>>| {
+            turns.sort();
+            turns
+        };
+        assert_eq!(sorted(alone.together(3, 1)), [[0], [1], [2]]);
+        // Both works of one, then both of the next.
         let turns: Vec<(Work, Vec<usize>)> = alone.turns(2, 0);
-        let expected = [(Work::Touch, 0), (Work::Read, 0), (Work::Touch, 1), (Work::Read, 1)];
-        assert_eq!(turns, expected.map(|(work, index)| (work, vec![index])));
+        assert_eq!(turns.len(), 4);
+        for one in turns.chunks(2) {
+            assert!(one[0].1 == one[1].1 && one[0].0 != one[1].0, "{turns:?}");
+        }
         let slow = cell(100_000_000, 100_000_000);
-        assert_eq!(slow.turns(3, 1), [(Work::Touch, vec![1, 2, 0])]);
+        let [(Work::Touch, together)] = &slow.turns(3, 1)[..] else { panic!("one turn for all") };
+        assert_eq!(sorted(vec![together.clone()])[0].len(), 3);
     }
 }
