@@ -2,7 +2,8 @@
 //!
 //! To sleep and to be woken takes longer than a short payload needs to cross and be handled (two containers on two processors of a virtual machine: 35
 //! µs there and back asleep, a fifth of it awake; `make bench`). So a thread that has just waited briefly looks for [`AWAKE`] first. A look is a poll(2) that
-//! does not wait. Where looking was in vain, the next waits, twice as many each time, sleep at once: the peer is slow, or cannot run meanwhile. Where this
+//! does not wait. Whoever comes back to wait after a longer time than that sleeps at once: an answer that is a moment late costs it less than
+//! looking. Where looking was in vain, the next waits, twice as many each time, sleep at once: the peer is slow, or cannot run meanwhile. Where this
 //! thread may use one processor only, of which the peer's may be another, looking is tried late and rarely.
 
 use std::io;
@@ -33,6 +34,8 @@ pub(super) struct Patience {
     awake: Duration,
     /// Whether the last wait was brief.
     brief: bool,
+    /// When it ended.
+    ended: Instant,
     /// Waits that sleep at once.
     rest: u32,
     /// How many the next one in vain will cost.
@@ -53,7 +56,7 @@ impl Patience {
         // A system that does not say has one.
         let processors = sched_getaffinity(None).map_or(1, |set| set.count());
         let (rest, penalty) = if processors > 1 { (0, 1) } else { (ALONE, ALONE) };
-        Self { awake, brief: false, rest, penalty }
+        Self { awake, brief: false, ended: Instant::now(), rest, penalty }
     }
 
     /// As [`wait`].
@@ -66,16 +69,19 @@ impl Patience {
         if until.is_some_and(|until| until <= begun + self.awake) {
             return wait(sockets, until);
         }
+        self.brief &= begun.duration_since(self.ended) < BRIEF;
         if self.looks() {
             if let Some(ready) = look(sockets, begun + self.awake)? {
                 self.penalty = 1;
+                self.ended = Instant::now();
                 return Ok(ready);
             }
             self.rest = self.penalty;
             self.penalty = (self.penalty * 2).min(MAX_PENALTY);
         }
         let ready = wait(sockets, until)?;
-        self.brief = begun.elapsed() < BRIEF;
+        self.ended = Instant::now();
+        self.brief = self.ended - begun < BRIEF;
         Ok(ready)
     }
 
@@ -110,7 +116,7 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(b"x").unwrap();
         for (brief, rest) in [(true, 0), (false, 0), (true, 1)] {
-            let mut patience = Patience { awake: AWAKE, brief, rest, penalty: 4 };
+            let mut patience = Patience { brief, rest, penalty: 4, ..Patience::new() };
             assert_eq!(waits(&mut patience, &ours), [true]);
             // Only a look that has found something takes the penalty back.
             assert_eq!(patience.penalty, if brief && rest == 0 { 1 } else { 4 });
@@ -118,9 +124,19 @@ mod tests {
     }
 
     #[test]
+    fn who_has_been_away_sleeps_at_once() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"x").unwrap();
+        let mut patience = Patience { brief: true, rest: 0, penalty: 4, ..Patience::new() };
+        std::thread::sleep(2 * BRIEF);
+        assert_eq!(waits(&mut patience, &ours), [true]);
+        assert_eq!(patience.penalty, 4, "it has looked");
+    }
+
+    #[test]
     fn looking_in_vain_is_repeated_more_and_more_rarely() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        let mut patience = Patience { awake: AWAKE, brief: true, rest: 0, penalty: 1 };
+        let mut patience = Patience { brief: true, rest: 0, penalty: 1, ..Patience::new() };
         let mut pauses = Vec::new();
         for _ in 0..4 {
             assert_eq!(waits(&mut patience, &ours), [false]);
