@@ -92,9 +92,9 @@ struct Table {
 impl Routes {
     fn take(&self, target: &Name) -> Option<Route> {
         let mut route = self.0.idle.borrow_mut().remove(target)?;
-        // All that a peer could have to say is that payloads are given back; and a Unix socket tells with the first byte whether there is a peer.
-        let is_sure = route.link.passes_descriptors() && !route.kept.is_some();
-        (is_sure || route.is_quiet()).then_some(route)
+        // All that a peer could have to say is that payloads are given back, which will be read with its verdict; and a Unix socket tells with the first byte
+        // whether there is a peer.
+        (route.link.passes_descriptors() || route.is_quiet()).then_some(route)
     }
 
     pub(super) fn statistics(&self, target: &Name) -> Statistics {
@@ -474,8 +474,9 @@ impl<'a> Task<'a> {
         route.sequence += 1;
         let started = Instant::now();
         let unix = route.link.passes_descriptors();
-        let passes = unix
-            && route.kept.has_room(self.cargo.outgoing.payload, |name, key| self.local.is_gone(name, key));
+        let payload = self.cargo.outgoing.payload;
+        let has_room = |kept: &Kept| kept.has_room(payload, |name, key| self.local.is_gone(name, key));
+        let passes = unix && (has_room(&route.kept) || (route.is_quiet() && has_room(&route.kept)));
         if passes {
             self.cargo.can_pass();
         }
