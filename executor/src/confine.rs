@@ -72,6 +72,7 @@ const ALWAYS: &[Call] = &[
     // Memory: the engine's, and a thread's stack.
     ("brk", libc::SYS_brk, Always),
     ("madvise", libc::SYS_madvise, Always),
+    ("mincore", libc::SYS_mincore, Always),
     ("mmap", libc::SYS_mmap, NOT_EXECUTABLE),
     ("mprotect", libc::SYS_mprotect, NOT_EXECUTABLE),
     ("mremap", libc::SYS_mremap, Always),

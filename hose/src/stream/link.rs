@@ -512,7 +512,7 @@ fn read(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Option<usize>, Brok
 }
 
 /// What came along with bytes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Came {
     first: Option<OwnedFd>,
     /// Whether there were further ones, of which none is open any more.
