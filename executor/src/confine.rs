@@ -140,7 +140,7 @@ const ALWAYS: &[Call] = &[
 /// Memory never becomes code.
 const NOT_EXECUTABLE: When = Masked(2, libc::PROT_EXEC as u64, 0);
 
-/// Flags, seals and copies of descriptors; no locks, leases, owners or notifications.
+/// Flags and copies of descriptors; no locks, leases, owners or notifications.
 const FCNTL: &[c_long] = &[
     libc::F_DUPFD_CLOEXEC as c_long,
     libc::F_GETFD as c_long,

@@ -26,10 +26,7 @@ static WANTED: AtomicU32 = AtomicU32::new(0);
 
 /// Keeps them from now on, in this process and its threads.
 pub(crate) fn keep_handlers() {
-    let mut search = Search { within: engine::an_address(), found: None };
-    // SAFETY: `visit` matches the signature that dl_iterate_phdr(3) asks for, and its data outlives the call.
-    unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut search).cast()) };
-    let Some(library) = search.found else { return };
+    let Some(library) = Library::of_the_engine() else { return };
     for (name, function) in
         [(c"sigaction", keep_sigaction as *const () as usize), (c"signal", keep_signal as *const () as usize)]
     {
@@ -148,7 +145,7 @@ const OF_FUNCTIONS: [u64; 2] = if cfg!(target_arch = "aarch64") { [1026, 1025] }
 extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, data: *mut c_void) -> c_int {
     // SAFETY: dl_iterate_phdr(3) hands over a valid object, which lives during the call.
     let info = unsafe { &*info };
-    // SAFETY: `keep_handlers` gives this, and waits.
+    // SAFETY: `of_the_engine` gives this, and waits.
     let search = unsafe { &mut *data.cast::<Search>() };
     // SAFETY: the two fields describe the object's program headers, which stay mapped as long as it is loaded.
     let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
@@ -168,6 +165,13 @@ extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, data: *mut c_void) 
 }
 
 impl Library {
+    fn of_the_engine() -> Option<Self> {
+        let mut search = Search { within: engine::an_address(), found: None };
+        // SAFETY: `visit` matches the signature that dl_iterate_phdr(3) asks for, and its data outlives the call.
+        unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut search).cast()) };
+        search.found
+    }
+
     fn of(base: usize, dynamic: Range<usize>, read_only: Range<usize>) -> Option<Self> {
         let count = dynamic.len() / size_of::<Dynamic>();
         // SAFETY: the dynamic section of an object that is loaded, for good.
@@ -239,11 +243,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_engine_has_a_slot_for_each_and_keeps_its_handlers() {
-        let mut search = Search { within: engine::an_address(), found: None };
-        // SAFETY: as above.
-        unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut search).cast()) };
-        let library = search.found.expect("the engine's library");
+    fn the_engine_has_one_slot_for_each() {
+        let library = Library::of_the_engine().expect("the engine's library");
         for name in [c"sigaction", c"signal"] {
             assert_eq!(library.slots(name).len(), 1, "{name:?}");
         }

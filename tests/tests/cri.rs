@@ -128,9 +128,9 @@ fn pods_of_two_handlers_stand_side_by_side() {
     let case = Case::ours();
     let Some(containerd) = Containerd::with_cri(&case) else { return };
     let Some(cri) = Cri::new(&case, &containerd) else { return };
-    let pods: Vec<_> = ["runc", HANDLER].map(|handler| cri.pod(handler, &json!({}))).into_iter().collect();
-    let ids: Vec<_> =
-        pods.iter().map(|pod| cri.start(pod, "loop", Form::Native, &["/tool", "loop"], &json!({}))).collect();
+    let pods = ["runc", HANDLER].map(|handler| cri.pod(handler, &json!({})));
+    let start = |pod| cri.start(pod, "loop", Form::Native, &["/tool", "loop"], &json!({}));
+    let ids = pods.each_ref().map(start);
     for (pod, id) in pods.iter().zip(&ids) {
         cri.await_line(pod, "loop", "stdout F ready");
         assert_eq!(cri.status(id)["state"], "CONTAINER_RUNNING");
