@@ -1,8 +1,8 @@
 //! The command line.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -11,13 +11,13 @@ use clap::{Parser, Subcommand};
 use crate::cold::Workload;
 use crate::contestant::{self, Contestant, Workshop};
 use crate::interrupt::Interrupt;
+use crate::journal::Journal;
 use crate::machine::{Machine, TOO_BUSY};
 use crate::model::Setting;
 use crate::pictures::Workflow;
 use crate::plan::{Cell, Effort, Figure};
 use crate::progress::Progress;
 use crate::runner::Runner;
-use crate::store::{self, Store};
 use crate::{cgroup, cold, compare, idle, launch, limits, machine, pictures, report, sweep, warm};
 
 /// Re-run the evaluation of the Roadrunner paper against baselines, and draw it.
@@ -220,27 +220,18 @@ fn measure(run: &Run, figures: &[Figure]) -> Result<usize> {
         run.size.is_none_or(|size| size == cell.size) && run.fan_out.is_none_or(|count| count == cell.fan_out)
     };
     let cells: Vec<Cell> = cells.into_iter().filter(asked).collect();
-    let (store, samples) = Store::open(&store::path(&run.report.out))?;
-    let mut known: BTreeMap<_, Vec<f64>> = BTreeMap::new();
-    for sample in samples.iter().filter(|sample| sample.counts()) {
-        known.entry(sample.key()).or_default().push(sample.done_ns as f64);
-    }
-    let mut runner = Runner {
+    let runner = Runner {
         progress: Progress::of(Runner::work(&cells, &contestants, effort)),
         workshop: &workshop,
         contestants: &contestants,
         effort,
         patience: Duration::from_secs(run.patience),
         interrupt,
-        store,
-        known,
-        scratch: Vec::new(),
-        said_busy: false,
-        thrown_out: 0,
+        journal: Mutex::new(Journal::open(&run.report.out)?),
+        scratch: Mutex::default(),
     };
     let ended = runner.run(&cells);
-    let thrown_out = runner.thrown_out;
-    drop(runner);
+    let thrown_out = runner.journal.into_inner().unwrap_or_else(PoisonError::into_inner).thrown_out;
     report::write(&run.report)?;
     ended?;
     Ok(thrown_out)

@@ -4,6 +4,7 @@
 //! `runner` asks them in turn, so that noise hits all of them; the `referee` believes a time only with a receipt; what it believed, and what
 //! it did not, is in the `store`, and the `report` is made of that alone.
 
+mod abreast;
 mod apart;
 mod bundle;
 mod cgroup;
@@ -14,6 +15,7 @@ mod compare;
 mod contestant;
 mod idle;
 mod interrupt;
+mod journal;
 mod launch;
 mod limits;
 mod machine;

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
 
@@ -19,8 +20,10 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    /// Makes both, with `rate` bits per second between them; 0 is unlimited. `number` tells them from others of this run.
-    pub(crate) fn make(rate: u64, number: usize) -> Result<Self> {
+    /// Makes both, with `rate` bits per second between them; 0 is unlimited.
+    pub(crate) fn make(rate: u64) -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = |node: &str| format!("{}{}-{node}{number}", sweep::PREFIX, std::process::id());
         let nodes = Self { names: [name("a"), name("b")] };
         let [a, b] = &nodes.names;

@@ -1,26 +1,30 @@
 //! A run: cell by cell, its contestants in turn. What a run that was interrupted has already is not measured again.
 
-use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::ScopedJoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 
+use crate::abreast::{self, Room};
 use crate::contestant::{Contestant, Placement, Workshop};
 use crate::interrupt::Interrupt;
+use crate::journal::Journal;
 use crate::machine::{self, TOO_BUSY};
 use crate::nodes::Nodes;
 use crate::payload;
 use crate::plan::{Cell, Effort, turns};
 use crate::progress::Progress;
 use crate::protocol::{Order, Work};
-use crate::referee::Foul;
 use crate::session::{Measured, Session};
 use crate::statistics::Estimate;
-use crate::store::{COUNTS, FOUL, Key, Sample, Store};
+use crate::store::Key;
 
 /// Where a median is sure enough: its confidence interval on either side.
 const SURE: f64 = 0.05;
+
+/// The sum of all wires' rates, in bits per second, up to which cells are measured beside each other: the processors have little to do with so much.
+const SUMMED_RATE: u64 = 2_500_000_000;
 
 /// A run over some cells.
 pub(crate) struct Runner<'a> {
@@ -30,16 +34,10 @@ pub(crate) struct Runner<'a> {
     /// How long the smallest transfer may take.
     pub(crate) patience: Duration,
     pub(crate) interrupt: Interrupt,
-    pub(crate) store: Store,
-    /// Times until done of the samples that count.
-    pub(crate) known: BTreeMap<Key, Vec<f64>>,
+    pub(crate) journal: Mutex<Journal>,
     pub(crate) progress: Progress,
     /// Memory for the referee's payloads.
-    pub(crate) scratch: Vec<u8>,
-    /// Whether it was said that the machine is busy.
-    pub(crate) said_busy: bool,
-    /// How often a contestant was thrown out.
-    pub(crate) thrown_out: usize,
+    pub(crate) scratch: Mutex<Vec<u8>>,
 }
 
 /// A contestant in a cell.
@@ -54,21 +52,47 @@ impl<'a> Runner<'a> {
         cells.iter().map(|cell| cell.work(contestants, effort)).sum()
     }
 
-    /// Measures the cells.
-    pub(crate) fn run(&mut self, cells: &[Cell]) -> Result<()> {
+    /// Measures the cells: those first that have the machine for themselves, then those whose wire is slow, beside each other.
+    pub(crate) fn run(&self, cells: &[Cell]) -> Result<()> {
+        let mut slow = Vec::new();
         for cell in cells {
             self.interrupt.check()?;
-            let work = cell.work(self.contestants, self.effort);
             let missing = self.missing(cell);
             if missing.is_empty() {
-                self.progress.done(work);
-                continue;
+                self.progress.done(cell.work(self.contestants, self.effort));
+            } else if cell.is_bound_by_wire() {
+                slow.push((cell, missing));
+            } else {
+                self.progress.at(&cell.to_string());
+                self.measure(cell, &missing, memory(), None).with_context(|| cell.to_string())?;
             }
-            self.progress.at(&cell.to_string());
-            self.measure(cell, &missing).with_context(|| cell.to_string())?;
+        }
+        if !slow.is_empty() {
+            self.measure_abreast(slow)?;
         }
         self.progress.finish();
         Ok(())
+    }
+
+    /// Measures cells whose wire is slow, the longest first.
+    fn measure_abreast(&self, mut cells: Vec<(&Cell, Vec<&'a Contestant>)>) -> Result<()> {
+        let others = self.look_around();
+        let room = Room { memory: memory(), rate: SUMMED_RATE };
+        cells.sort_by_key(|(cell, _)| std::cmp::Reverse(cell.cost()));
+        let jobs = cells.into_iter().map(|(cell, missing)| {
+            let count = missing.len() as u64;
+            let needed = Room { memory: count * cell.memory(), rate: count * cell.rate.unwrap_or(0) };
+            (needed, (cell, missing))
+        });
+        abreast::run(room, jobs.collect(), |(cell, missing)| {
+            self.interrupt.check()?;
+            self.progress.at(&cell.to_string());
+            self.measure(cell, &missing, room.memory, Some(others)).with_context(|| cell.to_string())
+        })
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn key(&self, cell: &Cell, contestant: &Contestant, work: Work) -> Key {
@@ -82,14 +106,11 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn known(&self, cell: &Cell, contestant: &Contestant, work: Work) -> &[f64] {
-        self.known.get(&self.key(cell, contestant, work)).map_or(&[], Vec::as_slice)
-    }
-
     /// Whether this needs another repetition, `late` when only those that are too few count.
     fn needs(&self, cell: &Cell, contestant: &Contestant, work: Work, late: bool) -> bool {
         let (least, most) = cell.repetitions(self.effort);
-        let known = self.known(cell, contestant, work);
+        let journal = self.journal();
+        let known = journal.times(&self.key(cell, contestant, work));
         let unsure = || Estimate::of(known).is_some_and(|estimate| estimate.uncertainty() > SURE);
         known.len() < least || (!late && known.len() < most && unsure())
     }
@@ -104,34 +125,41 @@ impl<'a> Runner<'a> {
         there.filter(|contestant| needed(contestant)).collect()
     }
 
-    /// Measures contestants of a cell, all of them in turn, or at once, if there is memory for all.
-    fn measure(&mut self, cell: &Cell, contestants: &[&'a Contestant]) -> Result<()> {
+    /// Measures contestants of a cell, all of them in turn, or at once, if there is memory for all. `others` is how busy the machine is with other things; none
+    /// is for looking, which takes that nothing of the run's own goes on at the same time.
+    fn measure(
+        &self,
+        cell: &Cell,
+        contestants: &[&'a Contestant],
+        memory: u64,
+        others: Option<f64>,
+    ) -> Result<()> {
         let pairs = if cell.is_bound_by_wire() { contestants.len() } else { 1 };
-        let nodes = cell.rate.map(|rate| (0..pairs).map(|number| Nodes::make(rate, number)).collect());
+        let nodes = cell.rate.map(|rate| (0..pairs).map(|_| Nodes::make(rate)).collect());
         let nodes: Vec<Nodes> = nodes.transpose()?.unwrap_or_default();
         let mut placements: Vec<Placement> = nodes.iter().map(Nodes::placement).collect();
         if placements.is_empty() {
             placements.push(Placement::Node);
         }
-        let room = machine::memory("MemAvailable:") / 5 * 4 / cell.memory();
-        let room = usize::try_from(room).unwrap_or(usize::MAX).max(1);
+        let room = usize::try_from(memory / cell.memory()).unwrap_or(usize::MAX).max(1);
         if room < contestants.len() {
             self.progress
                 .say(&format!("there is memory for {room} contestants at once: they are measured in groups"));
         }
-        contestants.chunks(room).try_for_each(|group| self.measure_group(cell, &placements, group))
+        contestants.chunks(room).try_for_each(|group| self.measure_group(cell, &placements, group, others))
     }
 
     fn measure_group(
-        &mut self,
+        &self,
         cell: &Cell,
         placements: &[Placement],
         group: &[&'a Contestant],
+        others: Option<f64>,
     ) -> Result<()> {
         let mut players = self.start(cell, placements, group)?;
         let started = Instant::now();
         for round in 0..cell.repetitions(self.effort).1 {
-            let others = self.look_around();
+            let others = others.unwrap_or_else(|| self.look_around());
             let late = started.elapsed() > self.effort.limit();
             let mut asked = 0;
             for (work, mut indices) in cell.turns(players.len(), round) {
@@ -151,7 +179,7 @@ impl<'a> Runner<'a> {
 
     /// Starts the contestants of a cell, and sees for each that bytes arrive as they were sent.
     fn start(
-        &mut self,
+        &self,
         cell: &Cell,
         placements: &[Placement],
         group: &[&'a Contestant],
@@ -173,7 +201,7 @@ impl<'a> Runner<'a> {
 
     /// Takes a sample of each of these at the same time, and writes them down; whose fails is gone.
     fn sample(
-        &mut self,
+        &self,
         cell: &Cell,
         players: &mut [Option<Player<'a>>],
         indices: &[usize],
@@ -185,7 +213,7 @@ impl<'a> Runner<'a> {
         for (index, player) in players.iter_mut().enumerate() {
             let Some(player) = player.as_mut().filter(|_| indices.contains(&index)) else { continue };
             let order = Order { size: cell.size, work, seed: seed()? };
-            let receipt = payload::receipt(&order, &mut self.scratch);
+            let receipt = self.receipt(&order);
             let filled = player.session.fill(&order, patience);
             self.interrupt.check()?;
             ready.push((index, player, order, receipt, filled));
@@ -213,9 +241,13 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
+    fn receipt(&self, order: &Order) -> u128 {
+        payload::receipt(order, &mut self.scratch.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Writes a sample down; gives whether the contestant may stay.
     fn note(
-        &mut self,
+        &self,
         cell: &Cell,
         contestant: &Contestant,
         order: &Order,
@@ -223,40 +255,38 @@ impl<'a> Runner<'a> {
         others: f64,
     ) -> Result<bool> {
         let key = self.key(cell, contestant, order.work);
-        let repetition = self.known.get(&key).map_or(0, Vec::len);
         match measured {
             Ok(measured) => {
-                self.store.add(&row(&key, repetition, order.seed, &measured, others))?;
-                self.known.entry(key).or_default().push(measured.times.done as f64);
+                self.journal().add(key, order.seed, &measured, others)?;
                 Ok(true)
             }
             Err(error) => {
                 self.fail(cell, contestant, &error);
-                let mut row = empty(&key, repetition, order.seed, others);
-                let foul = error.downcast_ref::<Foul>();
-                row.verdict = foul.map_or_else(|| format!("{error:#}"), |foul| format!("{FOUL}{foul}"));
-                self.store.add(&row)?;
+                self.journal().add_failure(&key, order.seed, &error, others)?;
                 Ok(false)
             }
         }
     }
 
-    fn fail(&mut self, cell: &Cell, contestant: &Contestant, error: &anyhow::Error) {
-        let line = format!("{} is out of {cell}: {error:#}", contestant.name);
-        self.progress.say(&line);
-        self.thrown_out += 1;
+    fn fail(&self, cell: &Cell, contestant: &Contestant, error: &anyhow::Error) {
+        self.progress.say(&format!("{} is out of {cell}: {error:#}", contestant.name));
+        self.journal().thrown_out += 1;
     }
 
     /// How busy the machine is with other things; says so once in a run.
-    fn look_around(&mut self) -> f64 {
+    fn look_around(&self) -> f64 {
         let others = machine::others();
-        if others > TOO_BUSY && !self.said_busy {
-            self.said_busy = true;
+        if others > TOO_BUSY && !std::mem::replace(&mut self.journal().said_busy, true) {
             self.progress
                 .say(&format!("the machine is busy: others use {:.0} % of its processors", others * 100.0));
         }
         others
     }
+}
+
+/// Memory that a run may take, in bytes.
+fn memory() -> u64 {
+    machine::memory("MemAvailable:") / 5 * 4
 }
 
 impl Cell {
@@ -288,51 +318,6 @@ impl Cell {
 impl std::fmt::Display for Cell {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}, {} bytes to {}, {}", self.figure.name(), self.size, self.fan_out, self.placement())
-    }
-}
-
-fn row(key: &Key, repetition: usize, seed: u64, measured: &Measured, others: f64) -> Sample {
-    let times = measured.times;
-    Sample {
-        serialized_ns: times.serialized,
-        arrived_ns: times.arrived,
-        parsed_ns: times.parsed,
-        done_ns: times.done,
-        end_ns: times.end,
-        cpu_ns: measured.cpu.map(|cpu| cpu.all),
-        cpu_user_ns: measured.cpu.map(|cpu| cpu.user),
-        cpu_system_ns: measured.cpu.map(|cpu| cpu.system),
-        peak_bytes: measured.peak,
-        pss_bytes: measured.share,
-        ..empty(key, repetition, seed, others)
-    }
-}
-
-fn empty(key: &Key, repetition: usize, seed: u64, others: f64) -> Sample {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    Sample {
-        figure: key.figure.clone(),
-        contestant: key.contestant.clone(),
-        placement: key.placement.clone(),
-        size: key.size,
-        fan_out: key.fan_out,
-        work: key.work,
-        repetition,
-        seed,
-        serialized_ns: 0,
-        arrived_ns: 0,
-        parsed_ns: 0,
-        done_ns: 0,
-        end_ns: 0,
-        cpu_ns: None,
-        cpu_user_ns: None,
-        cpu_system_ns: None,
-        peak_bytes: None,
-        pss_bytes: None,
-        load: machine::load(),
-        others,
-        taken: now.map_or(0, |now| now.as_secs()),
-        verdict: COUNTS.to_owned(),
     }
 }
 
