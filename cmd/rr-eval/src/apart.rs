@@ -1,7 +1,9 @@
 //! A place for runtimes that do not start containers where cgroup v1 has a cgroup v2 beside it, as Debian 12's crun ("hybrid mode"): a mount namespace
 //! in which the latter is hidden by a tmpfs. Who enters it is a thread, before any clock runs, so that a runtime's start costs what it costs elsewhere.
 
+use std::ffi::OsStr;
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
@@ -28,9 +30,7 @@ impl Apart {
     ///
     /// When the namespace cannot be made.
     pub(crate) fn needed(runtime: &Path) -> Result<Option<Self>> {
-        let hybrid = || statfs(UNIFIED).is_ok_and(|it| u64::try_from(it.f_type) == Ok(CGROUP2));
-        let crun = runtime.file_name().is_some_and(|name| name == "crun");
-        (crun && hybrid()).then(Self::make).transpose()
+        is_needed(runtime).then(Self::make).transpose()
     }
 
     fn make() -> Result<Self> {
@@ -55,6 +55,19 @@ impl Apart {
             Ok(task())
         })?
     }
+}
+
+fn is_needed(runtime: &Path) -> bool {
+    let hybrid = || statfs(UNIFIED).is_ok_and(|it| u64::try_from(it.f_type) == Ok(CGROUP2));
+    let crun = |name: &OsStr| name.as_bytes().starts_with(b"crun");
+    runtime.file_name().is_some_and(crun) && hybrid()
+}
+
+/// What goes before this runtime's words to start a container in such a place, where it needs one and no clock runs.
+pub(crate) fn words(runtime: &Path) -> Vec<String> {
+    let script = format!("mount -t tmpfs none {UNIFIED} && exec \"$@\"");
+    let words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", &script, "sh"];
+    if is_needed(runtime) { words.map(str::to_owned).to_vec() } else { Vec::new() }
 }
 
 fn on_a_thread<T: Send>(task: impl FnOnce() -> T + Send) -> Result<T> {

@@ -15,8 +15,15 @@ pub(crate) enum Network {
     None,
     /// The host's.
     Host,
-    /// The namespace of this file.
-    At(PathBuf),
+    /// A node's.
+    Of(Node),
+}
+
+/// A node: the file of its network namespace, and which processors are its own, as cpuset(7) lists them; all, if it has none of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) network: PathBuf,
+    pub(crate) processors: Option<String>,
 }
 
 /// A container that is to be.
@@ -65,7 +72,11 @@ impl Bundle {
         match &self.network {
             Network::None => namespaces.push(json!({"type": "network"})),
             Network::Host => {}
-            Network::At(path) => namespaces.push(json!({"type": "network", "path": path})),
+            Network::Of(node) => namespaces.push(json!({"type": "network", "path": node.network})),
+        }
+        let mut resources = json!({"devices": [{"allow": false, "access": "rwm"}]});
+        if let Network::Of(Node { processors: Some(processors), .. }) = &self.network {
+            resources["cpu"] = json!({"cpus": processors});
         }
         let mut mounts = vec![
             json!({"destination": "/proc", "type": "proc", "source": "proc"}),
@@ -99,7 +110,7 @@ impl Bundle {
             "mounts": mounts,
             "annotations": self.annotations,
             "linux": {
-                "resources": {"devices": [{"allow": false, "access": "rwm"}]},
+                "resources": resources,
                 "namespaces": namespaces,
             },
         })

@@ -122,6 +122,9 @@ struct Run {
     /// A file of further contestants
     #[arg(long, value_name = "FILE")]
     contestants: Option<PathBuf>,
+    /// A crun that runs modules in WasmEdge (scripts/setup-crun)
+    #[arg(long, value_name = "PATH")]
+    crun_wasmedge: Option<PathBuf>,
     /// How long a transfer may take, beside what its bytes need
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     patience: u64,
@@ -332,6 +335,7 @@ fn workshop(run: &Run, folder: &Path) -> Result<Workshop> {
     let workshop = Workshop {
         runtime,
         peer: launch::installed("runc"),
+        engine_peer: run.crun_wasmedge.clone(),
         modules: run.functions.join("wasm32-wasip1/release"),
         native: run
             .functions

@@ -1,5 +1,5 @@
 //! Two nodes on one machine: network namespaces with a pair of veth between them, and a token bucket (tc-tbf(8)) at either end where there
-//! is a rate. Gone when it is dropped.
+//! is a rate. Each has half of the processors for itself. Gone when it is dropped.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::bundle::Node;
 use crate::contestant::Placement;
 use crate::sweep;
 
@@ -48,8 +49,29 @@ impl Nodes {
 
     pub(crate) fn placement(&self) -> Placement {
         let [source, sink] = self.names.each_ref().map(|name| PathBuf::from("/run/netns").join(name));
-        Placement::Nodes { source, sink, address: IpAddr::V4(SINK) }
+        let [first, second] = halves(&allowed());
+        Placement::Nodes {
+            source: Node { network: source, processors: first },
+            sink: Node { network: sink, processors: second },
+            address: IpAddr::V4(SINK),
+        }
     }
+}
+
+/// The processors that this process may use.
+fn allowed() -> Vec<usize> {
+    let set = rustix::thread::sched_getaffinity(None);
+    set.map_or_else(
+        |_| Vec::new(),
+        |set| (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect(),
+    )
+}
+
+/// The processors of either node; of a single one both have to share it.
+fn halves(processors: &[usize]) -> [Option<String>; 2] {
+    let list = |half: &[usize]| half.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let (first, second) = processors.split_at(processors.len() / 2);
+    [first, second].map(|half| (!first.is_empty()).then(|| list(half)))
 }
 
 /// Bytes that the bucket of such a rate, in bits per second, lets through at once: as much as 4 ms bring, at least two of the largest packets that
@@ -88,4 +110,18 @@ fn run(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
     ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_node_has_half_of_the_processors() {
+        let halves = |processors: &[usize]| halves(processors).map(Option::unwrap_or_default);
+        assert_eq!(halves(&[]), ["", ""]);
+        assert_eq!(halves(&[3]), ["", ""]);
+        assert_eq!(halves(&[0, 1]), ["0", "1"]);
+        assert_eq!(halves(&[0, 2, 4]), ["0", "2,4"]);
+    }
 }

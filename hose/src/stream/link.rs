@@ -127,6 +127,11 @@ impl Outbound<'_> {
 /// How far hashing may be ahead of sending: what is sent shall still be in a cache.
 const LEAD: usize = 2 * CHUNK;
 
+/// Bytes that are read from TCP in one call. A call has the socket for itself while it copies, and acknowledges what has come meanwhile when it is
+/// done: with ever so many at once the sender waits for room (40 MB over loopback: 10.5 ms, and 7 with 16 to 32 KiB). A Unix socket has no such
+/// lock, and is read as far as it goes.
+const AT_ONCE: usize = 32 << 10;
+
 /// The tag of a payload that is being received.
 #[derive(Debug)]
 struct Incoming {
@@ -352,6 +357,7 @@ impl Link {
         while *filled < region.len() {
             // What is hashed is read as far as it will be hashed next: it is in a cache then, and the peer goes on writing meanwhile.
             let end = self.incoming.as_ref().map_or(region.len(), |i| region.len().min(i.hashed + CHUNK));
+            let end = if self.passes { end } else { end.min(*filled + AT_ONCE) };
             let room = &mut region[*filled..end];
             let wanted = room.len();
             let taken = self.ahead.as_mut().map_or(0, |ahead| ahead.take(room));

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::contestant::{PEERS, Workshop};
+use crate::contestant::{ENGINE_PEER, PEERS, Workshop};
 use crate::interrupt::Interrupt;
 use crate::launch::{Launcher, Outcome, installed};
 use crate::progress::Progress;
@@ -126,7 +126,7 @@ pub(crate) fn measure(workshop: &Workshop, wanted: &Wanted, out: &Path, interrup
     Ok(())
 }
 
-/// Ours, and those that are installed.
+/// Ours, those that are installed, and the one that was built for this.
 fn runtimes(workshop: &Workshop) -> Vec<(&'static str, PathBuf)> {
     let mut all = vec![(OURS, workshop.runtime.clone())];
     for name in PEERS {
@@ -135,6 +135,7 @@ fn runtimes(workshop: &Workshop) -> Vec<(&'static str, PathBuf)> {
             None => eprintln!("rr-eval: {name} is left out: it is not installed"),
         }
     }
+    all.extend(workshop.engine_peer.clone().map(|program| (ENGINE_PEER, program)));
     all
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::OURS;
 use crate::apart::Apart;
 use crate::bundle::Bundle;
-use crate::contestant::Workshop;
+use crate::contestant::{ENGINE_PEER, Workshop};
 use crate::launch::Launcher;
 use crate::plan::Effort;
 
@@ -36,6 +36,11 @@ struct Program {
     beside: Option<(PathBuf, &'static str)>,
     /// Whether it is the host's own.
     system: bool,
+}
+
+/// Whether a runtime starts the function's module, and not a native program that does the same.
+fn runs_modules(name: &str) -> bool {
+    name == OURS || name == ENGINE_PEER
 }
 
 /// What the interpreter is told.
@@ -94,27 +99,26 @@ impl Workload {
     /// What a contestant runs, where there are the samples for it.
     fn program(self, workshop: &Workshop, name: &str) -> Option<Program> {
         let native = |program: &str| workshop.native.with_file_name(program);
-        let ours = name == OURS;
-        let module = self.module(workshop)?;
+        let module = if runs_modules(name) { Some(self.module(workshop)?) } else { None };
         let photo = || Some((workshop.samples.as_ref()?.join("sklearn/datasets/images/china.jpg"), PHOTO.0));
         Some(match self {
             Self::Hello => Program {
-                file: if ours { module } else { native("hello") },
+                file: module.unwrap_or_else(|| native("hello")),
                 args: Vec::new(),
                 beside: None,
                 system: false,
             },
             Self::Picture => Program {
-                file: if ours { module } else { native("thumbnail") },
+                file: module.unwrap_or_else(|| native("thumbnail")),
                 args: vec![PHOTO.1],
                 beside: Some(photo()?),
                 system: false,
             },
             Self::Interpreter => Program {
-                file: if ours { module } else { PathBuf::from(PYTHON) },
+                system: module.is_none(),
+                file: module.unwrap_or_else(|| PathBuf::from(PYTHON)),
                 args: SCRIPT.to_vec(),
                 beside: None,
-                system: !ours,
             },
         })
     }
@@ -134,11 +138,13 @@ impl Workload {
         if program.system {
             args.insert(0, PYTHON);
         } else {
-            files.push((program.file, if name == OURS { "function.wasm" } else { "function" }));
-            args.insert(0, if name == OURS { "/function.wasm" } else { "/function" });
+            let file = if name == ENGINE_PEER { workshop.universal(&program.file)? } else { program.file };
+            files.push((file, if runs_modules(name) { "function.wasm" } else { "function" }));
+            args.insert(0, if runs_modules(name) { "/function.wasm" } else { "/function" });
         }
         let annotations = match name {
             OURS => BTreeMap::from([("io.roadrunner.wasm/aot".to_owned(), "wait".to_owned())]),
+            ENGINE_PEER => BTreeMap::from([("run.oci.handler".to_owned(), "wasm".to_owned())]),
             _ => BTreeMap::new(),
         };
         let args = args.into_iter().map(str::to_owned).collect();

@@ -6,13 +6,14 @@ mod native;
 mod sockets;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::Result;
 
-use crate::bundle::{Bundle, Network};
+use crate::bundle::{Bundle, Network, Node};
 use crate::launch;
 
 pub(crate) use external::read as read_external;
@@ -22,8 +23,8 @@ pub(crate) use external::read as read_external;
 pub(crate) enum Placement {
     /// On one node.
     Node,
-    /// On two, which are network namespaces: their files, and the receivers' address.
-    Nodes { source: PathBuf, sink: PathBuf, address: std::net::IpAddr },
+    /// On two, and the receivers' address.
+    Nodes { source: Node, sink: Node, address: std::net::IpAddr },
 }
 
 /// A pair of functions, and the road between them.
@@ -39,7 +40,7 @@ pub(crate) struct Contestant {
 #[derive(Clone, Debug)]
 enum Road {
     Hose(hose::Hose),
-    Sockets(&'static str),
+    Sockets(sockets::Sockets),
     Native { road: &'static str, form: &'static str },
     External { source: Vec<String>, sink: Vec<String> },
 }
@@ -51,6 +52,8 @@ pub(crate) struct Workshop {
     pub(crate) runtime: PathBuf,
     /// runc, where it is installed.
     pub(crate) peer: Option<PathBuf>,
+    /// A crun that runs modules in WasmEdge, where there is one.
+    pub(crate) engine_peer: Option<PathBuf>,
     /// Folder of the modules.
     pub(crate) modules: PathBuf,
     /// The native program.
@@ -109,7 +112,9 @@ impl Contestant {
     pub(crate) fn missing(&self, workshop: &Workshop) -> Option<String> {
         match &self.road {
             Road::Hose(_) => hose::MODULES.iter().find_map(|name| not_built(&workshop.modules.join(name))),
-            Road::Sockets(_) => not_built(&workshop.modules.join(sockets::MODULE)),
+            Road::Sockets(sockets) => {
+                sockets.missing(workshop).or_else(|| not_built(&workshop.modules.join(sockets::MODULE)))
+            }
             Road::Native { .. } if workshop.peer.is_none() => Some("runc is not installed".to_owned()),
             Road::Native { .. } => not_built(&workshop.native),
             Road::External { .. } => None,
@@ -133,7 +138,7 @@ impl Contestant {
         let built = |name: &str| workshop.modules.join(name);
         match &self.road {
             Road::Hose(_) if self.main => hose::PICTURES.iter().find_map(|name| not_built(&built(name))),
-            Road::Sockets(_) => not_built(&built(sockets::MODULE)),
+            Road::Sockets(_) if self.main => not_built(&built(sockets::MODULE)),
             Road::Native { road: "http", .. } => not_built(&workshop.native),
             _ => Some("only the roads that the paper compares take part".to_owned()),
         }
@@ -149,7 +154,7 @@ impl Contestant {
     ) -> Result<Line> {
         match &self.road {
             Road::Hose(hose) => hose.workflow(workshop, film, functions, tag),
-            Road::Sockets(form) => sockets::workflow(form, workshop, film, functions),
+            Road::Sockets(sockets) => sockets.workflow(workshop, film, functions),
             Road::Native { form, .. } => native::workflow(form, workshop, film, functions),
             Road::External { .. } => anyhow::bail!("{} shows no pictures", self.name),
         }
@@ -159,7 +164,7 @@ impl Contestant {
     pub(crate) fn is_called_warm(&self) -> bool {
         match &self.road {
             Road::Hose(_) => self.main,
-            Road::Sockets(form) => *form == "raw",
+            Road::Sockets(sockets) => self.main && sockets.is_raw(),
             Road::Native { road, form } => *form == "raw" && matches!(*road, "http" | "grpc" | "unix"),
             Road::External { .. } => true,
         }
@@ -175,7 +180,7 @@ impl Contestant {
     ) -> Result<Line> {
         match &self.road {
             Road::Hose(hose) => hose.line(workshop, placement, fan_out, tag),
-            Road::Sockets(form) => sockets::line(form, workshop, placement, fan_out),
+            Road::Sockets(sockets) => sockets.line(workshop, placement, fan_out),
             Road::Native { road, form } => native::line(road, form, workshop, placement, fan_out, tag),
             Road::External { source, sink } => Ok(Line {
                 programs: vec![Recipe::Bare(sink.clone()), Recipe::Bare(source.clone())],
@@ -194,7 +199,7 @@ fn over_http(
     form: &str,
     film: &Path,
     functions: &[Function],
-    container: impl Fn(Vec<String>, &[&Path]) -> Recipe,
+    container: impl Fn(Vec<String>, &[&Path]) -> Result<Recipe>,
 ) -> Result<Line> {
     let [camera, workers @ ..] = functions else { anyhow::bail!("a workflow without functions") };
     let addresses = Placement::Node.addresses(workers.len())?;
@@ -207,8 +212,8 @@ fn over_http(
         container([words(&["worker", form, worker.name, &senders, address]), targets(worker)].concat(), &[])
     };
     // Those that are sent to are there before those that send.
-    let mut programs: Vec<Recipe> = workers.iter().zip(&addresses).rev().map(worker).collect();
-    programs.push(container([words(&["camera", form, Function::FILM]), targets(camera)].concat(), &[film]));
+    let mut programs = workers.iter().zip(&addresses).rev().map(worker).collect::<Result<Vec<Recipe>>>()?;
+    programs.push(container([words(&["camera", form, Function::FILM]), targets(camera)].concat(), &[film])?);
     Ok(Line { say_ready: workers.len(), programs })
 }
 
@@ -216,14 +221,14 @@ impl Placement {
     fn sink_network(&self) -> Network {
         match self {
             Self::Node => Network::Host,
-            Self::Nodes { sink, .. } => Network::At(sink.clone()),
+            Self::Nodes { sink, .. } => Network::Of(sink.clone()),
         }
     }
 
     fn source_network(&self) -> Network {
         match self {
             Self::Node => Network::Host,
-            Self::Nodes { source, .. } => Network::At(source.clone()),
+            Self::Nodes { source, .. } => Network::Of(source.clone()),
         }
     }
 
@@ -253,14 +258,18 @@ fn free_ports(count: usize) -> Result<Vec<u16>> {
 /// The folder of rr-runtime's states in a run's folder; another runtime's bears its name.
 const OURS: &str = "ours";
 
-/// Other runtimes.
+/// Other runtimes of native programs.
 pub(crate) const PEERS: [&str; 2] = ["runc", "crun"];
+
+/// The name of the other runtime of modules, and of its states' folder.
+pub(crate) const ENGINE_PEER: &str = "crun + WasmEdge";
 
 impl Workshop {
     /// The folders of states, and whose they are.
     pub(crate) fn roots(&self) -> Vec<(&'static str, PathBuf)> {
         let peers = PEERS.into_iter().filter_map(|name| Some((name, launch::installed(name)?)));
-        peers.chain([(OURS, self.runtime.clone())]).collect()
+        let engine_peer = self.engine_peer.clone().map(|program| (ENGINE_PEER, program));
+        peers.chain(engine_peer).chain([(OURS, self.runtime.clone())]).collect()
     }
 
     /// The runtime's words before its verb.
@@ -272,8 +281,21 @@ impl Workshop {
 
     /// Another runtime's.
     pub(crate) fn theirs(&self, program: &Path) -> Vec<String> {
-        let root = self.folder.join(program.file_name().unwrap_or_default());
-        vec![program.display().to_string(), "--root".into(), root.display().to_string()]
+        let name = if self.engine_peer.as_deref() == Some(program) {
+            ENGINE_PEER.as_ref()
+        } else {
+            program.file_name().unwrap_or_default()
+        };
+        vec![program.display().to_string(), "--root".into(), self.folder.join(name).display().to_string()]
+    }
+
+    /// What a module is to the other runtime of modules: the module and its compiled code, in one file. It is made when it is not there yet.
+    pub(crate) fn universal(&self, module: &Path) -> Result<PathBuf> {
+        let file = self.folder.join(module.file_name().unwrap_or_default());
+        if !file.is_file() {
+            self.compile_with(module, &["--output".as_ref(), file.as_os_str()])?;
+        }
+        Ok(file)
     }
 
     /// Compiles all modules into the cache beforehand, so that no sender waits for a compiler.
@@ -288,8 +310,13 @@ impl Workshop {
 
     /// Compiles one module into the cache.
     pub(crate) fn compile_module(&self, module: &Path) -> Result<()> {
+        self.compile_with(module, &[])
+    }
+
+    fn compile_with(&self, module: &Path, options: &[&OsStr]) -> Result<()> {
         let words = self.ours();
-        let output = Command::new(&words[0]).args(&words[1..]).arg("compile").arg(module).output()?;
+        let mut command = Command::new(&words[0]);
+        let output = command.args(&words[1..]).arg("compile").args(options).arg(module).output()?;
         let text = String::from_utf8_lossy(&output.stderr);
         anyhow::ensure!(output.status.success(), "compile {}: {}", module.display(), text.trim());
         Ok(())

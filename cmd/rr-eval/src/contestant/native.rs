@@ -82,7 +82,7 @@ pub(super) fn workflow(form: &str, workshop: &Workshop, film: &Path, functions: 
         files.extend(films.iter().map(|&film| (film.to_owned(), Function::FILM.trim_start_matches('/'))));
         let args = ["/function".to_owned()].into_iter().chain(args).collect();
         let bundle = Box::new(Bundle { files, args, network: Network::Host, ..Bundle::default() });
-        Recipe::Container { runtime: runtime.clone(), bundle }
+        Ok(Recipe::Container { runtime: runtime.clone(), bundle })
     };
     over_http(form, film, functions, container)
 }
