@@ -33,7 +33,7 @@ use crate::signals::Inherited;
 use crate::state::{Claim, Phase, State, Store};
 use crate::terminal::Console;
 use crate::workload::Workload;
-use crate::{affinity, detach, keyring, notify, sources, wasm};
+use crate::{affinity, detach, keyring, notify, sources, trust, wasm};
 
 /// Descriptors below which nothing is begun: libcontainer, and what it is made of, panics where it gets no more.
 const DESCRIPTORS: u64 = 48;
@@ -229,6 +229,7 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
     match recorded.and_then(|master| receiver.send(pid.as_raw()).map(|()| master)) {
         Ok(master) => {
             ready.created();
+            warn_of_processes_that_are_lost(&state);
             if let Some(beside) = beside {
                 beside.keep();
             }
@@ -238,6 +239,16 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
             abandon(&state);
             Err(error)
         }
+    }
+}
+
+/// As runc: of a container whose processes nobody can find when its init is gone.
+fn warn_of_processes_that_are_lost(state: &State) {
+    if state.cgroup.is_nowhere() && state.shares_pids && trust::is_rootless() {
+        tracing::warn!(
+            "Creating a rootless container with no cgroup and no private pid namespace. Such configuration is strongly discouraged \
+             (as it is impossible to properly kill all container's processes) and will result in an error in a future version."
+        );
     }
 }
 

@@ -10,7 +10,7 @@ const APPLIED: Option<&str> = option_env!("RR_LIBCONTAINER_PATCHES");
 const BINDS_TREES: &str = "0015-bind-what-the-caller-has-opened";
 
 /// What each patch gives, by its name. A build without it lacks the guarantee.
-const GUARANTEES: [(&str, &str); 32] = [
+const GUARANTEES: [(&str, &str); 33] = [
     (
         "0001-builders-accept-a-spec",
         "exec joins the user namespace, and has the user, limits and profile of the configuration",
@@ -70,6 +70,7 @@ const GUARANTEES: [(&str, &str); 32] = [
     ),
     ("0003-join-the-hierarchy-of-systemd", "a container is in a cgroup of name=systemd of its own"),
     ("0004-weights-of-single-devices", "cgroup v1 weighs single block devices"),
+    ("0005-rootless-without-a-hierarchy", "users without a cgroup of version 1 have containers"),
 ];
 
 /// Options of mounts that have a meaning of their own; others are the file system's.

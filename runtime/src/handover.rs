@@ -35,6 +35,7 @@ use crate::cgroup;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::process::Identity;
+use crate::trust;
 
 /// Mask of new files when neither the configuration nor runc's caller says otherwise.
 const UMASK: u32 = 0o022;
@@ -59,9 +60,13 @@ pub(crate) fn for_init(bundle: &Bundle, id: &ContainerId, systemd: bool) -> Resu
     let mut linux = spec.linux().clone().unwrap_or_default();
     make_namespaces_without_paths(&mut linux);
     check_namespaces(&linux)?;
-    let cgroup = cgroup::path(linux.cgroups_path().as_deref(), id, systemd);
+    let named = linux.cgroups_path().as_deref().filter(|path| !path.as_os_str().is_empty());
+    let cgroup = cgroup::path(named, id, systemd);
     if !systemd {
         cgroup::check_before(&cgroup)?;
+        if named.is_some() && trust::is_rootless() {
+            cgroup::check_permitted(&cgroup)?;
+        }
     }
     linux.set_cgroups_path(Some(cgroup));
     linux.set_resources(Some(denying_devices(linux.resources().clone())));

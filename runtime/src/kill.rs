@@ -54,7 +54,8 @@ fn named(name: &str) -> Option<i32> {
 pub fn kill(store: &Store, id: &ContainerId, signal: Option<Signal>, all: bool) -> Result<()> {
     let state = store.load(id)?;
     match signal {
-        Some(signal) if all => state.cgroup.signal_all(signal),
+        // Of one without a cgroup there is none to know the others by.
+        Some(signal) if all && !state.cgroup.is_nowhere() => state.cgroup.signal_all(signal),
         // As under runc, also for one that is stopped.
         None if all => Ok(()),
         // The end of an init of a pid namespace is that of all in it; of another one's the others have to be killed, as under runc, also when it has

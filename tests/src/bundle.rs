@@ -1,12 +1,13 @@
 //! OCI bundles: a folder with a rootfs and a `config.json` that tests edit as JSON.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::Case;
+use crate::user::USER;
 
 /// What busybox is called by in a test's rootfs.
 const APPLETS: [&str; 38] = [
@@ -67,6 +68,15 @@ impl Bundle {
         for applet in APPLETS {
             symlink("busybox", bin.join(applet)).expect("symlink");
         }
+    }
+
+    /// Makes it a user's, with the configuration that `spec --rootless` writes for that user, without a terminal.
+    #[track_caller]
+    pub fn for_user(&self, case: &Case) -> &Self {
+        chown(&self.dir, Some(USER), Some(USER)).expect("chown");
+        fs::remove_file(self.config_file()).expect("it is there");
+        case.becomes_a_users().cmd(["spec", "--rootless", "--bundle"]).arg(&self.dir).ok();
+        self.edit(|config| config["process"]["terminal"] = json!(false))
     }
 
     /// The bundle's folder.

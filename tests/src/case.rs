@@ -1,9 +1,10 @@
 //! One case: a runtime, names of its own, a folder of container states of its own, and a watch over what is
 //! left of it afterwards.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
+use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::command::{Invocation, eventually, poll};
 use crate::leftovers::{Leftovers, MARK};
+use crate::user::{self, USER};
 use crate::{Bundle, Runtime};
 
 /// See the module. Dropped, it fails the test when something was left behind; when the test has failed
@@ -24,6 +26,8 @@ pub struct Case {
     /// Always there until drop.
     dir: Option<TempDir>,
     ids: Cell<u32>,
+    /// What goes before its runtime to make it another user's.
+    user: OnceCell<Vec<OsString>>,
     watch: Leftovers,
     finished: Cell<bool>,
 }
@@ -44,6 +48,7 @@ impl Case {
             name,
             dir: Some(dir),
             ids: Cell::new(0),
+            user: OnceCell::new(),
             watch,
             finished: Cell::new(false),
         }
@@ -137,7 +142,20 @@ impl Case {
     /// The runtime with the case's `--root` and these arguments.
     #[must_use]
     pub fn cmd<A: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Invocation {
-        self.mark(self.runtime.command()).arg("--root").arg(self.root()).args(args)
+        let invocation = self.mark(self.runtime.command()).arg("--root").arg(self.root()).args(args);
+        match self.user.get() {
+            Some(words) => {
+                invocation.wrapped(words).env("HOME", self.dir()).env("XDG_RUNTIME_DIR", self.dir())
+            }
+            None => invocation,
+        }
+    }
+
+    /// From now on its runtime is run by [`USER`], to whom its folder belongs.
+    pub fn becomes_a_users(&self) -> &Self {
+        chown(self.dir(), Some(USER), Some(USER)).expect("chown");
+        self.user.get_or_init(|| user::words(self.runtime.path(), self.dir()));
+        self
     }
 
     /// Marks a program as this case's.

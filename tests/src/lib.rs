@@ -29,6 +29,7 @@ pub mod podman;
 pub mod proc;
 pub mod runtime;
 pub mod samples;
+pub mod user;
 pub mod ways;
 pub mod workload;
 

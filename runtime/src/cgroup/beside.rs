@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::Cgroup;
 use super::hierarchy::{Host, is_version2};
 use crate::error::{Context, ErrorKind, Result};
+use crate::trust;
 
 /// How long what has failed may take to leave it.
 const EMPTY_WITHIN: Duration = Duration::from_millis(500);
@@ -25,9 +26,10 @@ pub(crate) struct Beside {
 }
 
 impl Beside {
-    /// Makes it for the path of a container that is to be. `None` where there is no such hierarchy, or not for this user.
+    /// Makes it for the path of a container that is to be. `None` where there is no such hierarchy, or not for this user: no other than root may leave a
+    /// cgroup of root's for one of their own.
     pub(crate) fn make(path: &Path) -> Option<Self> {
-        let host = Host::now().ok().filter(|_| !is_version2())?;
+        let host = Host::now().ok().filter(|_| !is_version2() && !trust::is_rootless())?;
         let hierarchy = host.hierarchies.iter().find(|hierarchy| hierarchy.is(&[]))?;
         let folder = hierarchy.folder(&host.own, path)?;
         let fleeting = !folder.exists();

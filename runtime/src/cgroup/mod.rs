@@ -14,6 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +83,25 @@ pub(crate) fn check_before(path: &Path) -> Result<()> {
     if count > 0 {
         let message = format!("container's cgroup is not empty: {count} process(es) found");
         return Err(Error::new(ErrorKind::Container, message));
+    }
+    Ok(())
+}
+
+/// Checks that the caller may make the cgroup that a configuration names. One that nobody has named is done without where the caller may not make it, as
+/// under runc.
+///
+/// # Errors
+///
+/// [`ErrorKind::Container`], in runc's words.
+pub(crate) fn check_permitted(path: &Path) -> Result<()> {
+    let host = Host::now()?;
+    // Version 2 beside version 1 limits nothing.
+    let limiting = host.hierarchies.iter().filter(|hierarchy| is_version2() || !hierarchy.is(&[]));
+    for folder in limiting.filter_map(|hierarchy| hierarchy.folder(&host.own, path)) {
+        let there = folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(&folder);
+        accessat(CWD, there, Access::WRITE_OK, AtFlags::EACCESS).context(ErrorKind::Container, || {
+            format!("unable to apply cgroup configuration: mkdir {}", folder.display())
+        })?;
     }
     Ok(())
 }
@@ -231,6 +251,11 @@ impl Cgroup {
     #[cfg(test)]
     pub(crate) fn in_folder(folder: &Path) -> Self {
         Self { folders: BTreeSet::from([folder.to_owned()]), freezer: None }
+    }
+
+    /// Whether it has no folder: a container that shares its caller's cgroups.
+    pub(crate) fn is_nowhere(&self) -> bool {
+        self.folders.is_empty()
     }
 
     /// The folder that freezes, where there is one.
