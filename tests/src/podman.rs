@@ -41,6 +41,7 @@ impl<'a> Podman<'a> {
 [containers]
 default_ulimits = ["nofile=1024:4096", "nproc=4096:20000"]
 apparmor_profile = "unconfined"
+init_path = "/usr/bin/catatonit"
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "none"

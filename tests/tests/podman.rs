@@ -81,10 +81,7 @@ fn background(case: &Case, form: Form) -> Option<Steps> {
     let pid = podman.pid("looping");
     steps.expect("the process of inspect is there", proc::alive(pid), "true");
     let top = podman.cmd(["top", "looping", "user,args"]).ok();
-    let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroups");
-    let memory = cgroups.lines().find_map(|line| line.split_once(":memory:")).expect("a memory cgroup").1;
-    let limit = fs::read_to_string(format!("/sys/fs/cgroup/memory{memory}/memory.limit_in_bytes"));
-    steps.expect("memory limit", limit.expect("a limit").trim(), "67108864");
+    steps.expect("memory limit", memory_limit(pid), "67108864");
     let out = podman.cmd(["exec", "looping", "/tool", "say", "beside", "aside"]).output();
     steps.expect("exec", text(&out), "0 \"beside\\n\" \"aside\\n\"");
     let out = podman.cmd(["exec", "looping", "/tool", "exit", "9"]).output();
@@ -133,6 +130,71 @@ fn background(case: &Case, form: Form) -> Option<Steps> {
     Some(steps)
 }
 
+/// What else a manager does with containers: volumes, secrets, files in and out, statistics, limits that change, checks of health, a stream that is joined.
+fn further(case: &Case, form: Form) -> Option<Steps> {
+    let podman = Podman::with_image(case, form)?;
+    let mut steps = Steps::default();
+
+    podman.cmd(["volume", "create", "data"]).ok();
+    podman.run(&["--rm", "-v", "data:/v"], &["put", "/v/x", "kept"]).ok();
+    let out = podman.run(&["--rm", "-v", "data:/v"], &["cat", "/v/x"]).ok();
+    steps.expect("a named volume", out, "kept");
+    podman.cmd(["volume", "rm", "data"]).ok();
+
+    podman.cmd(["secret", "create", "word", "-"]).stdin("sesame").ok();
+    let out = podman.run(&["--rm", "--secret", "word"], &["cat", "/run/secrets/word"]).ok();
+    steps.expect("a secret", out, "sesame");
+    let out = podman.run(&["--rm", "--secret", "word,type=env"], &["env"]).ok();
+    steps.expect("a secret as a variable", out.lines().any(|line| line == "word=sesame"), "true");
+    podman.cmd(["secret", "rm", "word"]).ok();
+
+    // Checks are asked for here: there may be no systemd to ask every few seconds.
+    let checked = |check: &'static str| {
+        ["--memory", "64m", "--health-cmd", check, "--health-interval", "disable", "--health-retries", "1"]
+    };
+    let _ = podman.detach("serving", &checked(r#"["/tool","exit","0"]"#), &["loop"]);
+    let _ = podman.detach("ailing", &checked(r#"["/tool","exit","3"]"#), &["loop"]);
+    for (name, code, status) in [("serving", "0", "healthy"), ("ailing", "1", "unhealthy")] {
+        let check = podman.cmd(["healthcheck", "run", name]).output();
+        steps.expect(name, check.code, code);
+        steps.expect("its health", podman.inspect(name, "{{.State.Health.Status}}"), status);
+    }
+    podman.cmd(["rm", "--force", "--time", "0", "ailing"]).ok();
+
+    let folder = case.folder();
+    let (there, back) = (folder.join("there"), folder.join("back"));
+    fs::write(&there, "copied").expect("write");
+    podman.cmd(["cp"]).arg(&there).arg("serving:/work/in").ok();
+    let out = podman.cmd(["exec", "serving", "/tool", "cat", "/work/in"]).ok();
+    steps.expect("a file that is copied into it", out, "copied");
+    podman.cmd(["cp", "serving:/work/in"]).arg(&back).ok();
+    steps.expect("and out of it", fs::read_to_string(&back).unwrap_or_default(), "copied");
+
+    let usage = podman.cmd(["stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}", "serving"]).ok();
+    let (used, limit) = usage.trim().split_once(" / ").expect("a limit");
+    steps.expect("the limit of stats", limit, "67.11MB");
+    steps.expect("what it uses", used.starts_with("serving ") && !used.ends_with(" 0B"), "true");
+    podman.cmd(["update", "--memory", "96m", "serving"]).ok();
+    steps.expect("a limit that is changed", memory_limit(podman.pid("serving")), "100663296");
+    podman.cmd(["restart", "--time", "20", "serving"]).ok();
+    eventually("it is ready again", || podman.cmd(["logs", "serving"]).ok().matches("ready").count() == 2);
+    steps.expect("restart", podman.inspect("serving", "{{.State.Status}}"), "running");
+
+    let _ = podman.detach("asking", &["--interactive"], &["line"]);
+    eventually("it asks", || podman.cmd(["logs", "asking"]).ok().contains("ready"));
+    let out = podman.cmd(["attach", "asking"]).stdin("an answer\n").ok();
+    steps.expect("attach", out.contains("got an answer"), "true");
+    Some(steps)
+}
+
+/// A container's limit on memory, as cgroup v1 has it.
+fn memory_limit(pid: u32) -> String {
+    let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroups");
+    let memory = cgroups.lines().find_map(|line| line.split_once(":memory:")).expect("a memory cgroup").1;
+    let limit = fs::read_to_string(format!("/sys/fs/cgroup/memory{memory}/memory.limit_in_bytes"));
+    limit.expect("a limit").trim().to_owned()
+}
+
 /// Runs the steps with a native image under both runtimes and with a Wasm image under ours.
 fn thrice(steps: fn(&Case, Form) -> Option<Steps>) {
     let Some(native) = tests::agree(|case| steps(case, Form::Native)) else { return };
@@ -150,6 +212,28 @@ fn containers_in_the_foreground() {
 #[test]
 fn containers_in_the_background() {
     thrice(background);
+}
+
+#[test]
+fn volumes_secrets_files_statistics_and_health() {
+    thrice(further);
+}
+
+/// An init of podman's before the program, which has signals passed on and orphans reaped.
+fn with_init(case: &Case) -> Option<Steps> {
+    let podman = Podman::with_image(case, Form::Native)?;
+    let mut steps = Steps::default();
+    let _ = podman.detach("child", &["--init"], &["loop"]);
+    let command = fs::read_to_string(format!("/proc/{}/cmdline", podman.pid("child"))).unwrap_or_default();
+    steps.expect("the first process", command.contains("init"), "true");
+    podman.cmd(["stop", "--time", "20", "child"]).ok();
+    steps.expect("after stop", podman.inspect("child", "{{.State.ExitCode}}"), "143");
+    Some(steps)
+}
+
+#[test]
+fn an_init_comes_before_the_program() {
+    let _ = tests::agree(with_init);
 }
 
 #[test]
