@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# Packages of Debian forky and sid on an older Debian: downloaded, never installed, as they are built against a newer C library, which must
-# not replace the system's. By an apt with a configuration, lists and an archive folder of its own. Sourced after common.sh, never run.
+# What Debian has beside the packages that a system knows. This Debian's source packages (download_source). And packages of Debian forky and sid on
+# an older Debian: downloaded, never installed, as they are built against a newer C library, which must not replace the system's; by an apt with a
+# configuration, lists and an archive folder of its own. Sourced after common.sh, never run.
 # shellcheck disable=SC2154 # from common.sh
 debs=$cache/debs
 
@@ -60,4 +61,21 @@ close_newer_debian() {
     mkdir -p "$1"
     mv "$debs"/apt/archives/*.deb "$1/"
     rm -rf "$debs/apt"
+}
+
+# download_source PACKAGE FOLDER: this Debian's source package, by a state of apt's own, as the system's need not know any.
+download_source() {
+    local apt=$2/apt lists
+    mkdir -p "$apt/lists/partial"
+    if compgen -G '/etc/apt/sources.list.d/debian*.sources' >/dev/null; then
+        lists=$apt/own.sources
+        sed 's/^Types:.*/Types: deb-src/' /etc/apt/sources.list.d/debian*.sources >"$lists"
+    else
+        lists=$apt/own.list
+        sed -n 's/^deb /deb-src /p' /etc/apt/sources.list >"$lists"
+    fi
+    local -a options=(-qq -o Dir::Etc::sourceparts=/dev/null -o "Dir::Etc::sourcelist=$lists" -o "Dir::State::lists=$apt/lists" -o APT::Sandbox::User=root)
+    progress "reading the lists of source packages" apt-get "${options[@]}" update
+    (cd "$2" && apt-get "${options[@]}" source --download-only "$1" >/dev/null) || die "the source package of $1 could not be had"
+    rm -rf "$apt"
 }
