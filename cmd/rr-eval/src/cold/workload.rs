@@ -152,7 +152,7 @@ impl Workload {
         let folder = workshop.folder.join(format!("cold-{}-{name}", self.name()));
         bundle.write(&folder)?;
         Ok(Launcher {
-            runtime: if name == OURS { workshop.ours() } else { workshop.theirs(runtime) },
+            runtime: if name == OURS { workshop.ours() } else { workshop.theirs(name, runtime) },
             bundle: folder,
             folder: workshop.folder.clone(),
             word: self.word(),

@@ -279,13 +279,8 @@ impl Workshop {
         vec![text(&self.runtime), "--root".into(), root, "--config".into(), text(&self.config)]
     }
 
-    /// Another runtime's.
-    pub(crate) fn theirs(&self, program: &Path) -> Vec<String> {
-        let name = if self.engine_peer.as_deref() == Some(program) {
-            ENGINE_PEER.as_ref()
-        } else {
-            program.file_name().unwrap_or_default()
-        };
+    /// Another runtime's, whose states are in the folder of its name.
+    pub(crate) fn theirs(&self, name: &str, program: &Path) -> Vec<String> {
         vec![program.display().to_string(), "--root".into(), self.folder.join(name).display().to_string()]
     }
 

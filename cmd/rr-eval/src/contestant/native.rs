@@ -49,7 +49,7 @@ pub(super) fn line(
     }
     let addresses =
         if shared.is_some() { vec!["/shared".to_owned()] } else { placement.addresses(fan_out)? };
-    let runtime = workshop.theirs(workshop.peer.as_deref().context("runc is not installed")?);
+    let runtime = workshop.theirs("runc", workshop.peer.as_deref().context("runc is not installed")?);
     let plan =
         |side: &str, addresses: &[String], network: Network, shared: Option<PathBuf>| Recipe::Container {
             runtime: runtime.clone(),
@@ -76,7 +76,7 @@ pub(super) fn line(
 
 /// The functions of a workflow of pictures, on one node.
 pub(super) fn workflow(form: &str, workshop: &Workshop, film: &Path, functions: &[Function]) -> Result<Line> {
-    let runtime = workshop.theirs(workshop.peer.as_deref().context("runc is not installed")?);
+    let runtime = workshop.theirs("runc", workshop.peer.as_deref().context("runc is not installed")?);
     let container = |args: Vec<String>, films: &[&Path]| {
         let mut files = vec![(workshop.native.clone(), "function")];
         files.extend(films.iter().map(|&film| (film.to_owned(), Function::FILM.trim_start_matches('/'))));

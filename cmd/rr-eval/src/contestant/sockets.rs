@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{Contestant, Function, Line, Placement, Recipe, Road, Workshop, over_http};
+use super::{Contestant, ENGINE_PEER, Function, Line, Placement, Recipe, Road, Workshop, over_http};
 use crate::apart;
 use crate::bundle::{Bundle, Network};
 
@@ -86,7 +86,8 @@ impl Sockets {
             ),
             Engine::Crun => {
                 let program = workshop.engine_peer.as_deref().context("there is no crun with WasmEdge")?;
-                let words = apart::words(program).into_iter().chain(workshop.theirs(program)).collect();
+                let words =
+                    apart::words(program).into_iter().chain(workshop.theirs(ENGINE_PEER, program)).collect();
                 (words, workshop.universal(&module)?, vec![("run.oci.handler", "wasm")])
             }
         };
