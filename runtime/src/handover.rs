@@ -60,7 +60,7 @@ pub(crate) fn for_init(bundle: &Bundle, id: &ContainerId, systemd: bool) -> Resu
     let mut linux = spec.linux().clone().unwrap_or_default();
     make_namespaces_without_paths(&mut linux);
     check_namespaces(&linux)?;
-    let named = linux.cgroups_path().as_deref().filter(|path| !path.as_os_str().is_empty());
+    let named = cgroup::named(linux.cgroups_path().as_deref());
     let cgroup = cgroup::path(named, id, systemd);
     if !systemd {
         cgroup::check_before(&cgroup)?;

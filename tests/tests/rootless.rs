@@ -134,10 +134,10 @@ fn cgroups_that_were_made_for_the_user_are_used() {
                 json!({ "memory": { "limit": 33_554_432 }, "pids": { "limit": 20 } });
         });
         let _ = case.start(&bundle, &id);
-        let limit = |file: &str| {
-            fs::read_to_string(format!("/sys/fs/cgroup/{file}").replace("NAME", &format!("{name}/{id}")))
+        let limit = |controller: &str, file: &str| {
+            fs::read_to_string(format!("/sys/fs/cgroup/{controller}/{name}/{id}/{file}"))
         };
-        let limits = [limit("memory/NAME/memory.limit_in_bytes"), limit("pids/NAME/pids.max")];
+        let limits = [limit("memory", "memory.limit_in_bytes"), limit("pids", "pids.max")];
         assert_eq!(limits.map(|limit| limit.unwrap_or_default().trim().to_owned()), ["33554432", "20"]);
         case.cmd(["pause", &id]).ok();
         assert_eq!(case.status(&id), "paused");

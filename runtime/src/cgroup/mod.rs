@@ -42,13 +42,18 @@ pub struct Cgroup {
     freezer: Option<PathBuf>,
 }
 
+/// The path that a configuration names: an empty one is none.
+pub(crate) fn named(given: Option<&Path>) -> Option<&Path> {
+    given.filter(|path| !path.as_os_str().is_empty())
+}
+
 /// The path that libcontainer is handed for a container's cgroup.
 ///
 /// As under runc an absolute path starts at a hierarchy's root, a relative one below the caller's own cgroup, and none
 /// means the container's name. In version 2 a cgroup with processes in it gives no controllers to those below, so
 /// there the caller's parent is taken.
 pub(crate) fn path(given: Option<&Path>, id: &ContainerId, systemd: bool) -> PathBuf {
-    let given = given.filter(|path| !path.as_os_str().is_empty());
+    let given = named(given);
     if systemd {
         return given.map_or_else(|| PathBuf::from(format!(":rr-runtime:{id}")), Path::to_path_buf);
     }
