@@ -5,12 +5,15 @@
 //! would `dlopen` an ELF, constructors and all; never more than the permitted size is read. The file is the
 //! container's, and may change at any time: a [`Source`] says what was read, and [`Source::reread`] refuses another.
 
+#![expect(unsafe_code, reason = "an entry of the cache is mapped, not read")]
+
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
 use executor_abi::request::{Aot, FileIdentity, Module};
+use memmap2::{Mmap, MmapOptions};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use wasmparser::{KnownCustom, Name, Parser, Payload};
 
@@ -132,20 +135,24 @@ pub(crate) fn check_head(head: &[u8]) -> std::result::Result<(), &'static str> {
     }
 }
 
-/// Reads ahead-of-time code from the cache entry that the runtime opened, and closes the entry.
+/// Maps ahead-of-time code from the cache entry that the runtime opened, and closes the entry. It is the size of many modules, and read
+/// once, by the engine, which keeps a copy.
 ///
 /// # Errors
 /// When the entry does not have the bytes. The caller runs the module without it.
-pub(crate) fn read_aot(aot: &Aot, entry: OwnedFd) -> Result<Vec<u8>> {
-    let failed = |error: std::io::Error| Error::with(ErrorKind::System, "read ahead-of-time code", error);
+pub(crate) fn map_aot(aot: &Aot, entry: OwnedFd) -> Result<Mmap> {
+    let failed = |error: std::io::Error| Error::with(ErrorKind::System, "map ahead-of-time code", error);
     let size = usize::try_from(aot.len).map_err(|_| failed(std::io::ErrorKind::FileTooLarge.into()))?;
     let entry = File::from(entry);
     let available = entry.metadata().map_err(failed)?.len();
     if aot.offset.checked_add(aot.len).is_none_or(|end| end > available) {
         return Err(failed(std::io::ErrorKind::UnexpectedEof.into()));
     }
-    let mut bytes = vec![0; size];
-    entry.read_exact_at(&mut bytes, aot.offset).map_err(failed)?;
+    let mut options = MmapOptions::new();
+    options.offset(aot.offset).len(size).populate();
+    // SAFETY: nobody changes an entry of the cache after its rename: its owner, who could as well change the code, or this library,
+    // removes and replaces it. Not even they could do more to a mapping that is read only than a program's file can have done to it.
+    let bytes = unsafe { options.map_copy_read_only(&entry) }.map_err(failed)?;
     check_head(&bytes)
         .map_err(|reason| Error::new(ErrorKind::Module, format!("ahead-of-time code: {reason}")))?;
     Ok(bytes)

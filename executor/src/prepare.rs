@@ -5,12 +5,14 @@
 //! its data segments wait for [`Prepared::run`].
 
 use std::net::{SocketAddr, TcpListener};
+use std::ops::Deref;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
 
 use executor_abi::request::{self, Aot, Function, Hose, Lifecycle, Limits, Module, Preopen, Prepare};
 use hose::{Name, Transfer, tcp};
+use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 use wasmedge_sys::Config;
 
@@ -231,12 +233,12 @@ fn load(
     // Code was chosen by the digest of the module that it was made of; without code the bytes themselves are looked at.
     let code = match aot {
         Some((bytes, outline)) if digest.is_none_or(|digest| aot_is_of(module, digest)) => {
-            Code { bytes, outline: Some(outline) }
+            Code { bytes: Bytes::Mapped(bytes), outline: Some(outline) }
         }
         _ => {
             let bytes = source.read(file)?;
             check_digest(source.path(), &bytes, digest)?;
-            Code { bytes, outline: None }
+            Code { bytes: Bytes::Read(bytes), outline: None }
         }
     };
     let compiled = code.outline.is_some();
@@ -283,8 +285,25 @@ fn check_digest(path: &str, bytes: &[u8], digest: Option<&str>) -> Result<()> {
 }
 
 struct Code {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     outline: Option<Outline>,
+}
+
+/// A module of the container's, or compiled code of the cache's.
+enum Bytes {
+    Read(Vec<u8>),
+    Mapped(Mmap),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Read(bytes) => bytes,
+            Self::Mapped(bytes) => bytes,
+        }
+    }
 }
 
 /// The last component of a path, which is what execve(2) makes a process's name of.
@@ -296,11 +315,11 @@ fn file_name(path: &str) -> &str {
 ///
 /// A cache entry that does not fit is no error: the runtime chose it before it could see the container's own file,
 /// and the module runs without it. Who wants to know asks [`Prepared::compiled`].
-fn usable(source: &Source, kind: compile::Kind, aot: &Aot, entry: OwnedFd) -> Option<(Vec<u8>, Outline)> {
+fn usable(source: &Source, kind: compile::Kind, aot: &Aot, entry: OwnedFd) -> Option<(Mmap, Outline)> {
     if !source.is(&aot.module) {
         return None;
     }
-    let bytes = module::read_aot(aot, entry).ok()?;
+    let bytes = module::map_aot(aot, entry).ok()?;
     let outline = Outline::of(&bytes);
     let mark = compile::Mark::parse(outline.mark.as_deref()?)?;
     mark.serves(kind).then_some((bytes, outline))

@@ -35,6 +35,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("executor/src/engine.rs", "WasmEdge's C interface"),
     ("executor/src/faults.rs", "the engine library's table of functions, and handlers of signals"),
     ("executor/src/memory.rs", "borrows of a guest's linear memory"),
+    ("executor/src/module.rs", "an entry of the cache is mapped"),
     ("executor/src/parcel.rs", "the memory of one thread's guest is read by another, which is waited for"),
     ("executor/src/process.rs", "signal handlers, timers and the process's own memory map"),
     ("executor/src/resident.rs", "the program's own segments are known to dl_iterate_phdr only"),
