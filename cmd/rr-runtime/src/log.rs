@@ -13,6 +13,7 @@ use std::sync::{Mutex, OnceLock};
 use anyhow::Context as _;
 use chrono::{SecondsFormat, Utc};
 use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
 use crate::cli::{Global, LogFormat};
@@ -116,6 +117,12 @@ impl Subscriber for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let ours = metadata.target().starts_with("runtime") && *metadata.level() <= Level::WARN;
         ours || LOG.get().is_some_and(|log| log.debug && *metadata.level() <= Level::DEBUG)
+    }
+
+    /// What lies beyond it is passed over where it is said: libcontainer says much.
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        let debug = LOG.get().is_some_and(|log| log.debug);
+        Some(if debug { LevelFilter::DEBUG } else { LevelFilter::WARN })
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
