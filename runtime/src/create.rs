@@ -132,7 +132,9 @@ pub(crate) fn create_locked(
     check_descriptors(options.preserve_fds)?;
     let workload = Workload::of_bundle(bundle, &Annotations::of(bundle.spec())?)?;
     store.check_free(id)?;
-    let mut spec = handover::for_init(bundle, id, options.systemd_cgroup)?;
+    // What stands in the way may be what another one of that name has made meanwhile.
+    let spec = handover::for_init(bundle, id, options.systemd_cgroup);
+    let mut spec = spec.map_err(|error| store.check_free(id).err().unwrap_or(error))?;
     let root = init::adapt(&mut spec, &workload, bundle, None)?;
     let claim = store.claim(id)?;
     let plan = Plan { id, options, bundle, workload, spec, root, terminal, signals };
