@@ -19,10 +19,11 @@ use std::path::{Path, PathBuf};
 
 use executor_abi::request::{Compile, Description, Prepare};
 use executor_abi::{ABI_VERSION, Buffer, LIBRARY, Slice, TABLE_SYMBOL, Table, TableFn};
-use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL};
 
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::{mount, trust};
+use crate::mount;
+use crate::trust::Checks;
 
 /// Where the engine's libraries lie in a build tree; unset in a build that is only for installing.
 const BUILD_TREE: Option<&str> = option_env!("RR_ENGINE_DIR");
@@ -79,15 +80,15 @@ impl Folders {
     }
 
     fn checked(self) -> Result<Self> {
-        let executor = trust::check(&self.executor, ErrorKind::Engine)?;
-        trust::check(&executor.join(LIBRARY), ErrorKind::Engine)?;
+        let mut checks = Checks::new(ErrorKind::Engine);
+        let executor = checks.check(&self.executor)?;
+        checks.check(&executor.join(LIBRARY))?;
         // A system's own engine has no folder here, and is checked by the system's own rules.
-        let engine =
-            if self.engine.exists() { trust::check(&self.engine, ErrorKind::Engine)? } else { self.engine };
+        let engine = if self.engine.exists() { checks.check(&self.engine)? } else { self.engine };
         for folder in ["lib", "llvm"] {
             let folder = engine.join(folder);
             if folder.exists() {
-                trust::check_entries(&folder, ErrorKind::Engine)?;
+                checks.check_entries(&folder)?;
             }
         }
         Ok(Self { executor, engine })
@@ -255,9 +256,11 @@ fn library(folder: &Path, name: &str) -> Option<PathBuf> {
 /// Loads a library for good.
 fn open(folder: &OwnedFd, name: &Path) -> Result<ManuallyDrop<Library>> {
     let path = format!("/proc/self/fd/{}/{}", folder.as_raw_fd(), name.display());
+    // Lazily: of what the engine's libraries call in each other (a thousand functions of C++'s alone) a run needs little. Libraries
+    // that are linked to be bound at once are, with a table that is read-only from then on, ours among them.
     // SAFETY: runs the initialisers of a library that only root (or the caller) can have put there; it is
     // what this program was built with.
-    let library = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_LOCAL) };
+    let library = unsafe { Library::open(Some(&path), RTLD_LAZY | RTLD_LOCAL) };
     let library =
         library.context(ErrorKind::Engine, || format!("executor: {} cannot be loaded", name.display()))?;
     Ok(ManuallyDrop::new(library))
@@ -370,7 +373,7 @@ mod tests {
             .status();
         assert!(compiled.unwrap().success());
         // SAFETY: it has no initialisers.
-        let library = unsafe { Library::open(Some(&library), RTLD_NOW | RTLD_LOCAL) }.unwrap();
+        let library = unsafe { Library::open(Some(&library), RTLD_LAZY | RTLD_LOCAL) }.unwrap();
         // Never unloaded, as the executor: whatever was wrongly accepted stays valid.
         table(&ManuallyDrop::new(library)).err().unwrap().to_string()
     }

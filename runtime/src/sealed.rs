@@ -58,6 +58,13 @@ pub fn seal() -> Result<Origin> {
     execute_again()
 }
 
+/// Does the same ahead of everything else, so that what a command has to do twice is little. What fails here is [`seal`]'s to tell.
+pub fn seal_ahead() {
+    if std::env::var_os(VARIABLE).is_none() {
+        let _ = execute_again();
+    }
+}
+
 fn execute_again() -> Result<Origin> {
     let path = std::fs::read_link(EXE).context(ErrorKind::System, || format!("{EXE}: cannot be read"))?;
     let folder = path.parent().unwrap_or(Path::new("/"));

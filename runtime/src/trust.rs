@@ -26,38 +26,87 @@ const OTHERS_WRITE: u32 = 0o022;
 ///
 /// Of the given kind, naming the component at fault.
 pub fn check(path: &Path, kind: ErrorKind) -> Result<PathBuf> {
-    let path = path.canonicalize().context(kind, || format!("{}: cannot be found", path.display()))?;
-    let accepted = Accepted::now();
-    for (depth, component) in path.ancestors().enumerate() {
-        let meta = fs::symlink_metadata(component)
-            .context(kind, || format!("{}: cannot be examined", component.display()))?;
-        if let Some(why) = accepted.fault(&meta, depth == 0) {
-            return Err(Error::new(kind, format!("{}: {why}, so it is not trusted", component.display())));
-        }
-    }
-    Ok(path)
+    Checks::new(kind).check(path)
 }
 
-/// Checks what lies directly in a folder that was itself checked.
-///
-/// # Errors
-///
-/// Of the given kind, naming the entry at fault.
-pub fn check_entries(folder: &Path, kind: ErrorKind) -> Result<()> {
-    let folder = check(folder, kind)?;
-    let accepted = Accepted::now();
-    let unreadable = || format!("{}: cannot be read", folder.display());
-    for entry in fs::read_dir(&folder).context(kind, unreadable)? {
-        let path = entry.context(kind, unreadable)?.path();
-        let meta = fs::symlink_metadata(&path)
-            .context(kind, || format!("{}: cannot be examined", path.display()))?;
-        if meta.is_symlink() {
-            check(&path, kind)?;
-        } else if let Some(why) = accepted.fault(&meta, true) {
-            return Err(Error::new(kind, format!("{}: {why}, so it is not trusted", path.display())));
+/// Several checks at one time: what has passed already, on the way to another path, is not examined again.
+pub(crate) struct Checks {
+    kind: ErrorKind,
+    accepted: Accepted,
+    /// Folders in canonical form, each with those above it.
+    passed: Vec<PathBuf>,
+}
+
+impl Checks {
+    /// Whose errors are of the given kind.
+    pub(crate) fn new(kind: ErrorKind) -> Self {
+        Self { kind, accepted: Accepted::now(), passed: Vec::new() }
+    }
+
+    /// Checks a path as [`check`] does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`check`].
+    pub(crate) fn check(&mut self, path: &Path) -> Result<PathBuf> {
+        let path = if self.is_canonical(path) { path.to_owned() } else { self.canonical(path)? };
+        for (depth, component) in path.ancestors().enumerate() {
+            if depth > 0 && self.has_passed(component) {
+                break;
+            }
+            self.accept(component, &self.examine(component)?, depth == 0)?;
+        }
+        self.passed.extend(path.ancestors().map(Path::to_owned));
+        Ok(path)
+    }
+
+    /// Checks a folder, and what lies directly in it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`check`], naming the entry at fault.
+    pub(crate) fn check_entries(&mut self, folder: &Path) -> Result<()> {
+        let folder = self.check(folder)?;
+        let unreadable = || format!("{}: cannot be read", folder.display());
+        for entry in fs::read_dir(&folder).context(self.kind, unreadable)? {
+            let path = entry.context(self.kind, unreadable)?.path();
+            let meta = self.examine(&path)?;
+            if meta.is_symlink() {
+                self.check(&path)?;
+            } else {
+                self.accept(&path, &meta, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn has_passed(&self, folder: &Path) -> bool {
+        self.passed.iter().any(|passed| passed == folder)
+    }
+
+    /// Whether a path is known to be in canonical form: no link, in a folder that has passed.
+    fn is_canonical(&self, path: &Path) -> bool {
+        path.file_name().is_some()
+            && path.parent().is_some_and(|parent| self.has_passed(parent))
+            && fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_symlink())
+    }
+
+    fn canonical(&self, path: &Path) -> Result<PathBuf> {
+        path.canonicalize().context(self.kind, || format!("{}: cannot be found", path.display()))
+    }
+
+    fn examine(&self, path: &Path) -> Result<Metadata> {
+        fs::symlink_metadata(path).context(self.kind, || format!("{}: cannot be examined", path.display()))
+    }
+
+    fn accept(&self, path: &Path, meta: &Metadata, is_end: bool) -> Result<()> {
+        match self.accepted.fault(meta, is_end) {
+            None => Ok(()),
+            Some(why) => {
+                Err(Error::new(self.kind, format!("{}: {why}, so it is not trusted", path.display())))
+            }
         }
     }
-    Ok(())
 }
 
 /// Whether the caller is someone else than the host's root: another user, or anybody in a user namespace.
