@@ -336,7 +336,7 @@ fn workshop(run: &Run, folder: &Path) -> Result<Workshop> {
         runtime,
         peer: launch::installed("runc"),
         engine_peer: run.crun_wasmedge.clone(),
-        modules: run.functions.join("simd/wasm32-wasip1/release"),
+        modules: run.functions.join("wasm32-wasip1/release"),
         native: run
             .functions
             .join(format!("twins/{}-unknown-linux-gnu/release/eval-native", std::env::consts::ARCH)),

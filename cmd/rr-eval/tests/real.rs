@@ -36,7 +36,7 @@ impl Setup {
         let runtime = runtime.ok_or("RR_RUNTIME names no runtime")?;
         let functions = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest/examples/target");
         for name in ["hello", "handler", "eval-hose-source", "eval_hose_sink", "eval-pictures-camera"] {
-            let module = functions.join(format!("simd/wasm32-wasip1/release/{name}.wasm"));
+            let module = functions.join(format!("wasm32-wasip1/release/{name}.wasm"));
             if !module.is_file() {
                 return Err(format!("{} is not built (scripts/build-guests)", module.display()));
             }

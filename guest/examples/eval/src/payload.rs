@@ -161,7 +161,10 @@ pub fn touched(bytes: impl Iterator<Item = u8>) -> u64 {
 }
 
 /// The receipt of [`Work::Read`]. Those of pieces of whole words add up to that of all.
+///
+/// By vectors, as in a native program. Not the whole module: LLVM 21 crashes where it optimizes some that have them everywhere.
 #[must_use]
+#[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
 pub fn read(payload: &[u8]) -> u64 {
     let (words, rest) = payload.as_chunks::<8>();
     let mut last = [0; 8];
