@@ -205,7 +205,8 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
         state.unit = prepared.unit();
         claim.save_draft(&state)?;
     }
-    let by_systemd = options.systemd_cgroup && prepared.as_ref().is_none_or(|prepared| prepared.path().is_none());
+    let by_systemd =
+        options.systemd_cgroup && prepared.as_ref().is_none_or(|prepared| prepared.path().is_none());
     leave_the_caller(id, options.no_new_keyring)?;
     let console = Console::at(terminal, claim.folder(), "console.sock")?;
     let receiver = PidReceiver::connect(options.pidfd_socket.as_deref())?;
@@ -253,14 +254,21 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
 }
 
 /// Where version 2 is all there is, makes a new container's cgroup, and leaves libcontainer nothing of it but to enter it.
-fn prepare_cgroup(id: &ContainerId, bundle: &Bundle, spec: &mut Spec, systemd: bool) -> Result<Option<Prepared>> {
+fn prepare_cgroup(
+    id: &ContainerId,
+    bundle: &Bundle,
+    spec: &mut Spec,
+    systemd: bool,
+) -> Result<Option<Prepared>> {
     if !cgroup::is_version2() {
         return Ok(None);
     }
     let (annotations, owner) = (spec.annotations().clone(), cgroup::owner(spec));
     let Some(linux) = spec.linux_mut().as_mut() else { return Ok(None) };
     let given = bundle.spec().linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
-    let (Some(path), resources) = (linux.cgroups_path().clone(), linux.resources().clone()) else { return Ok(None) };
+    let (Some(path), resources) = (linux.cgroups_path().clone(), linux.resources().clone()) else {
+        return Ok(None);
+    };
     let prepared = Prepared::make(Wanted {
         id,
         path: &path,

@@ -69,7 +69,8 @@ pub(crate) fn mend(value: &mut Value) {
 }
 
 fn mend_keys(all: &mut Map<String, Value>) {
-    let others: Vec<String> = all.keys().filter(|key| known(key.as_bytes()).is_some_and(|known| known != *key)).cloned().collect();
+    let others: Vec<String> =
+        all.keys().filter(|key| known(key.as_bytes()).is_some_and(|known| known != *key)).cloned().collect();
     for other in others {
         let (Some(key), Some(value)) = (known(other.as_bytes()), all.remove(&other)) else { continue };
         match (all.get_mut(key), value) {

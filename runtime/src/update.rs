@@ -178,7 +178,8 @@ pub(crate) fn limit(folder: &Path, resources: &LinuxResources, unit: Option<(&st
         }
     }
     for (device, limit) in resources.rdma().iter().flatten() {
-        let named = |name, value: Option<u32>| value.map(|value| format!(" {name}={value}")).unwrap_or_default();
+        let named =
+            |name, value: Option<u32>| value.map(|value| format!(" {name}={value}")).unwrap_or_default();
         let value = format!(
             "{device}{}{}",
             named("hca_handle", limit.hca_handles()),
@@ -271,7 +272,14 @@ impl Files<'_> {
         } else {
             self.memory_version2(limits)?
         };
-        let all = [self.cpu(limits)?, cpuset(limits), memory, pids(limits), self.block(limits), self.unified(limits)?];
+        let all = [
+            self.cpu(limits)?,
+            cpuset(limits),
+            memory,
+            pids(limits),
+            self.block(limits),
+            self.unified(limits)?,
+        ];
         Ok(all.into_iter().flatten().collect())
     }
 
@@ -283,6 +291,7 @@ impl Files<'_> {
         written: &mut Vec<(PathBuf, String)>,
     ) -> Result<()> {
         if let Some((name, bus)) = unit {
+            self.weigh_or_idle(&mut writes);
             let mut properties = Vec::new();
             for Write { file, value } in &mut writes {
                 if file == "cpu.max" {
@@ -298,6 +307,21 @@ impl Files<'_> {
             self.write(&self.path(&file)?, &value, written)?;
         }
         Ok(())
+    }
+
+    /// To systemd a group that is idle is one whose weight is 0: it has either, and a weight ends the other.
+    fn weigh_or_idle(&self, writes: &mut Vec<Write>) {
+        let Some(weight) = writes.iter().position(|write| write.file == "cpu.weight") else { return };
+        match writes.iter().find(|write| write.file == "cpu.idle").map(|write| write.value.trim() == "1") {
+            Some(true) => {
+                tracing::warn!("unable to apply both CPU weight and CPU idle, the weight is ignored");
+                writes.retain(|write| write.file != "cpu.weight");
+            }
+            None if self.read("cpu.idle").is_ok_and(|now| now == "1") => {
+                writes.insert(weight, Write { file: "cpu.idle".into(), value: "0".to_owned() });
+            }
+            _ => {}
+        }
     }
 
     fn write(&self, path: &Path, value: &str, written: &mut Vec<(PathBuf, String)>) -> Result<()> {
@@ -362,7 +386,9 @@ impl Files<'_> {
         let smaller = granted.1 != 0
             && period.1 != 0
             && self.read(period.0)?.parse().is_ok_and(|now: u64| period.1 < now);
-        let number = |file: &'static str, given: bool, value: String| given.then(|| Write { file: file.into(), value });
+        let number = |file: &'static str, given: bool, value: String| {
+            given.then(|| Write { file: file.into(), value })
+        };
         let mut both = vec![
             number(period.0, period.1 != 0, period.1.to_string()),
             number(granted.0, granted.1 != 0, granted.1.to_string()),
@@ -379,7 +405,9 @@ impl Files<'_> {
         if limits.memory == -1 && memory_swap == 0 && self.has(swap) {
             memory_swap = -1;
         }
-        let number = |file: &'static str, value: i64| (value != 0).then(|| Write { file: file.into(), value: value.to_string() });
+        let number = |file: &'static str, value: i64| {
+            (value != 0).then(|| Write { file: file.into(), value: value.to_string() })
+        };
         let mut pair = vec![number(limit, limits.memory), number(swap, memory_swap)];
         // Memory may never exceed memory and swap, not even between the two.
         if limits.memory != 0 && memory_swap != 0 {

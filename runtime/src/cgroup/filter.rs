@@ -85,9 +85,12 @@ impl Rules {
             'm' => MAKE,
             _ => 0,
         };
-        let access = rule.access().as_deref().unwrap_or_default().chars().map(letter).fold(0, |all, one| all | one);
+        let access =
+            rule.access().as_deref().unwrap_or_default().chars().map(letter).fold(0, |all, one| all | one);
         // As in runc a negative number is any, as is none.
-        let number = |given: Option<i64>| given.and_then(|given| i32::try_from(given).ok()).filter(|number| *number >= 0);
+        let number = |given: Option<i64>| {
+            given.and_then(|given| i32::try_from(given).ok()).filter(|number| *number >= 0)
+        };
         let (major, minor) = (number(rule.major()), number(rule.minor()));
         self.rules.push(Rule { allow: rule.allow(), kind, major, minor, access });
     }

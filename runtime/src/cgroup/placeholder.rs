@@ -48,6 +48,7 @@ impl Drop for Placeholder {
     fn drop(&mut self) {
         // One that is gone, and reaped, is no matter.
         let _ = rustix::process::pidfd_send_signal(&self.handle, Signal::KILL);
-        let _ = rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(self.child), WaitOptions::empty()));
+        let _ =
+            rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(self.child), WaitOptions::empty()));
     }
 }

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Mount, Spec};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
-use super::{Cgroup, check_before};
 use super::filter::Rules;
 use super::hierarchy::{Hierarchy, Host, read};
 use super::placeholder::Placeholder;
+use super::{Cgroup, check_before};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::systemd::{self, Bus, Unit};
@@ -112,7 +112,8 @@ impl Prepared {
     fn around(wanted: Wanted<'_>, pid: Option<i32>) -> Result<Option<Self>> {
         let host = Host::now()?;
         let hierarchy = host.hierarchies.iter().find(|hierarchy| hierarchy.is(&[]));
-        let hierarchy = hierarchy.ok_or_else(|| Error::new(ErrorKind::Container, "cgroup: none is mounted"))?;
+        let hierarchy =
+            hierarchy.ok_or_else(|| Error::new(ErrorKind::Container, "cgroup: none is mounted"))?;
         let mut bus = if wanted.systemd { Some(Bus::connect()?) } else { None };
         let none = HashMap::new();
         let (path, unit) = match (&mut bus, pid) {
@@ -124,9 +125,9 @@ impl Prepared {
             }
             _ => (wanted.path.to_owned(), None),
         };
-        let folder = hierarchy
-            .folder(&host.own, &path)
-            .ok_or_else(|| Error::new(ErrorKind::Container, format!("cgroup {}: is not mounted", path.display())))?;
+        let folder = hierarchy.folder(&host.own, &path).ok_or_else(|| {
+            Error::new(ErrorKind::Container, format!("cgroup {}: is not mounted", path.display()))
+        })?;
         let fleeting = unit.is_some() || !folder.exists();
         if let Err(error) = make(hierarchy, &folder) {
             return without(wanted, &folder, error).map(|()| None);
@@ -162,12 +163,14 @@ impl Prepared {
     /// Gives it, and of its files those that are to be delegated, to a user.
     fn hand_over(&self, owner: u32) -> Result<()> {
         let listed = fs::read_to_string("/sys/kernel/cgroup/delegate");
-        let listed = listed.unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads".to_owned());
+        let listed =
+            listed.unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads".to_owned());
         for name in std::iter::once("").chain(listed.lines()) {
             let path = self.folder.join(name);
             match chown(&path, Some(owner), None) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound || name.is_empty() => {
-                    return Err(error).context(ErrorKind::Container, || format!("{}: chown {owner}", path.display()));
+                    return Err(error)
+                        .context(ErrorKind::Container, || format!("{}: chown {owner}", path.display()));
                 }
                 _ => {}
             }
@@ -220,7 +223,10 @@ fn moved(pid: i32, name: &str) -> Result<PathBuf> {
             return Ok(path.to_owned());
         }
         if began.elapsed() > MOVED_WITHIN {
-            return Err(Error::new(ErrorKind::Container, format!("systemd: {name}: pid {pid} is not moved there")));
+            return Err(Error::new(
+                ErrorKind::Container,
+                format!("systemd: {name}: pid {pid} is not moved there"),
+            ));
         }
         thread::sleep(Duration::from_millis(1));
     }
@@ -234,14 +240,18 @@ fn make(hierarchy: &Hierarchy, folder: &Path) -> io::Result<()> {
     for component in below.components() {
         let file = current.join("cgroup.subtree_control");
         let there = fs::read_to_string(&file).unwrap_or_default();
-        for controller in available.split_whitespace().filter(|one| !there.split_whitespace().any(|other| other == *one)) {
+        for controller in
+            available.split_whitespace().filter(|one| !there.split_whitespace().any(|other| other == *one))
+        {
             if let Err(error) = fs::write(&file, format!("+{controller}")) {
                 tracing::debug!("{}: +{controller}: {error}", file.display());
             }
         }
         current.push(component);
         match fs::create_dir(&current) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !current.is_dir() => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !current.is_dir() => {
+                return Err(error);
+            }
             _ => {}
         }
     }
@@ -269,7 +279,9 @@ fn without(wanted: Wanted<'_>, folder: &Path, error: io::Error) -> Result<()> {
 pub(crate) fn may_enter(folder: &Path) -> bool {
     let Ok(host) = Host::now() else { return false };
     let hierarchy = host.hierarchies.iter().find(|hierarchy| hierarchy.is(&[]));
-    let Some(own) = hierarchy.and_then(|hierarchy| hierarchy.folder(&host.own, Path::new(""))) else { return false };
+    let Some(own) = hierarchy.and_then(|hierarchy| hierarchy.folder(&host.own, Path::new(""))) else {
+        return false;
+    };
     let common = own.ancestors().find(|above| folder.starts_with(above)).unwrap_or(&own);
     [folder, common]
         .iter()

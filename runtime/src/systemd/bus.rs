@@ -73,7 +73,8 @@ impl Bus {
             }
         }
         let tried: Vec<_> = places.iter().map(|(path, _)| path.display().to_string()).collect();
-        Err(last).context(ErrorKind::Container, || format!("systemd: cannot connect to {}", tried.join(" or ")))
+        Err(last)
+            .context(ErrorKind::Container, || format!("systemd: cannot connect to {}", tried.join(" or ")))
     }
 
     fn open(path: &Path, is_bus: bool) -> io::Result<Self> {
@@ -164,7 +165,9 @@ fn places() -> Vec<(PathBuf, bool)> {
     let mut places = Vec::new();
     let named = |variable: &str| {
         let given = env::var(variable).ok()?;
-        given.split(';').find_map(|one| Some(PathBuf::from(one.strip_prefix("unix:path=")?.split(',').next()?)))
+        given
+            .split(';')
+            .find_map(|one| Some(PathBuf::from(one.strip_prefix("unix:path=")?.split(',').next()?)))
     };
     if trust::is_rootless() {
         let folder = env::var_os("XDG_RUNTIME_DIR")
@@ -392,12 +395,17 @@ mod tests {
         out.properties(&[("P".to_owned(), Value::Number(1)), ("Q".to_owned(), Value::Bytes(vec![7]))]);
         // A string of one letter, and where the array begins, whose length does not count what comes before the first of it.
         assert_eq!(out.0[..12], [1, 0, 0, 0, b'a', 0, 0, 0, 38, 0, 0, 0]);
-        assert_eq!(out.0[16..40], [1, 0, 0, 0, b'P', 0, 1, b't', 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(
+            out.0[16..40],
+            [1, 0, 0, 0, b'P', 0, 1, b't', 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
+        );
         assert_eq!(out.0[40..], [1, 0, 0, 0, b'Q', 0, 2, b'a', b'y', 0, 0, 0, 1, 0, 0, 0, 7]);
     }
 
     /// A manager that answers each call with one of these: an error's name and words, or nothing.
-    fn manager(answers: Vec<Option<(&'static str, &'static str)>>) -> (tempfile::TempDir, thread::JoinHandle<Vec<Vec<u8>>>) {
+    fn manager(
+        answers: Vec<Option<(&'static str, &'static str)>>,
+    ) -> (tempfile::TempDir, thread::JoinHandle<Vec<Vec<u8>>>) {
         let folder = tempfile::tempdir().expect("a folder");
         let listener = UnixListener::bind(folder.path().join("private")).expect("a socket");
         let serve = move || {
@@ -411,7 +419,9 @@ mod tests {
             for (serial, answer) in (1_u32..).zip(answers) {
                 let mut start = [0; 16];
                 socket.read_exact(&mut start).expect("a call");
-                let number = |at: usize| u32::from_le_bytes([start[at], start[at + 1], start[at + 2], start[at + 3]]) as usize;
+                let number = |at: usize| {
+                    u32::from_le_bytes([start[at], start[at + 1], start[at + 2], start[at + 3]]) as usize
+                };
                 let mut rest = vec![0; number(12).next_multiple_of(8) + number(4)];
                 socket.read_exact(&mut rest).expect("its rest");
                 calls.push(rest);
@@ -449,7 +459,8 @@ mod tests {
 
     #[test]
     fn a_call_is_answered_or_fails_with_the_managers_words() {
-        let (folder, thread) = manager(vec![None, Some(("org.freedesktop.systemd1.UnitExists", "there it is"))]);
+        let (folder, thread) =
+            manager(vec![None, Some(("org.freedesktop.systemd1.UnitExists", "there it is"))]);
         let mut bus = Bus::open(&folder.path().join("private"), false).expect("a manager");
         let mut body = Writer::default();
         body.text("x.scope");

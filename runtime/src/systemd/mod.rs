@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub(crate) use bus::{Bus, Property, Value};
 use bus::Writer;
+pub(crate) use bus::{Bus, Property, Value};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
@@ -40,8 +40,9 @@ impl Unit {
         let text = cgroups_path.to_str().unwrap_or_default();
         let parts: Vec<&str> = text.split(':').collect();
         let [slice, prefix, name] = *parts.as_slice() else {
-            let message =
-                format!("expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, got {text:?} instead");
+            let message = format!(
+                "expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, got {text:?} instead"
+            );
             return Err(Error::new(ErrorKind::Bundle, message));
         };
         let slice = match slice {
@@ -52,7 +53,10 @@ impl Unit {
         let name = match name {
             // It holds units, and no processes.
             name if name.ends_with(".slice") => {
-                return Err(Error::new(ErrorKind::Bundle, format!("cgroupsPath {text:?}: {name} is no name of a scope")));
+                return Err(Error::new(
+                    ErrorKind::Bundle,
+                    format!("cgroupsPath {text:?}: {name} is no name of a scope"),
+                ));
             }
             name if prefix.is_empty() => format!("{name}.scope"),
             name => format!("{prefix}-{name}.scope"),
@@ -155,7 +159,10 @@ pub(crate) fn annotated(annotations: &HashMap<String, String>) -> Result<Vec<Pro
 
 fn property(name: &str, text: &str) -> Result<Property> {
     let refused = || {
-        Error::new(ErrorKind::Annotation, format!("annotation {ANNOTATION}{name}: {text:?} is no value of a property"))
+        Error::new(
+            ErrorKind::Annotation,
+            format!("annotation {ANNOTATION}{name}: {text:?} is no value of a property"),
+        )
     };
     if name.len() < 3 || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         let message = format!("annotation {ANNOTATION}{name}: is no name of a property");
@@ -163,9 +170,13 @@ fn property(name: &str, text: &str) -> Result<Property> {
     }
     let value = value(text).ok_or_else(refused)?;
     // Times are asked for in seconds, and known in microseconds.
-    if let Some(stem) = name.strip_suffix("Sec").filter(|stem| stem.ends_with(|last: char| last.is_lowercase())) {
+    if let Some(stem) =
+        name.strip_suffix("Sec").filter(|stem| stem.ends_with(|last: char| last.is_lowercase()))
+    {
         let micros = match value {
-            Value::Signed(seconds) => u64::try_from(seconds).ok().and_then(|seconds| seconds.checked_mul(SECOND)),
+            Value::Signed(seconds) => {
+                u64::try_from(seconds).ok().and_then(|seconds| seconds.checked_mul(SECOND))
+            }
             Value::Number(seconds) => seconds.checked_mul(SECOND),
             _ => None,
         };
@@ -202,7 +213,8 @@ fn value(text: &str) -> Option<Value> {
 /// The properties that say what files of a cgroup of version 2 say; nothing for those that systemd has none for.
 pub(crate) fn properties(file: &str, value: &str) -> Vec<Property> {
     let number = |text: &str| if text == "max" { Some(u64::MAX) } else { text.parse().ok() };
-    let one = |name: &str, value: Option<Value>| value.map(|value| (name.to_owned(), value)).into_iter().collect();
+    let one =
+        |name: &str, value: Option<Value>| value.map(|value| (name.to_owned(), value)).into_iter().collect();
     let value = value.trim();
     let plain = match file {
         "memory.min" => "MemoryMin",
@@ -288,7 +300,11 @@ mod tests {
     fn a_slice_is_in_those_that_its_name_begins_with() {
         let end = |path: &str| {
             let place = Unit::of(Path::new(path)).expect("a unit").place();
-            place.to_str().expect("a path").rsplit_once("service").map_or(place.clone(), |(_, end)| end.into())
+            place
+                .to_str()
+                .expect("a path")
+                .rsplit_once("service")
+                .map_or(place.clone(), |(_, end)| end.into())
         };
         assert_eq!(end("a-b-c.slice:x:1"), Path::new("/a.slice/a-b.slice/a-b-c.slice/x-1.scope"));
         assert_eq!(end("machine.slice:x:1"), Path::new("/machine.slice/x-1.scope"));
@@ -302,25 +318,37 @@ mod tests {
             ("TimeoutStopUSec", "uint64 123", Value::Number(123)),
             ("CollectMode", "'inactive-or-failed'", Value::Text("inactive-or-failed".to_owned())),
             ("SendSIGHUP", "true", Value::Flag(true)),
-            ("After", "['a.service', \"b.service\"]", Value::Texts(vec!["a.service".into(), "b.service".into()])),
+            (
+                "After",
+                "['a.service', \"b.service\"]",
+                Value::Texts(vec!["a.service".into(), "b.service".into()]),
+            ),
         ];
         for (name, text, expected) in given {
             assert_eq!(property(name, text).expect(name).1, expected);
         }
-        for (name, text) in [("X", "1"), ("A b", "1"), ("Name", "a'b"), ("StopSec", "'x'"), ("StopSec", "-1")] {
+        for (name, text) in [("X", "1"), ("A b", "1"), ("Name", "a'b"), ("StopSec", "'x'"), ("StopSec", "-1")]
+        {
             assert!(property(name, text).is_err(), "{name} {text}");
         }
     }
 
     #[test]
     fn files_become_properties() {
-        let one = |file: &str, value: &str| properties(file, value).into_iter().map(|(_, value)| value).collect::<Vec<_>>();
+        let one = |file: &str, value: &str| {
+            properties(file, value).into_iter().map(|(_, value)| value).collect::<Vec<_>>()
+        };
         assert_eq!(one("memory.max", "max"), [Value::Number(u64::MAX)]);
         assert_eq!(one("pids.max", " 7\n"), [Value::Number(7)]);
         assert_eq!(one("cpuset.cpus", "0-1,9"), [Value::Bytes(vec![3, 2])]);
         assert_eq!(one("cpu.max", "500000 900000"), [Value::Number(900_000), Value::Number(560_000)]);
         assert_eq!(one("cpu.max", "max 900000"), [Value::Number(900_000), Value::Number(u64::MAX)]);
-        for (file, value) in [("cpuset.cpus", "3-1"), ("cpuset.cpus", "0-99999999"), ("pids.max", "x"), ("hugetlb.2MB.max", "1")] {
+        for (file, value) in [
+            ("cpuset.cpus", "3-1"),
+            ("cpuset.cpus", "0-99999999"),
+            ("pids.max", "x"),
+            ("hugetlb.2MB.max", "1"),
+        ] {
             assert_eq!(properties(file, value), []);
         }
     }
