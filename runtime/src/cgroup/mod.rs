@@ -108,11 +108,19 @@ pub(crate) fn check_permitted(path: &Path) -> Result<()> {
     let limiting = host.hierarchies.iter().filter(|hierarchy| is_version2() || !hierarchy.is(&[]));
     for folder in limiting.filter_map(|hierarchy| hierarchy.folder(&host.own, path)) {
         let there = folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(&folder);
-        accessat(CWD, there, Access::WRITE_OK, AtFlags::EACCESS).context(ErrorKind::Container, || {
-            format!("unable to apply cgroup configuration: mkdir {}", folder.display())
-        })?;
+        accessat(CWD, there, Access::WRITE_OK, AtFlags::EACCESS)
+            .map_err(|errno| not_made(&folder, errno.into()))?;
     }
     Ok(())
+}
+
+/// A cgroup that cannot be made, in runc's words and its small letters.
+fn not_made(folder: &Path, error: io::Error) -> Error {
+    let message = format!("unable to apply cgroup configuration: mkdir {}", folder.display());
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return Error::new(ErrorKind::Container, format!("{message}: permission denied"));
+    }
+    Error::with_source(ErrorKind::Container, message, error)
 }
 
 /// Where a cgroup has its freezer: version 1's, or version 2 where that is all there is. A relative path is below the caller's cgroup.

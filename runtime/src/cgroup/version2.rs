@@ -16,7 +16,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use super::filter::Rules;
 use super::hierarchy::{Hierarchy, Host, read};
 use super::placeholder::Placeholder;
-use super::{Cgroup, check_before};
+use super::{Cgroup, check_before, not_made};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::systemd::{self, Bus, Unit};
@@ -260,17 +260,14 @@ fn make(hierarchy: &Hierarchy, folder: &Path) -> io::Result<()> {
 
 /// A user who may make no cgroup has containers without one, unless they ask for it; in runc's words.
 fn without(wanted: Wanted<'_>, folder: &Path, error: io::Error) -> Result<()> {
-    let words = || format!("unable to apply cgroup configuration: mkdir {}", folder.display());
     if !trust::is_rootless() || wanted.named {
-        return Err(error).context(ErrorKind::Container, words);
+        return Err(not_made(folder, error));
     }
     if wanted.resources.is_some_and(update::has_limits) {
-        return Err(error).context(ErrorKind::Container, || {
-            let why = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
-            format!("unable to apply cgroup configuration: {why}: mkdir {}", folder.display())
-        });
+        let why = "unable to apply cgroup configuration: rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
+        return Err(not_made(folder, error)).context(ErrorKind::Container, || why.to_owned());
     }
-    tracing::debug!("no cgroup: {}: {error}", words());
+    tracing::debug!("no cgroup: mkdir {}: {error}", folder.display());
     Ok(())
 }
 
