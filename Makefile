@@ -8,10 +8,10 @@ TIME ?= 60
 export PREFIX DESTDIR TIME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build guests demo test lint bench eval eval-full conformance fuzz install uninstall clean
+.PHONY: help setup build guests demo test lint bench eval eval-full conformance conformance-vm fuzz install uninstall clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## what the machine lacks, for all targets
 	@scripts/setup
@@ -60,6 +60,11 @@ conformance: ## runc's own tests beside runc (as root); a table, and conformance
 	@scripts/setup build conformance
 	@scripts/build
 	@scripts/conformance
+
+conformance-vm: ## the same with podman and containerd in a virtual machine with cgroup v2 and systemd (as root)
+	@scripts/setup build conformance-vm
+	@scripts/build
+	@scripts/conformance-vm
 
 fuzz: ## hostile bytes for every parser of the hose, each for TIME seconds (60)
 	@scripts/setup build

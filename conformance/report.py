@@ -14,12 +14,12 @@ OUT = HERE.parent / "conformance-output"
 CACHE = Path(os.environ.get("RR_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rr-runtime")
 
 
-def programs(runner, names):
-    """Looks for what a runner needs."""
+def programs(runner, names, place=None):
+    """Looks for what a runner needs. Elsewhere than on the usual machine it may be any user's."""
     for name in names:
         if not shutil.which(name):
             sys.exit(f"{runner}: {name} is missing; run: scripts/setup conformance")
-    if os.geteuid():
+    if os.geteuid() and not place:
         sys.exit(f"{runner}: containers need root here")
     OUT.mkdir(exist_ok=True)
 
@@ -39,8 +39,9 @@ def runtimes(runner, words, peer):
 class Report:
     """All results, in all forms."""
 
-    def __init__(self, runner):
-        self.runner, self.rows, self.lines, self.unexpected = runner, [], [], []
+    def __init__(self, runner, place=""):
+        """place stands before each name of a run elsewhere than on the usual machine."""
+        self.place, self.runner, self.rows, self.lines, self.unexpected = place, place + runner, [], [], []
         self.suites = ElementTree.Element("testsuites", name=runner)
         with open(HERE / "expected.toml", "rb") as file:
             self.expected = tomllib.load(file)
@@ -70,7 +71,7 @@ class Report:
         print("\n".join(lines) + "\n")
         self.lines += [*lines, ""]
         ours, others = names[0], names[1:]
-        expected = self.expected.get(key, {})
+        expected = self.expected.get(self.place + key, {})
         # What could not even begin has failed in everything that others have passed.
         nothing = {test.split(": ")[0] for test in tests if test.endswith(": all") and verdicts[test][ours] == "failed"}
         fails = lambda test: verdicts[test][ours] == "failed" or (verdicts[test][ours] == "missing" and test.split(": ")[0] in nothing)

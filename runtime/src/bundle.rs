@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::cgroup;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::passwd;
+use crate::spelling;
 
 /// Name of the configuration in a bundle.
 pub const CONFIG: &str = "config.json";
@@ -52,8 +53,9 @@ impl Bundle {
     /// As for [`Bundle::load`].
     pub fn parse(path: PathBuf, text: Vec<u8>) -> Result<Self> {
         let config = path.join(CONFIG);
-        let mut spec: Spec = read(&text, "/process")
-            .context(ErrorKind::Bundle, || format!("{}: is not a configuration", config.display()))?;
+        let unreadable = || format!("{}: is not a configuration", config.display());
+        let mut spec: Spec = read(&text, "/process").context(ErrorKind::Bundle, unreadable)?;
+        respell_resources(&mut spec, &text).context(ErrorKind::Bundle, unreadable)?;
         check_version(spec.version())?;
         check_host(&spec)?;
         let written = checked_process(&spec)?.clone();
@@ -168,6 +170,20 @@ pub(crate) fn read<T: DeserializeOwned>(text: &[u8], pointer: &str) -> serde_jso
         tracing::warn!("ignoring unknown or unavailable capabilities: {unknown:?}");
     }
     Ok(document)
+}
+
+/// Resources whose keys have other capital letters are read once more.
+fn respell_resources(spec: &mut Spec, text: &[u8]) -> serde_json::Result<()> {
+    if !spelling::is_doubtful(text) {
+        return Ok(());
+    }
+    let mut document: Value = serde_json::from_slice(text)?;
+    let resources = document.pointer_mut("/linux/resources").map(Value::take);
+    if let (Some(linux), Some(mut resources)) = (spec.linux_mut(), resources) {
+        spelling::mend(&mut resources);
+        linux.set_resources(serde_json::from_value(resources)?);
+    }
+    Ok(())
 }
 
 /// Flags of `process.scheduler` that oci-spec calls otherwise than the specification does; whether there were any.

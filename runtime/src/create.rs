@@ -21,7 +21,7 @@ use rustix::process::{Signal, WaitOptions};
 use crate::annotation::Annotations;
 use crate::builders;
 use crate::bundle::Bundle;
-use crate::cgroup::{Beside, Cgroup};
+use crate::cgroup::{self, Beside, Cgroup, Prepared, Wanted};
 use crate::delete::end_and_clear;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::handover;
@@ -201,6 +201,14 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
     state.uncompiled = ready.uncompiled();
     claim.save_draft(&state)?;
     claim.save_config(bundle.text())?;
+    let prepared = prepare_cgroup(id, bundle, &mut spec, options.systemd_cgroup)?;
+    if let Some(prepared) = prepared.as_ref().filter(|_| options.systemd_cgroup) {
+        state.cgroup = prepared.cgroup();
+        state.unit = prepared.unit();
+        claim.save_draft(&state)?;
+    }
+    let by_systemd =
+        options.systemd_cgroup && prepared.as_ref().is_none_or(|prepared| prepared.path().is_none());
     leave_the_caller(id, options.no_new_keyring)?;
     let console = Console::at(terminal, claim.folder(), "console.sock")?;
     let receiver = PidReceiver::connect(options.pidfd_socket.as_deref())?;
@@ -220,7 +228,7 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
         .with_root_path(claim.folder())
         .map_err(|error| container_error(&error))?;
     let container = builders::init(base, bundle.path(), spec, claim.folder())?
-        .with_systemd(options.systemd_cgroup)
+        .with_systemd(by_systemd)
         .with_no_pivot(options.no_pivot)
         .build()
         .map_err(|error| container_error(&error))?;
@@ -235,6 +243,9 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
             if let Some(beside) = beside {
                 beside.keep();
             }
+            if let Some(prepared) = prepared {
+                prepared.keep();
+            }
             Ok((state, master))
         }
         Err(error) => {
@@ -242,6 +253,38 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
             Err(error)
         }
     }
+}
+
+/// Where version 2 is all there is, makes a new container's cgroup, and leaves libcontainer nothing of it but to enter it.
+fn prepare_cgroup(
+    id: &ContainerId,
+    bundle: &Bundle,
+    spec: &mut Spec,
+    systemd: bool,
+) -> Result<Option<Prepared>> {
+    if !cgroup::is_version2() {
+        return Ok(None);
+    }
+    let (annotations, owner) = (spec.annotations().clone(), cgroup::owner(spec));
+    let Some(linux) = spec.linux_mut().as_mut() else { return Ok(None) };
+    let given = bundle.spec().linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
+    let (Some(path), resources) = (linux.cgroups_path().clone(), linux.resources().clone()) else {
+        return Ok(None);
+    };
+    let prepared = Prepared::make(Wanted {
+        id,
+        path: &path,
+        named: cgroup::named(given.as_deref()).is_some(),
+        systemd,
+        annotations: annotations.as_ref(),
+        resources: resources.as_ref(),
+        owner,
+    })?;
+    linux.set_resources(None);
+    if let Some(path) = prepared.as_ref().and_then(Prepared::path) {
+        linux.set_cgroups_path(Some(path));
+    }
+    Ok(prepared)
 }
 
 /// As runc: of a container whose processes nobody can find when its init is gone.
@@ -287,6 +330,7 @@ pub(crate) fn new_state(id: &ContainerId, bundle: &Bundle, spec: &Spec, systemd:
         annotations: spec.annotations().clone().unwrap_or_default(),
         cgroup: Cgroup::default(),
         systemd,
+        unit: None,
         poststart: has(Hooks::poststart),
         poststop: has(Hooks::poststop),
         shares_pids: !has_own_pids(spec),

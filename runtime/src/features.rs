@@ -120,7 +120,7 @@ pub fn features() -> Value {
         "mountOptions": named("", MOUNT_OPTIONS),
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
-            "cgroup": { "v1": true, "v2": true, "systemd": true, "systemdUser": false, "rdma": false },
+            "cgroup": { "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true },
             "capabilities": capabilities(),
             "seccomp": {
                 "enabled": true,

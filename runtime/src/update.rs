@@ -4,6 +4,7 @@
 //! limit is refused is written back. The order of writing, and what each version of cgroups makes of a limit, follow the kernel's
 //! cgroup-v1/ and cgroup-v2.rst.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
@@ -13,7 +14,9 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxResources, LinuxThrottleDevice};
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::id::ContainerId;
+use crate::spelling;
 use crate::state::{Status, Store};
+use crate::systemd::{self, Bus, Unit};
 
 /// Largest file of resources.
 const MAX_FILE: u64 = 1 << 20;
@@ -91,7 +94,7 @@ pub struct Device {
 /// A file of a cgroup, and what it is to hold.
 #[derive(Debug, PartialEq, Eq)]
 struct Write {
-    file: &'static str,
+    file: Cow<'static, str>,
     value: String,
 }
 
@@ -113,7 +116,14 @@ pub fn read(path: &Path) -> Result<Limits> {
 }
 
 fn parse(text: &str) -> serde_json::Result<Limits> {
-    let resources: LinuxResources = serde_json::from_str(text)?;
+    let mut resources = serde_json::from_str(text)?;
+    if spelling::is_doubtful(text.as_bytes()) {
+        spelling::mend(&mut resources);
+    }
+    Ok(limits_of(&serde_json::from_value(resources)?))
+}
+
+fn limits_of(resources: &LinuxResources) -> Limits {
     let mut limits = Limits::default();
     if let Some(cpu) = resources.cpu() {
         limits.cpu_period = cpu.period().unwrap_or_default();
@@ -139,7 +149,45 @@ fn parse(text: &str) -> serde_json::Result<Limits> {
     limits.pids = resources.pids().as_ref().map_or(0, |pids| pids.limit());
     limits.unified =
         resources.unified().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
-    Ok(limits)
+    limits
+}
+
+/// Whether a new container's configuration limits anything but its devices.
+pub(crate) fn has_limits(resources: &LinuxResources) -> bool {
+    let some = |list: Option<bool>| list == Some(false);
+    limits_of(resources) != Limits::default()
+        || some(resources.hugepage_limits().as_ref().map(Vec::is_empty))
+        || some(resources.rdma().as_ref().map(std::collections::HashMap::is_empty))
+}
+
+/// Limits a cgroup of version 2 that is new, and the unit of systemd's that it may be of.
+///
+/// # Errors
+///
+/// As [`update`].
+pub(crate) fn limit(folder: &Path, resources: &LinuxResources, unit: Option<(&str, &mut Bus)>) -> Result<()> {
+    let group = Files { find: &|file| Some(folder.join(file)).filter(|path| path.exists()) };
+    let mut writes = group.plan(&limits_of(resources))?;
+    for limit in resources.hugepage_limits().iter().flatten() {
+        let value = limit.limit().to_string();
+        // Reserved pages are counted by newer kernels only.
+        let reserved = format!("hugetlb.{}.rsvd.max", limit.page_size());
+        put(&mut writes, format!("hugetlb.{}.max", limit.page_size()), value.clone());
+        if group.has(&reserved) {
+            put(&mut writes, reserved, value);
+        }
+    }
+    for (device, limit) in resources.rdma().iter().flatten() {
+        let named =
+            |name, value: Option<u32>| value.map(|value| format!(" {name}={value}")).unwrap_or_default();
+        let value = format!(
+            "{device}{}{}",
+            named("hca_handle", limit.hca_handles()),
+            named("hca_object", limit.hca_objects())
+        );
+        put(&mut writes, "rdma.max", value);
+    }
+    group.write_all(writes, unit, &mut Vec::new())
 }
 
 /// The limits of single devices, in the order that runc writes them in.
@@ -178,8 +226,10 @@ pub fn update(store: &Store, id: &ContainerId, limits: &Limits) -> Result<()> {
         return Err(Error::new(ErrorKind::Status, "container not running"));
     }
     let group = Files { find: &|file| state.cgroup.file(file) };
+    let mut bus = state.unit.as_ref().map(|_| Bus::connect()).transpose()?;
+    let unit = state.unit.as_deref().zip(bus.as_mut());
     let mut written = Vec::new();
-    let result = group.apply(limits, &mut written);
+    let result = group.plan(limits).and_then(|writes| group.write_all(writes, unit, &mut written));
     if result.is_err() {
         for (path, before) in written.into_iter().rev() {
             // Best effort: the error that is told is the first.
@@ -215,18 +265,63 @@ impl Files<'_> {
         Ok(text.trim().to_owned())
     }
 
-    /// Writes all; what a file had before goes to `written`.
-    fn apply(&self, limits: &Limits, written: &mut Vec<(PathBuf, String)>) -> Result<()> {
+    /// What is to be written, in its order.
+    fn plan(&self, limits: &Limits) -> Result<Vec<Write>> {
         let memory = if self.has("memory.limit_in_bytes") || !self.has("memory.max") {
             self.memory_version1(limits)?
         } else {
             self.memory_version2(limits)?
         };
-        let all = [self.cpu(limits)?, cpuset(limits), memory, pids(limits), self.block(limits)];
-        for Write { file, value } in all.into_iter().flatten() {
-            self.write(&self.path(file)?, &value, written)?;
+        let all = [
+            self.cpu(limits)?,
+            cpuset(limits),
+            memory,
+            pids(limits),
+            self.block(limits),
+            self.unified(limits)?,
+        ];
+        Ok(all.into_iter().flatten().collect())
+    }
+
+    /// Writes all, and has it said by a unit's properties; what a file had before goes to `written`.
+    fn write_all(
+        &self,
+        mut writes: Vec<Write>,
+        unit: Option<(&str, &mut Bus)>,
+        written: &mut Vec<(PathBuf, String)>,
+    ) -> Result<()> {
+        if let Some((name, bus)) = unit {
+            self.weigh_or_idle(&mut writes);
+            let mut properties = Vec::new();
+            for Write { file, value } in &mut writes {
+                if file == "cpu.max" {
+                    *value = systemd::rounded(value);
+                }
+                properties.extend(systemd::properties(file, value));
+            }
+            if !properties.is_empty() {
+                Unit::set(name, bus, &properties)?;
+            }
         }
-        self.unified(limits, written)
+        for Write { file, value } in writes {
+            self.write(&self.path(&file)?, &value, written)?;
+        }
+        Ok(())
+    }
+
+    /// To systemd a group that is idle is one whose weight is 0: it has either, and a weight ends the other.
+    fn weigh_or_idle(&self, writes: &mut Vec<Write>) {
+        let Some(weight) = writes.iter().position(|write| write.file == "cpu.weight") else { return };
+        match writes.iter().find(|write| write.file == "cpu.idle").map(|write| write.value.trim() == "1") {
+            Some(true) => {
+                tracing::warn!("unable to apply both CPU weight and CPU idle, the weight is ignored");
+                writes.retain(|write| write.file != "cpu.weight");
+            }
+            None if self.read("cpu.idle").is_ok_and(|now| now == "1") => {
+                writes.insert(weight, Write { file: "cpu.idle".into(), value: "0".to_owned() });
+            }
+            _ => {}
+        }
     }
 
     fn write(&self, path: &Path, value: &str, written: &mut Vec<(PathBuf, String)>) -> Result<()> {
@@ -291,7 +386,9 @@ impl Files<'_> {
         let smaller = granted.1 != 0
             && period.1 != 0
             && self.read(period.0)?.parse().is_ok_and(|now: u64| period.1 < now);
-        let number = |file, given: bool, value: String| given.then_some(Write { file, value });
+        let number = |file: &'static str, given: bool, value: String| {
+            given.then(|| Write { file: file.into(), value })
+        };
         let mut both = vec![
             number(period.0, period.1 != 0, period.1.to_string()),
             number(granted.0, granted.1 != 0, granted.1.to_string()),
@@ -308,7 +405,9 @@ impl Files<'_> {
         if limits.memory == -1 && memory_swap == 0 && self.has(swap) {
             memory_swap = -1;
         }
-        let number = |file, value: i64| (value != 0).then(|| Write { file, value: value.to_string() });
+        let number = |file: &'static str, value: i64| {
+            (value != 0).then(|| Write { file: file.into(), value: value.to_string() })
+        };
         let mut pair = vec![number(limit, limits.memory), number(swap, memory_swap)];
         // Memory may never exceed memory and swap, not even between the two.
         if limits.memory != 0 && memory_swap != 0 {
@@ -319,7 +418,7 @@ impl Files<'_> {
         }
         pair.push(number("memory.soft_limit_in_bytes", limits.memory_reservation));
         if limits.check_before_update && limits.memory > 0 {
-            self.check_usage("memory.usage_in_bytes", limits.memory)?;
+            self.check_usage("memory.usage_in_bytes", "memory", limits.memory)?;
         }
         Ok(pair.into_iter().flatten().collect())
     }
@@ -340,25 +439,28 @@ impl Files<'_> {
         if let Some(swap) = swap {
             // A kernel without swap has no such file, and needs none where there is to be no limit.
             if self.has("memory.swap.max") || swap > 0 {
-                all.push(Write { file: "memory.swap.max", value: text(swap) });
+                put(&mut all, "memory.swap.max", text(swap));
             }
         }
-        if limits.check_before_update && limit > 0 {
-            self.check_usage("memory.current", limit)?;
+        for (name, limit) in [("memory+swap", limits.memory_swap), ("memory", limit)] {
+            if limits.check_before_update && limit > 0 {
+                self.check_usage("memory.current", name, limit)?;
+            }
         }
         if limit != 0 {
-            all.push(Write { file: "memory.max", value: text(limit) });
+            put(&mut all, "memory.max", text(limit));
         }
         if limits.memory_reservation != 0 {
-            all.push(Write { file: "memory.low", value: text(limits.memory_reservation) });
+            put(&mut all, "memory.low", text(limits.memory_reservation));
         }
         Ok(all)
     }
 
-    fn check_usage(&self, file: &str, limit: i64) -> Result<()> {
+    /// In runc's words.
+    fn check_usage(&self, file: &str, name: &str, limit: i64) -> Result<()> {
         let used: u64 = self.read(file)?.parse().unwrap_or_default();
-        if used > limit.unsigned_abs() {
-            let message = format!("rejecting memory limit {limit} because of {used} bytes that are used");
+        if limit.unsigned_abs() <= used {
+            let message = format!("rejecting {name} limit {limit} <= usage {used}");
             return Err(Error::new(ErrorKind::Container, message));
         }
         Ok(())
@@ -366,12 +468,12 @@ impl Files<'_> {
 
     fn block(&self, limits: &Limits) -> Vec<Write> {
         let mut all = self.block_weight(limits.blkio_weight);
-        all.extend(limits.devices.iter().map(|device| self.device(device)));
+        all.extend(limits.devices.iter().filter_map(|device| self.device(device)));
         all
     }
 
-    /// Version 2 has all limits of a device in one file, each by its name.
-    fn device(&self, device: &Device) -> Write {
+    /// Version 2 has all limits of a device in one file, each by its name, and weights where BFQ is only: as under runc they are passed over elsewhere.
+    fn device(&self, device: &Device) -> Option<Write> {
         let Device { limit, major, minor, value } = device;
         let (version1, name): (&[&str], _) = match limit {
             DeviceLimit::Weight => (&["blkio.weight_device", "blkio.bfq.weight_device", "io.bfq.weight"], ""),
@@ -381,8 +483,9 @@ impl Files<'_> {
             DeviceLimit::Writes => (&["blkio.throttle.write_iops_device"], "wiops="),
         };
         match version1.iter().find(|file| self.has(file)) {
-            Some(file) => Write { file, value: format!("{major}:{minor} {value}") },
-            None => Write { file: "io.max", value: format!("{major}:{minor} {name}{value}") },
+            Some(file) => Some(Write { file: (*file).into(), value: format!("{major}:{minor} {value}") }),
+            None if *limit == DeviceLimit::Weight => None,
+            None => Some(Write { file: "io.max".into(), value: format!("{major}:{minor} {name}{value}") }),
         }
     }
 
@@ -393,15 +496,17 @@ impl Files<'_> {
         // BFQ's own weight goes from 1 to 1000, as version 1's; version 2's from 1 to 10000.
         let files = ["blkio.weight", "blkio.bfq.weight", "io.bfq.weight"];
         match files.into_iter().find(|file| self.has(file)) {
-            Some(file) => vec![Write { file, value: weight.to_string() }],
+            Some(file) => vec![Write { file: file.into(), value: weight.to_string() }],
             None => {
                 let weight = 1 + (u32::from(weight).saturating_sub(10)) * 9_999 / 990;
-                vec![Write { file: "io.weight", value: weight.to_string() }]
+                vec![Write { file: "io.weight".into(), value: weight.to_string() }]
             }
         }
     }
 
-    fn unified(&self, limits: &Limits, written: &mut Vec<(PathBuf, String)>) -> Result<()> {
+    /// Some files take one line at a time.
+    fn unified(&self, limits: &Limits) -> Result<Vec<Write>> {
+        let mut all = Vec::new();
         for (file, value) in &limits.unified {
             if file.contains('/') || file.starts_with('.') {
                 let message = format!("unified: {file:?} is no file of a cgroup");
@@ -410,16 +515,18 @@ impl Files<'_> {
             if !self.has("cgroup.controllers") {
                 return Err(Error::new(ErrorKind::Usage, "unified: this is cgroup version 1"));
             }
-            self.write(&self.path(file)?, value, written)?;
+            for line in value.lines() {
+                put(&mut all, file.clone(), line.to_owned());
+            }
         }
-        Ok(())
+        Ok(all)
     }
 }
 
 fn cpuset(limits: &Limits) -> Vec<Write> {
     let all = [("cpuset.cpus", &limits.cpuset_cpus), ("cpuset.mems", &limits.cpuset_mems)];
     let given = all.into_iter().filter(|(_, list)| !list.is_empty());
-    given.map(|(file, list)| Write { file, value: list.clone() }).collect()
+    given.map(|(file, list)| Write { file: file.into(), value: list.clone() }).collect()
 }
 
 fn pids(limits: &Limits) -> Vec<Write> {
@@ -428,11 +535,11 @@ fn pids(limits: &Limits) -> Vec<Write> {
         count if count < 0 => "max".to_owned(),
         count => count.to_string(),
     };
-    vec![Write { file: "pids.max", value }]
+    vec![Write { file: "pids.max".into(), value }]
 }
 
-fn put(all: &mut Vec<Write>, file: &'static str, value: String) {
-    all.push(Write { file, value });
+fn put(all: &mut Vec<Write>, file: impl Into<Cow<'static, str>>, value: String) {
+    all.push(Write { file: file.into(), value });
 }
 
 /// Version 2's weight (1 to 10000, 100 by default) of version 1's shares (2 to 262144, 1024 by default), as runc has it since 1.3.2: a curve
@@ -467,7 +574,8 @@ mod tests {
     fn writes(folder: &Path, limits: &Limits) -> Result<Vec<(String, String)>> {
         let find = |file: &str| Some(folder.join(file)).filter(|path| path.exists());
         let mut written = Vec::new();
-        Files { find: &find }.apply(limits, &mut written)?;
+        let group = Files { find: &find };
+        group.write_all(group.plan(limits)?, None, &mut written)?;
         let now = |(path, _): (PathBuf, String)| {
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             (name, fs::read_to_string(&path).unwrap())
@@ -559,7 +667,7 @@ mod tests {
             (&v2, Limits { memory_swap: 9, ..Limits::default() }, "without memory limit"),
             (&v2, Limits { memory: 9, memory_swap: 8, ..Limits::default() }, ">= memory limit"),
             (&v2, Limits { cpu_rt_period: 9, ..Limits::default() }, "realtime"),
-            (&v2, Limits { memory: 800, check_before_update: true, ..Limits::default() }, "900 bytes"),
+            (&v2, Limits { memory: 800, check_before_update: true, ..Limits::default() }, "usage 900"),
         ];
         for (folder, limits, why) in refused {
             let error = writes(folder.path(), &limits).unwrap_err().to_string();

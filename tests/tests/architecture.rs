@@ -60,6 +60,8 @@ const UNSAFE: &[(&str, &str)] = &[
     ("runtime/src/engine.rs", "dlopen(3), and calls through the executor's C table"),
     ("runtime/src/keyring.rs", "keyctl(2)"),
     ("runtime/src/mount.rs", "mount_setattr(2)"),
+    ("runtime/src/cgroup/filter.rs", "bpf(2), which has no wrapper"),
+    ("runtime/src/cgroup/placeholder.rs", "fork(2), for a process that keeps a unit of systemd's"),
     ("runtime/src/opener.rs", "fork(2), for a process that opens mounts where init is"),
     ("runtime/src/sealed.rs", "variables are removed from the environment"),
     ("runtime/src/signals.rs", "sigaction(2) and the real-time signals"),

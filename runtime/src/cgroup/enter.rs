@@ -1,28 +1,24 @@
 //! A process that is there already enters the cgroup of a container that is to be.
 
-use std::path::Path;
-
 use libcgroups::common::{CgroupConfig, CgroupManager, ControllerOpt, create_cgroup_manager};
 use nix::unistd::Pid;
-use oci_spec::runtime::LinuxResources;
 
 use super::beside::Beside;
-use super::hierarchy::read;
+use super::hierarchy::{is_version2, read};
+use super::version2::{Prepared, Wanted};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::id::ContainerId;
 
-/// Makes a container's cgroup, moves a process to it, and sets its limits: what libcontainer does for a process that it makes itself.
+/// Makes a container's cgroup, moves a process to it, and sets its limits: what libcontainer does for a process that it makes itself. Gives the name of the
+/// unit of systemd's that it may have become.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::Container`] when the kernel, or systemd, refuses.
-pub(crate) fn enter(
-    path: &Path,
-    id: &ContainerId,
-    systemd: bool,
-    resources: Option<&LinuxResources>,
-    pid: i32,
-) -> Result<()> {
+pub(crate) fn enter(wanted: Wanted<'_>, pid: i32) -> Result<Option<String>> {
+    if is_version2() {
+        return Prepared::enter(wanted, pid);
+    }
+    let Wanted { path, id, systemd, resources, .. } = wanted;
     let cannot = || format!("cgroup {}: cannot be made", path.display());
     let config = CgroupConfig {
         cgroup_path: path.to_owned(),
@@ -42,7 +38,8 @@ pub(crate) fn enter(
         manager.apply(&limits).context(ErrorKind::Container, cannot)?;
     }
     let beside = if systemd { None } else { Beside::make(path) };
-    beside.map_or(Ok(()), |beside| beside.take_in(pid))
+    beside.map_or(Ok(()), |beside| beside.take_in(pid))?;
+    Ok(None)
 }
 
 /// Where a process is: for each controller, which of version 2 is none, its path. See cgroups(7).

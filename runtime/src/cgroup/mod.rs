@@ -5,7 +5,10 @@
 
 mod beside;
 mod enter;
+mod filter;
 mod hierarchy;
+mod placeholder;
+mod version2;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,6 +30,7 @@ use crate::process::{Identity, read_line};
 pub(crate) use beside::Beside;
 pub(crate) use enter::{enter, places};
 pub(crate) use hierarchy::is_version2;
+pub(crate) use version2::{Prepared, Wanted, owner};
 
 /// How long a killed process may take to leave its cgroup.
 const EMPTY_WITHIN: Duration = Duration::from_secs(5);
@@ -104,11 +108,19 @@ pub(crate) fn check_permitted(path: &Path) -> Result<()> {
     let limiting = host.hierarchies.iter().filter(|hierarchy| is_version2() || !hierarchy.is(&[]));
     for folder in limiting.filter_map(|hierarchy| hierarchy.folder(&host.own, path)) {
         let there = folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(&folder);
-        accessat(CWD, there, Access::WRITE_OK, AtFlags::EACCESS).context(ErrorKind::Container, || {
-            format!("unable to apply cgroup configuration: mkdir {}", folder.display())
-        })?;
+        accessat(CWD, there, Access::WRITE_OK, AtFlags::EACCESS)
+            .map_err(|errno| not_made(&folder, errno.into()))?;
     }
     Ok(())
+}
+
+/// A cgroup that cannot be made, in runc's words and its small letters.
+fn not_made(folder: &Path, error: io::Error) -> Error {
+    let message = format!("unable to apply cgroup configuration: mkdir {}", folder.display());
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return Error::new(ErrorKind::Container, format!("{message}: permission denied"));
+    }
+    Error::with_source(ErrorKind::Container, message, error)
 }
 
 /// Where a cgroup has its freezer: version 1's, or version 2 where that is all there is. A relative path is below the caller's cgroup.
@@ -250,6 +262,29 @@ impl Cgroup {
     /// A file of one of them, where its controller is there.
     pub(crate) fn file(&self, name: &str) -> Option<PathBuf> {
         self.folders.iter().map(|folder| folder.join(name)).find(|path| path.exists())
+    }
+
+    /// One where version 2 is all there is.
+    fn of_version2(folder: &Path) -> Self {
+        Self { folders: BTreeSet::from([folder.to_owned()]), freezer: Some(folder.to_owned()) }
+    }
+
+    /// The path by which a further process enters it where version 2 is all there is; `None` where it is systemd that has to move it, or there is none.
+    ///
+    /// Once the container has given its controllers to cgroups below, no process may be in its own: then the place of init is taken.
+    pub(crate) fn door(&self, init: Identity) -> Option<PathBuf> {
+        let folder = self.folders.iter().next().filter(|_| is_version2())?;
+        let host = Host::now().ok()?;
+        let hierarchy = host.hierarchies.iter().find(|hierarchy| hierarchy.is(&[]))?;
+        let parted = fs::read_to_string(folder.join("cgroup.subtree_control"));
+        let folder = if parted.is_ok_and(|controllers| !controllers.trim().is_empty()) {
+            let place = places(init.pid).ok()?.into_iter().next()?.1;
+            hierarchy.folder(&host.own, Path::new(&place)).filter(|place| place.starts_with(folder))?
+        } else {
+            folder.clone()
+        };
+        let path = Path::new("/").join(folder.strip_prefix(&hierarchy.mount).ok()?);
+        version2::may_enter(&folder).then_some(path)
     }
 
     /// One with a single folder.

@@ -18,7 +18,7 @@ use super::criu::{self, Criu, Streams};
 use super::{DESCRIPTORS, Folders, LEFT, Work, joined, mounts, quote_errors, refuse_functions, version};
 use crate::annotation::Annotations;
 use crate::bundle::Bundle;
-use crate::cgroup::{self, Cgroup};
+use crate::cgroup::{self, Cgroup, Wanted};
 use crate::create::{
     CreateOptions, check_descriptors, check_terminal, container_error, new_state, undo, write_pid_file,
 };
@@ -207,7 +207,17 @@ impl Plan<'_> {
     ) -> Result<()> {
         // What is restored begins where criu is.
         let resources = self.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
-        cgroup::enter(cgroup, self.id, state.systemd, resources, criu.pid())?;
+        let given = self.bundle.spec().linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
+        let wanted = Wanted {
+            id: self.id,
+            path: cgroup,
+            named: cgroup::named(given).is_some(),
+            systemd: state.systemd,
+            annotations: self.spec.annotations().as_ref(),
+            resources,
+            owner: cgroup::owner(&self.spec),
+        };
+        state.unit = cgroup::enter(wanted, criu.pid())?;
         state.cgroup = Cgroup::of(criu.pid())?;
         claim.save_draft(state)?;
         let wanted = self.wanted(claim, criu.pid(), &state.cgroup, namespaces)?;
