@@ -177,7 +177,9 @@ impl Case {
         self.cmd(["create", "--pid-file"]).arg(&pid_file).arg("--bundle").arg(bundle.dir()).arg(id).ok();
         let text = fs::read_to_string(&pid_file).expect("the pid file is there");
         fs::remove_file(&pid_file).expect("it can be removed");
-        text.trim().parse().unwrap_or_else(|e| panic!("pid file {text:?}: {e}"))
+        let pid = text.trim().parse().unwrap_or_else(|e| panic!("pid file {text:?}: {e}"));
+        crate::command::forget_status(pid);
+        pid
     }
 
     /// `create` and `start`; gives init's pid.

@@ -81,6 +81,11 @@ pub fn orphan_status(pid: u32, timeout: Duration) -> i32 {
     })
 }
 
+/// Forgets what an earlier process of that pid ended with: pids come again. For who has just got a process that waits.
+pub(crate) fn forget_status(pid: u32) {
+    children().orphans.remove(&pid);
+}
+
 /// Runs a bare command to its end, kept from the reaper: for what is timed, where an [`Invocation`]'s own watching would be
 /// timed with it. Has no time-out.
 ///
