@@ -28,6 +28,11 @@ pub(super) fn external(point: impl AsRef<Path>, source: impl AsRef<Path>) -> Ext
     Ext_mount_map { key: text(point.as_ref()), val: text(source.as_ref()), ..Ext_mount_map::default() }
 }
 
+/// Without `.` in it: where criu looks for the mount that a source is on, it goes up by the names of its path.
+fn plain(path: &Path) -> PathBuf {
+    path.components().collect()
+}
+
 /// For a dump of a container, whose configuration has its mount points as they lead within its root.
 pub(super) fn dumped(spec: &Spec, init: Identity, cgroup: &Cgroup) -> Result<Vec<Ext_mount_map>> {
     let mut mounts: Vec<_> =
@@ -48,7 +53,7 @@ pub(super) fn dumped(spec: &Spec, init: Identity, cgroup: &Cgroup) -> Result<Vec
 pub(super) fn restored(spec: &Spec, bundle: &Path, cgroup: &Cgroup) -> Result<Vec<Ext_mount_map>> {
     let mounts = from_outside(spec, cgroup)?;
     let mut mounts: Vec<_> =
-        mounts.into_iter().map(|(point, source)| external(point, bundle.join(source))).collect();
+        mounts.into_iter().map(|(point, source)| external(point, plain(&bundle.join(source)))).collect();
     mounts.push(external(COVER, COVER));
     mounts.extend(devices(spec).map(|device| external(&device, &device)));
     Ok(mounts)

@@ -394,7 +394,7 @@ mod tests {
         out.text("a");
         out.properties(&[("P".to_owned(), Value::Number(1)), ("Q".to_owned(), Value::Bytes(vec![7]))]);
         // A string of one letter, and where the array begins, whose length does not count what comes before the first of it.
-        assert_eq!(out.0[..12], [1, 0, 0, 0, b'a', 0, 0, 0, 38, 0, 0, 0]);
+        assert_eq!(out.0[..12], [1, 0, 0, 0, b'a', 0, 0, 0, 41, 0, 0, 0]);
         assert_eq!(
             out.0[16..40],
             [1, 0, 0, 0, b'P', 0, 1, b't', 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
