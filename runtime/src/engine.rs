@@ -132,17 +132,20 @@ impl Engine {
             mount::read_only_clone(folder)
                 .context(ErrorKind::Engine, || format!("{}: cannot be opened", folder.display()))
         };
+        let executor = clone(&folders.executor)?;
         if folders.engine.exists() {
-            let engine = clone(&folders.engine)?;
+            // One clone where both are one folder, as they are once they are installed.
+            let other = (folders.engine != folders.executor).then(|| clone(&folders.engine)).transpose()?;
+            let engine = other.as_ref().unwrap_or(&executor);
             if let Some(llvm) = llvm {
-                open(&engine, llvm.strip_prefix(&folders.engine).unwrap_or(llvm))?;
+                open(engine, llvm.strip_prefix(&folders.engine).unwrap_or(llvm))?;
             }
             // By its own path, so that what it needs is found beside it in the clone, and not by a path of the host's.
             if let Some(wasmedge) = library(&folders.engine.join("lib"), WASMEDGE) {
-                open(&engine, wasmedge.strip_prefix(&folders.engine).unwrap_or(&wasmedge))?;
+                open(engine, wasmedge.strip_prefix(&folders.engine).unwrap_or(&wasmedge))?;
             }
         }
-        let library = open(&clone(&folders.executor)?, Path::new(LIBRARY))?;
+        let library = open(&executor, Path::new(LIBRARY))?;
         Ok(Self { table: table(&library)? })
     }
 
