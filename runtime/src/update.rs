@@ -154,10 +154,9 @@ fn limits_of(resources: &LinuxResources) -> Limits {
 
 /// Whether a new container's configuration limits anything but its devices.
 pub(crate) fn has_limits(resources: &LinuxResources) -> bool {
-    let some = |list: Option<bool>| list == Some(false);
     limits_of(resources) != Limits::default()
-        || some(resources.hugepage_limits().as_ref().map(Vec::is_empty))
-        || some(resources.rdma().as_ref().map(std::collections::HashMap::is_empty))
+        || resources.hugepage_limits().iter().flatten().next().is_some()
+        || resources.rdma().iter().flatten().next().is_some()
 }
 
 /// Limits a cgroup of version 2 that is new, and the unit of systemd's that it may be of.

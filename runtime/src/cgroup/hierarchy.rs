@@ -36,6 +36,11 @@ impl Host {
         let own = read("/proc/self/cgroup")?;
         Ok(HOST.get_or_init(|| Self { hierarchies, own }))
     }
+
+    /// Version 2's.
+    pub(super) fn version2(&self) -> Option<&Hierarchy> {
+        self.hierarchies.iter().find(|hierarchy| hierarchy.is(&[]))
+    }
 }
 
 pub(super) fn read(path: &str) -> Result<String> {

@@ -275,7 +275,7 @@ impl Cgroup {
     pub(crate) fn door(&self, init: Identity) -> Option<PathBuf> {
         let folder = self.folders.iter().next().filter(|_| is_version2())?;
         let host = Host::now().ok()?;
-        let hierarchy = host.hierarchies.iter().find(|hierarchy| hierarchy.is(&[]))?;
+        let hierarchy = host.version2()?;
         let parted = fs::read_to_string(folder.join("cgroup.subtree_control"));
         let folder = if parted.is_ok_and(|controllers| !controllers.trim().is_empty()) {
             let place = places(init.pid).ok()?.into_iter().next()?.1;

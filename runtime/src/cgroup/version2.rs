@@ -111,7 +111,7 @@ impl Prepared {
 
     fn around(wanted: Wanted<'_>, pid: Option<i32>) -> Result<Option<Self>> {
         let host = Host::now()?;
-        let hierarchy = host.hierarchies.iter().find(|hierarchy| hierarchy.is(&[]));
+        let hierarchy = host.version2();
         let hierarchy =
             hierarchy.ok_or_else(|| Error::new(ErrorKind::Container, "cgroup: none is mounted"))?;
         let mut bus = if wanted.systemd { Some(Bus::connect()?) } else { None };
@@ -275,8 +275,7 @@ fn without(wanted: Wanted<'_>, folder: &Path, error: io::Error) -> Result<()> {
 /// cgroup that both are below.
 pub(crate) fn may_enter(folder: &Path) -> bool {
     let Ok(host) = Host::now() else { return false };
-    let hierarchy = host.hierarchies.iter().find(|hierarchy| hierarchy.is(&[]));
-    let Some(own) = hierarchy.and_then(|hierarchy| hierarchy.folder(&host.own, Path::new(""))) else {
+    let Some(own) = host.version2().and_then(|hierarchy| hierarchy.folder(&host.own, Path::new(""))) else {
         return false;
     };
     let common = own.ancestors().find(|above| folder.starts_with(above)).unwrap_or(&own);
