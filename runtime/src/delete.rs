@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::process::Identity;
 use crate::state::{Claim, State, Status, Store};
-use crate::systemd::{Bus, Unit};
+use crate::systemd::Unit;
 use crate::wasm;
 
 /// How long a killed init may take to end.
@@ -58,10 +58,7 @@ pub(crate) fn end_and_clear(store: &Store, claim: Claim, state: &State) -> Resul
 fn clear(store: &Store, claim: Claim, state: &State) -> Result<()> {
     state.cgroup.remove()?;
     if let Some(unit) = &state.unit {
-        match Bus::connect() {
-            Ok(mut bus) => Unit::stop(unit, &mut bus),
-            Err(error) => tracing::debug!("{error}"),
-        }
+        Unit::stop(unit);
     }
     if let Some(Err(error)) = state.wasm.as_ref().map(wasm::State::withdraw) {
         tracing::warn!(%error, id = %state.id, "the function's end of the hose is left");

@@ -207,8 +207,8 @@ impl Drop for Prepared {
         if let Err(error) = self.cgroup().remove() {
             tracing::warn!("{error}");
         }
-        if let Some((name, mut bus)) = self.unit.as_deref().zip(Bus::connect().ok()) {
-            Unit::stop(name, &mut bus);
+        if let Some(name) = &self.unit {
+            Unit::stop(name);
         }
     }
 }

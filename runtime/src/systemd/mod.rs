@@ -122,14 +122,18 @@ impl Unit {
     }
 
     /// Ends one. Best effort: what has no process any more ends by itself.
-    pub(crate) fn stop(name: &str, bus: &mut Bus) {
+    pub(crate) fn stop(name: &str) {
+        let mut bus = match Bus::connect() {
+            Ok(bus) => bus,
+            Err(error) => return tracing::debug!("{error}"),
+        };
         let mut body = Writer::default();
         body.text(name);
         body.text("replace");
         if let Err(error) = bus.call("StopUnit", "ss", &body.0) {
             tracing::debug!("{error}");
         }
-        Self::forget(name, bus);
+        Self::forget(name, &mut bus);
     }
 
     /// Has systemd forget that it has failed.
