@@ -12,6 +12,20 @@ debian_mirror() {
         grep -v security | head -n 1 || true
 }
 
+# That mirror or the one that RR_DEBIAN_MIRROR names, after a look for it.
+usable_mirror() {
+    local mirror=${RR_DEBIAN_MIRROR:-$(debian_mirror)}
+    if [ -z "$mirror" ] && [ "$(id -u)" = 0 ]; then
+        progress "reading this system's package lists" apt-get -qq update >&2 || true
+        mirror=$(debian_mirror)
+    fi
+    [ -n "$mirror" ] || die "no mirror of Debian is among apt's sources; run: apt-get update, or set RR_DEBIAN_MIRROR"
+    echo "$mirror"
+}
+
+# The system's own proxies and time-outs, which hold for another apt, too; its hooks do not.
+network_settings() { apt-config dump | grep -E '^Acquire::(http|https|ftp|Retries|Check-Valid-Until)' || true; }
+
 # open_newer_debian packages|sources: from now on apt is that one, which has read its lists; of source packages, too, where those are wanted.
 open_newer_debian() {
     local apt=$debs/apt keyring=/usr/share/keyrings/debian-archive-keyring.gpg suite mirror
@@ -21,12 +35,7 @@ open_newer_debian() {
     [ -f "$keyring" ] || die "$keyring is missing; install the package debian-archive-keyring"
     rm -rf "$apt"
     mkdir -p "$apt/lists/partial" "$apt/archives/partial"
-    mirror=${RR_DEBIAN_MIRROR:-$(debian_mirror)}
-    if [ -z "$mirror" ] && [ "$(id -u)" = 0 ]; then
-        progress "reading this system's package lists" apt-get -qq update || true
-        mirror=$(debian_mirror)
-    fi
-    [ -n "$mirror" ] || die "no mirror of Debian is among apt's sources; run: apt-get update, or set RR_DEBIAN_MIRROR"
+    mirror=$(usable_mirror)
     for suite in forky sid; do
         echo "deb [signed-by=$keyring] $mirror $suite main"
         [ "$1" != sources ] || echo "deb-src [signed-by=$keyring] $mirror $suite main"
@@ -47,8 +56,7 @@ APT::Sandbox::User "root";
 APT::Install-Recommends "false";
 Acquire::Languages "none";
 CONF
-    # The system's own proxies and time-outs hold here too; its hooks do not.
-    apt-config dump | grep -E '^Acquire::(http|https|ftp|Retries|Check-Valid-Until)' >>"$apt/apt.conf" || true
+    network_settings >>"$apt/apt.conf"
     export APT_CONFIG=$apt/apt.conf
     progress "reading the package lists of Debian forky and sid" apt-get -qq update ||
         die "cannot read the package lists of Debian; check the network, or set RR_DEBIAN_MIRROR"

@@ -265,21 +265,11 @@ fn prepare_cgroup(
     if !cgroup::is_version2() {
         return Ok(None);
     }
-    let (annotations, owner) = (spec.annotations().clone(), cgroup::owner(spec));
-    let Some(linux) = spec.linux_mut().as_mut() else { return Ok(None) };
-    let given = bundle.spec().linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
-    let (Some(path), resources) = (linux.cgroups_path().clone(), linux.resources().clone()) else {
+    let Some(path) = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone()) else {
         return Ok(None);
     };
-    let prepared = Prepared::make(Wanted {
-        id,
-        path: &path,
-        named: cgroup::named(given.as_deref()).is_some(),
-        systemd,
-        annotations: annotations.as_ref(),
-        resources: resources.as_ref(),
-        owner,
-    })?;
+    let prepared = Prepared::make(Wanted::new(id, bundle.spec(), spec, &path, systemd))?;
+    let Some(linux) = spec.linux_mut().as_mut() else { return Ok(prepared) };
     linux.set_resources(None);
     if let Some(path) = prepared.as_ref().and_then(Prepared::path) {
         linux.set_cgroups_path(Some(path));

@@ -10,7 +10,7 @@ const APPLIED: Option<&str> = option_env!("RR_LIBCONTAINER_PATCHES");
 const BINDS_TREES: &str = "0015-bind-what-the-caller-has-opened";
 
 /// What each patch gives, by its name. A build without it lacks the guarantee.
-const GUARANTEES: [(&str, &str); 33] = [
+const GUARANTEES: [(&str, &str); 35] = [
     (
         "0001-builders-accept-a-spec",
         "exec joins the user namespace, and has the user, limits and profile of the configuration",
@@ -64,6 +64,7 @@ const GUARANTEES: [(&str, &str); 33] = [
         "without pivot_root no procfs of the host is left to the container",
     ),
     ("0029-ask-for-a-source", "an id-mapped mount may show a mount of the container's own"),
+    ("0030-make-a-mounts-place-without-procfs", "a mount takes few calls"),
     (
         "0001-relative-paths-below-the-callers-cgroup",
         "a container without cgroupsPath stays below its caller's cgroup",
@@ -71,6 +72,7 @@ const GUARANTEES: [(&str, &str); 33] = [
     ("0003-join-the-hierarchy-of-systemd", "a container is in a cgroup of name=systemd of its own"),
     ("0004-weights-of-single-devices", "cgroup v1 weighs single block devices"),
     ("0005-rootless-without-a-hierarchy", "users without a cgroup of version 1 have containers"),
+    ("0006-read-the-mounts-once", "a cgroup of version 1 is entered by few calls"),
 ];
 
 /// Options of mounts that have a meaning of their own; others are the file system's.

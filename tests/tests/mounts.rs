@@ -417,6 +417,40 @@ fn a_tmpfs_has_the_mode_of_what_it_covers() {
 }
 
 #[test]
+fn the_place_of_a_mount_is_made_inside_the_root() {
+    let places = agree(|case| {
+        let bundle = case.busybox();
+        let rootfs = bundle.rootfs();
+        fs::create_dir_all(rootfs.join("there/within")).expect("mkdir");
+        symlink("there", rootfs.join("relative")).expect("symlink");
+        symlink("/there", rootfs.join("absolute")).expect("symlink");
+        symlink("../../../../../../../../rr-outside", rootfs.join("leaving")).expect("symlink");
+        fs::write(rootfs.join("file"), "").expect("write");
+        let places = [
+            "/there",
+            "/missing",
+            "/several/of/them/are/missing",
+            "/there/missing/",
+            "/relative/within",
+            "/absolute/new",
+            "/leaving/new",
+        ];
+        for place in places {
+            bundle.mount(json!({ "destination": place, "type": "tmpfs", "source": "tmpfs" }));
+        }
+        bundle.args(["/bin/cut", "-d", " ", "-f", "5", "/proc/self/mountinfo"]);
+        let mut mounted: Vec<_> = case.run(&bundle, &case.id()).ok().lines().map(str::to_owned).collect();
+        mounted.retain(|place| !["/dev", "/proc", "/sys"].iter().any(|usual| place.starts_with(usual)));
+        assert!(!fs::exists("/rr-outside").expect("stat"), "made outside");
+        // Nothing is mounted where something else stands.
+        bundle.mount(json!({ "destination": "/file/below", "type": "tmpfs", "source": "tmpfs" }));
+        assert_ne!(case.run(&bundle, &case.id()).output().code, 0);
+        mounted
+    });
+    assert!(places.contains(&"/several/of/them/are/missing".to_owned()), "{places:?}");
+}
+
+#[test]
 fn mount_points_and_sources_may_be_said_as_they_are_on_the_host() {
     let case = Case::ours();
     if !case.runtime().is_ours() {

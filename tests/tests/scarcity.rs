@@ -138,11 +138,14 @@ fn processes() {
 #[test]
 fn memory() {
     let case = Case::ours();
-    let Some(group) = Group::new(&case, "memory") else { skip!("no cgroup of version 1 bounds memory here") };
     for make in [program, function] {
         let bundle = make(&case);
         let mut counts = [0, 0];
         for kilobytes in [256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 65_536] {
+            // A group for each: what the last caller was charged with is not always taken back by now, and a limit below it is EBUSY.
+            let Some(group) = Group::new(&case, "memory") else {
+                skip!("no cgroup of version 1 bounds memory here")
+            };
             group.set("memory.limit_in_bytes", kilobytes * 1024);
             let id = case.id();
             bundle.edit(|config| config["linux"]["cgroupsPath"] = json!(format!("/{id}")));

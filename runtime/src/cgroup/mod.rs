@@ -30,7 +30,7 @@ use crate::process::{Identity, read_line};
 pub(crate) use beside::Beside;
 pub(crate) use enter::{enter, places};
 pub(crate) use hierarchy::is_version2;
-pub(crate) use version2::{Prepared, Wanted, owner};
+pub(crate) use version2::{Prepared, Wanted};
 
 /// How long a killed process may take to leave its cgroup.
 const EMPTY_WITHIN: Duration = Duration::from_secs(5);

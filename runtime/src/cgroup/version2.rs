@@ -16,7 +16,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use super::filter::Rules;
 use super::hierarchy::{Hierarchy, Host, read};
 use super::placeholder::Placeholder;
-use super::{Cgroup, check_before, not_made};
+use super::{Cgroup, check_before, named, not_made};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::systemd::{self, Bus, Unit};
@@ -40,8 +40,30 @@ pub(crate) struct Wanted<'a> {
     pub(crate) owner: Option<u32>,
 }
 
+impl<'a> Wanted<'a> {
+    /// What `spec`, which is carried out, wants of the cgroup at `path`, where `asked` is the configuration as it was given.
+    pub(crate) fn new(
+        id: &'a ContainerId,
+        asked: &Spec,
+        spec: &'a Spec,
+        path: &'a Path,
+        systemd: bool,
+    ) -> Self {
+        let given = asked.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
+        Self {
+            id,
+            path,
+            named: named(given).is_some(),
+            systemd,
+            annotations: spec.annotations().as_ref(),
+            resources: spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()),
+            owner: owner(spec),
+        }
+    }
+}
+
 /// Whose a container's cgroup becomes where systemd makes it, as under runc: its user's, when it has a cgroup namespace and may write to the hierarchy.
-pub(crate) fn owner(spec: &Spec) -> Option<u32> {
+fn owner(spec: &Spec) -> Option<u32> {
     let linux = spec.linux().as_ref()?;
     let writable = |mount: &Mount| {
         let read_only = mount.options().iter().flatten().any(|option| option == "ro");

@@ -206,17 +206,7 @@ impl Plan<'_> {
         master: &mut Master,
     ) -> Result<()> {
         // What is restored begins where criu is.
-        let resources = self.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
-        let given = self.bundle.spec().linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
-        let wanted = Wanted {
-            id: self.id,
-            path: cgroup,
-            named: cgroup::named(given).is_some(),
-            systemd: state.systemd,
-            annotations: self.spec.annotations().as_ref(),
-            resources,
-            owner: cgroup::owner(&self.spec),
-        };
+        let wanted = Wanted::new(self.id, self.bundle.spec(), &self.spec, cgroup, state.systemd);
         state.unit = cgroup::enter(wanted, criu.pid())?;
         state.cgroup = Cgroup::of(criu.pid())?;
         claim.save_draft(state)?;
