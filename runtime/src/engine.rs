@@ -28,6 +28,9 @@ use crate::trust::Checks;
 /// Where the engine's libraries lie in a build tree; unset in a build that is only for installing.
 const BUILD_TREE: Option<&str> = option_env!("RR_ENGINE_DIR");
 
+/// What an installation's folder ends with. The binary lies there, beside the executor; what is in `bin/` is its first stage.
+const INSTALLED: &str = "lib/rr-runtime";
+
 /// File names begin so, and go on with a version.
 const WASMEDGE: &str = "libwasmedge.so";
 const LLVM: &str = "libLLVM.so";
@@ -65,18 +68,14 @@ impl Folders {
     }
 
     fn find_with(binary: &Path, build_tree: Option<&Path>) -> Result<Self> {
-        let bin = binary.parent().unwrap_or(Path::new("/"));
-        let installed = bin.parent().unwrap_or(Path::new("/")).join("lib/rr-runtime");
-        let folders = if installed.join(LIBRARY).exists() {
-            Self { executor: installed.clone(), engine: installed }
-        } else if bin.join(LIBRARY).exists() {
-            Self { executor: bin.to_owned(), engine: build_tree.unwrap_or(bin).to_owned() }
-        } else {
-            let message =
-                format!("executor {LIBRARY}: is neither in {} nor in {}", installed.display(), bin.display());
+        let folder = binary.parent().unwrap_or(Path::new("/"));
+        if !folder.join(LIBRARY).exists() {
+            let message = format!("executor {LIBRARY}: is not in {}", folder.display());
             return Err(Error::new(ErrorKind::Engine, message));
-        };
-        folders.checked()
+        }
+        // In a build tree the engine stays where it was linked from.
+        let engine = if folder.ends_with(INSTALLED) { folder } else { build_tree.unwrap_or(folder) };
+        Self { executor: folder.to_owned(), engine: engine.to_owned() }.checked()
     }
 
     fn checked(self) -> Result<Self> {
@@ -312,14 +311,12 @@ mod tests {
     }
 
     #[test]
-    fn an_installed_executor_comes_before_one_beside_the_binary() {
-        let dir = tree(&["bin/rr-runtime", "bin/librr_executor.so", "lib/rr-runtime/librr_executor.so"]);
+    fn an_installed_executor_has_its_own_engine() {
+        let dir = tree(&["lib/rr-runtime/rr-runtime", "lib/rr-runtime/librr_executor.so"]);
         let root = dir.path().canonicalize().unwrap();
-        let found = Folders::find_with(&root.join("bin/rr-runtime"), Some(&root)).unwrap();
-        assert_eq!(
-            found,
-            Folders { executor: root.join("lib/rr-runtime"), engine: root.join("lib/rr-runtime") }
-        );
+        let home = root.join(INSTALLED);
+        let found = Folders::find_with(&home.join("rr-runtime"), Some(&root)).unwrap();
+        assert_eq!(found, Folders { executor: home.clone(), engine: home });
     }
 
     #[test]
@@ -331,9 +328,9 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_executor_is_named_with_the_places() {
-        let dir = tree(&["bin/rr-runtime"]);
-        let error = Folders::find_with(&dir.path().join("bin/rr-runtime"), None).unwrap_err();
+    fn an_absent_executor_is_named_with_its_place() {
+        let dir = tree(&["lib/rr-runtime/rr-runtime"]);
+        let error = Folders::find_with(&dir.path().join("lib/rr-runtime/rr-runtime"), None).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Engine);
         let message = error.to_string();
         assert!(message.contains("librr_executor.so") && message.contains("lib/rr-runtime"), "{message}");
@@ -345,20 +342,21 @@ mod tests {
             ["lib/rr-runtime", "lib/rr-runtime/librr_executor.so", "lib/rr-runtime/lib/libwasmedge.so.0"]
         {
             let dir = tree(&[
-                "bin/rr-runtime",
+                "lib/rr-runtime/rr-runtime",
                 "lib/rr-runtime/librr_executor.so",
                 "lib/rr-runtime/lib/libwasmedge.so.0",
             ]);
             fs::set_permissions(dir.path().join(at_fault), fs::Permissions::from_mode(0o777)).unwrap();
-            let error = Folders::find_with(&dir.path().join("bin/rr-runtime"), None).unwrap_err().to_string();
+            let binary = dir.path().join("lib/rr-runtime/rr-runtime");
+            let error = Folders::find_with(&binary, None).unwrap_err().to_string();
             assert!(error.contains(at_fault) && error.contains("not trusted"), "{error}");
         }
     }
 
     #[test]
     fn what_is_no_library_is_refused_with_the_linkers_reason() {
-        let dir = tree(&["bin/rr-runtime", "lib/rr-runtime/librr_executor.so"]);
-        let folders = Folders::find_with(&dir.path().join("bin/rr-runtime"), None).unwrap();
+        let dir = tree(&["lib/rr-runtime/rr-runtime", "lib/rr-runtime/librr_executor.so"]);
+        let folders = Folders::find_with(&dir.path().join("lib/rr-runtime/rr-runtime"), None).unwrap();
         let error = Engine::load(&folders).unwrap_err();
         assert_eq!(error.to_string(), "executor: librr_executor.so cannot be loaded");
         assert!(std::error::Error::source(&error).is_some());

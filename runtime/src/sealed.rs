@@ -8,11 +8,12 @@
 //!   (`mount_setattr(2)`) and then detached: it belongs to no namespace, so that no one can remount it, and no byte is copied;
 //! - where that needs a privilege that the caller has not, a sealed copy in memory (`memfd_create(2)`).
 //!
-//! What is passed on of the environment has neither `LD_*` nor `WASMEDGE_*`.
+//! What is passed on of the environment has neither `LD_*` nor `WASMEDGE_*`. An installed runtime has had a first stage that does the former
+//! (`runtime/first-stage`), and begins here only where that was not permitted.
 
 #![expect(unsafe_code, reason = "removing a variable is unsafe: another thread may read them")]
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -22,13 +23,11 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::AtFlags;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
 
+use first_stage::ORIGIN;
+
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::mount;
 
-/// Tells the second execution what the first was.
-const VARIABLE: &str = "_RR_RUNTIME_ORIGIN";
-/// Variables that would change what is loaded into the runtime.
-const DROPPED: [&[u8]; 2] = [b"LD_", b"WASMEDGE_"];
 const EXE: &str = "/proc/self/exe";
 /// Nobody can change a file with these, nor take them off.
 const SEALS: SealFlags =
@@ -49,18 +48,20 @@ pub struct Origin {
 ///
 /// [`ErrorKind::System`] when neither way works.
 pub fn seal() -> Result<Origin> {
-    let Some(binary) = std::env::var_os(VARIABLE) else { return execute_again() };
+    let Some(binary) = std::env::var_os(ORIGIN) else { return execute_again() };
     // SAFETY: the process has only this thread.
-    unsafe { std::env::remove_var(VARIABLE) };
+    unsafe { std::env::remove_var(ORIGIN) };
     if is_read_only()? || is_sealed_copy()? {
         return Ok(Origin { binary: PathBuf::from(binary) });
     }
     execute_again()
 }
 
-/// Does the same ahead of everything else, so that what a command has to do twice is little. What fails here is [`seal`]'s to tell.
-pub fn seal_ahead() {
-    if std::env::var_os(VARIABLE).is_none() {
+/// Does the same ahead of everything else for a command line that will need it, so that what is done twice is little. What fails here is
+/// [`seal`]'s to tell.
+pub fn seal_ahead(mut words: impl Iterator<Item = OsString>) {
+    let needs_it = words.any(|word| first_stage::SEALED.iter().any(|verb| word == *verb));
+    if needs_it && std::env::var_os(ORIGIN).is_none() {
         let _ = execute_again();
     }
 }
@@ -119,7 +120,7 @@ fn execute(exe: &OwnedFd, path: &Path) -> nix::errno::Errno {
         texts.map(|text| CString::new(text.into_vec()).ok()).collect()
     };
     let args = strings(&mut std::env::args_os());
-    let mut origin = OsString::from(format!("{VARIABLE}="));
+    let mut origin = OsString::from(format!("{ORIGIN}="));
     origin.push(path);
     let env = strings(&mut environment().chain([origin]));
     let (Some(args), Some(env)) = (args, env) else { return nix::errno::Errno::EINVAL };
@@ -130,16 +131,11 @@ fn execute(exe: &OwnedFd, path: &Path) -> nix::errno::Errno {
 }
 
 fn environment() -> impl Iterator<Item = OsString> {
-    std::env::vars_os().filter(|(name, _)| is_kept(name)).map(|(mut name, value)| {
+    std::env::vars_os().filter(|(name, _)| first_stage::is_kept(name.as_bytes())).map(|(mut name, value)| {
         name.push("=");
         name.push(value);
         name
     })
-}
-
-fn is_kept(name: &OsStr) -> bool {
-    let name = name.as_bytes();
-    name != VARIABLE.as_bytes() && !DROPPED.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Whether the binary lies on a read-only mount. Who set the variable by hand and has the binary on a read-only mount of the
@@ -181,15 +177,5 @@ mod tests {
         let error = rustix::io::pwrite(&copy, b"x", 0).expect_err("sealed");
         assert_eq!(error, rustix::io::Errno::PERM);
         assert_eq!(rustix::fs::fcntl_get_seals(&copy).expect("seals") & SEALS, SEALS);
-    }
-
-    #[test]
-    fn variables_that_change_what_is_loaded_are_dropped() {
-        for name in ["LD_PRELOAD", "LD_LIBRARY_PATH", "WASMEDGE_PLUGIN_PATH", VARIABLE] {
-            assert!(!is_kept(OsStr::new(name)), "{name}");
-        }
-        for name in ["PATH", "LISTEN_FDS", "OLD_LD_", "NOTIFY_SOCKET"] {
-            assert!(is_kept(OsStr::new(name)), "{name}");
-        }
     }
 }

@@ -21,6 +21,7 @@ const EDGES: &[&str] = &[
     "guest-sdk -> guest-abi",
     "rr-runtime -> runtime",
     "runtime -> executor-abi",
+    "runtime -> first-stage",
     "runtime -> guest-abi",
     "runtime -> hose",
 ];
@@ -56,6 +57,11 @@ const UNSAFE: &[(&str, &str)] = &[
     ("hose/src/sealed/tests.rs", "memory to map payloads into"),
     ("hose/tests/growth.rs", "memory to map payloads into"),
     ("hose/src/stream/lent.rs", "vmsplice(2), and SIGPIPE"),
+    ("runtime/first-stage/src/bytes.rs", "what a C library would have for bytes"),
+    (
+        "runtime/first-stage/src/main.rs",
+        "a program without a C library: its entry, its system calls, its arguments",
+    ),
     ("runtime/src/detach.rs", "fork(2) and close_range(2)"),
     ("runtime/src/engine.rs", "dlopen(3), and calls through the executor's C table"),
     ("runtime/src/keyring.rs", "keyctl(2)"),

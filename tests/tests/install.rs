@@ -68,7 +68,7 @@ fn nobody_else_can_write_to_it() {
 #[test]
 fn it_names_libraries_of_its_own_only() {
     let Some(home) = installed() else { skip!("RR_RUNTIME is not an installed rr-runtime") };
-    let binary = Runtime::under_test().path().to_owned();
+    let binary = home.join("rr-runtime");
     for file in [&binary, &home.join("librr_executor.so")] {
         assert_eq!(
             patchelf("--print-rpath", file),
@@ -84,6 +84,40 @@ fn it_names_libraries_of_its_own_only() {
         .any(|entry| entry.expect("an entry").file_name().to_string_lossy().starts_with("ld-linux"));
     assert_eq!(loader.starts_with(home.join("lib")), brought, "{}", loader.display());
     assert!(loader.is_file(), "{}", loader.display());
+}
+
+#[test]
+fn its_first_stage_leads_to_a_place_that_nobody_can_write_to() {
+    if installed().is_none() {
+        skip!("RR_RUNTIME is not an installed rr-runtime");
+    }
+    let case = Case::ours();
+    let (bundle, id) = (case.busybox(), case.id());
+    // A loader that were told of it would say that it is not there.
+    let create = case.cmd(["create", "--bundle"]).arg(bundle.dir()).arg(&id);
+    let out = create.env("LD_PRELOAD", "/no/such/library.so").output();
+    assert!(out.code == 0 && !out.stderr.contains("LD_PRELOAD"), "{out:?}");
+    let exe = format!("/proc/{}/exe", case.state(&id)["pid"]);
+    let mount = rustix::fs::statvfs(&exe).expect("a file");
+    assert!(mount.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY), "{exe} can be written to");
+    case.force_delete(&id);
+}
+
+#[test]
+fn a_first_stage_that_is_alone_says_what_it_misses() {
+    if installed().is_none() {
+        skip!("RR_RUNTIME is not an installed rr-runtime");
+    }
+    let case = Case::ours();
+    let folder = case.folder().canonicalize().expect("a folder");
+    fs::create_dir(folder.join("bin")).expect("mkdir");
+    let copy = folder.join("bin/renamed");
+    fs::copy(Runtime::under_test().path(), &copy).expect("copy");
+    for verb in ["--version", "run"] {
+        let out = Invocation::new(&copy).arg(verb).output();
+        let missing = folder.join("lib/rr-runtime/rr-runtime").display().to_string();
+        assert!(out.code == 1 && out.stderr.contains(&missing) && out.stderr.contains("ENOENT"), "{out:?}");
+    }
 }
 
 #[test]

@@ -29,18 +29,13 @@ const UNKNOWN_VERB: u8 = 3;
 /// Exit code of an `exec` that could not run its process, so that it is not taken for the process's own.
 const EXEC_FAILED: u8 = 255;
 
-/// Verbs that begin with [`runtime::sealed::seal`]. Where another one's container has such a name, it is sealed for nothing.
-const SEALED: [&str; 4] = ["create", "run", "exec", "restore"];
-
 /// The `--status-fd` that is none, as under runc.
 const NO_STATUS_FD: i32 = -1;
 
 /// Parses, runs, reports.
 #[must_use]
 pub fn main() -> ExitCode {
-    if std::env::args_os().any(|word| SEALED.iter().any(|verb| word == *verb)) {
-        runtime::sealed::seal_ahead();
-    }
+    runtime::sealed::seal_ahead(std::env::args_os());
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
