@@ -22,8 +22,8 @@
 //! - **At most once.** A payload of which a single byte has left is never sent again, not on the same connection
 //!   and not on another. When a connection is lost after that, [`Error::fate`] says that nobody knows.
 //! - **Acknowledged, twice.** *Received*: the peer's host has every byte, the region is free again. *Handled*: the
-//!   peer's function has returned; its [`Status`] is the result of the send, and may bring an [`Answer`]. (For a short payload the
-//!   second says both.)
+//!   peer's function has returned; its [`Status`] is the result of the send, and may bring an [`Answer`]. (For a short payload and
+//!   for sealed memory the second says both.)
 //! - **Bounded.** Every wait has a deadline, every length a maximum that is checked before memory is asked for.
 //! - **Any start order.** A sender waits for a peer that is not there yet.
 //! - **No thread that it needs, no signal, no procfs.** One thread and `poll` (a second one makes buffers between large payloads, where it may:

@@ -18,7 +18,7 @@
 //!    ├── Data … the next frame                 │
 //! ```
 //!
-//! `Received` is left out for a payload of less than 64 KiB: `Handled` says as much.
+//! `Received` is left out for a payload of less than 64 KiB, and for sealed memory: `Handled` says as much.
 //!
 //! One frame is under way on a connection at a time; when it is handled, and its answer read, the connection is kept for the next. Whatever is out of place ends
 //! the connection, never the process: a receiver goes on with its other peers.

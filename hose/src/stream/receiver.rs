@@ -398,12 +398,12 @@ impl Receiver {
         read_payload(&mut connection.link, patience, name, region, incoming.by)
     }
 
-    /// The payload is whole: it is handed over even when its sender is no longer there to be told. Of a short one it is told when it is
-    /// handled, which spares it a waking. One that was lent is handed over only when its sender has confirmed it.
+    /// The payload is whole: it is handed over even when its sender is no longer there to be told. Of a short one, and of sealed memory, it is
+    /// told when it is handled, which spares it a waking. One that was lent is handed over only when its sender has confirmed it.
     fn received(&mut self, incoming: Incoming, lease: Option<Rc<Lease>>) -> Result<Held> {
-        let Incoming { connection: id, peer, token, len, lent, by, unix, .. } = incoming;
+        let Incoming { connection: id, peer, token, len, sealed, lent, by, unix, .. } = incoming;
         let held = |peer| Held { connection: id, peer, lease, unix, _token: token };
-        if len < TOLD_MIN && !lent {
+        if (len < TOLD_MIN || sealed.is_some()) && !lent {
             return Ok(held(peer));
         }
         let Some(connection) = self.connections.get_mut(&id) else { return Ok(held(peer)) };

@@ -354,7 +354,9 @@ impl<'a> Task<'a> {
                 let (sent, total) = (frame.sent_payload(), self.cargo.len());
                 format!("function {target} took {sent} of {total} bytes within {io:?}")
             }
-            Stage::Verdict { received: None, .. } if self.cargo.len() >= TOLD_MIN => {
+            Stage::Verdict { received: None, how, .. }
+                if *how != How::Sealed && self.cargo.len() >= TOLD_MIN =>
+            {
                 format!("function {target} did not acknowledge a payload within {io:?}")
             }
             Stage::Verdict { .. } => format!("function {target} did not handle a payload within {io:?}"),

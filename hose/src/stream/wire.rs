@@ -36,8 +36,8 @@ pub(crate) const HEADER_LEN: usize = 64;
 /// Longest body but a payload: a `Hello` with three longest names.
 pub(crate) const MAX_BODY: usize = NONCE_LEN + 1 + 8 + 3 * (1 + MAX_NAME);
 pub(crate) const NONCE_LEN: usize = 32;
-/// A payload from this length on is acknowledged before it is handled. For a shorter one that would be one more waking of its sender, who
-/// waits in any case.
+/// A payload of bytes from this length on is acknowledged before it is handled. For a shorter one that would be one more waking of its sender,
+/// who waits in any case.
 pub(crate) const TOLD_MIN: usize = 64 << 10;
 const MAGIC: [u8; 4] = *b"rrho";
 const VERSION: u8 = 3;
