@@ -12,6 +12,7 @@ use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Su
 use runtime::checkpoint::{CgroupsMode, PageServer};
 
 use crate::hose::{Hose, Invoke};
+use crate::late::Late;
 
 /// An OCI runtime, a drop-in for runc, that runs Wasm functions and moves data between them.
 #[derive(Debug, Parser)]
@@ -69,11 +70,11 @@ impl Cli {
 /// The command line as it is read, and as its manual describes it.
 #[must_use]
 pub fn command() -> clap::Command {
-    Cli::command().mut_args(switch).mut_subcommands(|verb| verb.mut_args(switch))
+    Cli::command().mut_args(switch)
 }
 
 /// As to Go's programs, `--debug=false` is a way not to say `--debug`.
-fn switch(arg: clap::Arg) -> clap::Arg {
+pub(crate) fn switch(arg: clap::Arg) -> clap::Arg {
     if !matches!(arg.get_action(), ArgAction::SetTrue) {
         return arg;
     }
@@ -113,53 +114,53 @@ pub(crate) enum Rootless {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Create a container
-    Create(Create),
+    Create(Late<Create>),
     /// Start a created container
-    Start(Id),
+    Start(Late<Id>),
     /// Print the state of a container as JSON
-    State(Id),
+    State(Late<Id>),
     /// Send a signal to a container's init
-    Kill(Kill),
+    Kill(Late<Kill>),
     /// Delete a container
-    Delete(Delete),
+    Delete(Late<Delete>),
     /// Create, start and wait for a container
-    Run(Run),
+    Run(Late<Run>),
     /// List containers
-    List(List),
+    List(Late<List>),
     /// List the processes of a container
-    Ps(Ps),
+    Ps(Late<Ps>),
     /// Run a further process in a container
-    Exec(Box<Exec>),
+    Exec(Late<Exec>),
     /// Write a new bundle's config.json
-    Spec(Spec),
+    Spec(Late<Spec>),
     /// Freeze a container's processes
-    Pause(Id),
+    Pause(Late<Id>),
     /// Thaw a container's processes
-    Resume(Id),
+    Resume(Late<Id>),
     /// Print what a container uses as JSON, and that it ran out of memory
-    Events(Events),
+    Events(Late<Events>),
     /// Change the limits of a container
-    Update(Box<Update>),
+    Update(Late<Update>),
     /// Dump a running container's processes to files, by criu
-    Checkpoint(Box<Checkpoint>),
+    Checkpoint(Late<Checkpoint>),
     /// Restore a container from what was dumped
-    Restore(Box<Restore>),
+    Restore(Late<Restore>),
     /// Print what this build supports as JSON
     Features,
     /// Say what will not work on this host, with its configuration, or of a bundle, and why
-    Check(Check),
+    Check(Late<Check>),
     /// Compile a module ahead of time, into the cache
-    Compile(Compile),
+    Compile(Late<Compile>),
     /// Look into the cache of compiled code, and clear it
     Cache(Cache),
     /// Look at the hoses of containers, and add functions to them
     Hose(Hose),
     /// Call the function of a running container, and print its answer
-    Invoke(Invoke),
+    Invoke(Late<Invoke>),
     #[command(hide = true)]
-    CompilerChild(Job),
+    CompilerChild(Late<Job>),
     #[command(hide = true)]
-    CompilerBackground(Job),
+    CompilerBackground(Late<Job>),
 }
 
 /// Exits with 1 when something will not work.

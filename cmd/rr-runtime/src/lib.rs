@@ -3,6 +3,7 @@
 
 mod cli;
 mod hose;
+mod late;
 mod log;
 mod verbs;
 

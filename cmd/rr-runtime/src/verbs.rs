@@ -118,7 +118,7 @@ fn dispatch_to_container(cli: Cli) -> anyhow::Result<u8> {
     let named = |id: &str| ContainerId::parse(id);
     match cli.verb {
         Verb::Create(args) => {
-            runtime::create::create(&store, &named(&args.id)?, &create_options(&cli.global, args)?)?;
+            runtime::create::create(&store, &named(&args.id)?, &create_options(&cli.global, *args.0)?)?;
         }
         Verb::Start(args) => runtime::start::start(&store, &named(&args.id)?)?,
         Verb::State(args) => print_json(&runtime::list::state(&store, &named(&args.id)?)?, true)?,
@@ -127,10 +127,10 @@ fn dispatch_to_container(cli: Cli) -> anyhow::Result<u8> {
             runtime::kill::kill(&store, &named(&args.id)?, signal, args.all)?;
         }
         Verb::Delete(args) => runtime::delete::delete(&store, &named(&args.id)?, args.force)?,
-        Verb::Run(args) => return run(&store, &cli.global, args),
+        Verb::Run(args) => return run(&store, &cli.global, *args.0),
         Verb::List(args) => list(&store, &args)?,
         Verb::Ps(args) => ps(&store, &args)?,
-        Verb::Exec(args) => return exec(&store, &cli.global, *args),
+        Verb::Exec(args) => return exec(&store, &cli.global, *args.0),
         Verb::Pause(args) => runtime::pause::pause(&store, &named(&args.id)?)?,
         Verb::Resume(args) => runtime::pause::resume(&store, &named(&args.id)?)?,
         Verb::Events(args) => {
@@ -138,10 +138,10 @@ fn dispatch_to_container(cli: Cli) -> anyhow::Result<u8> {
             runtime::events::events(&store, &named(&args.id)?, interval, &mut std::io::stdout())?;
         }
         Verb::Update(args) => update(&store, &args)?,
-        Verb::Checkpoint(args) => checkpoint(&store, *args)?,
-        Verb::Restore(args) => return restore(&store, &cli.global, *args),
+        Verb::Checkpoint(args) => checkpoint(&store, *args.0)?,
+        Verb::Restore(args) => return restore(&store, &cli.global, *args.0),
         Verb::Hose(args) => crate::hose::run(&store, &args, &config(&cli.global)?)?,
-        Verb::Invoke(args) => crate::hose::invoke(&store, args)?,
+        Verb::Invoke(args) => crate::hose::invoke(&store, *args.0)?,
         Verb::Spec(_)
         | Verb::Features
         | Verb::Check(_)
