@@ -5,8 +5,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
@@ -15,6 +13,7 @@ use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, Exec
 use oci_spec::runtime::{Process, Spec};
 
 use crate::bundle::Bundle;
+use crate::cgroup::Door;
 use crate::compile::{Background, Pending};
 use crate::config::Settings;
 use crate::detach;
@@ -32,8 +31,8 @@ use crate::workload::Workload;
 #[derive(Clone)]
 pub(crate) struct Init {
     work: Work,
-    /// Files of cgroups that it joins by writing to them.
-    doors: Rc<[File]>,
+    /// Of cgroups that it joins.
+    doors: Rc<[Door]>,
     /// Whether it is a further process of a container.
     further: bool,
     /// Descriptors of the command's that it shall not have while it waits.
@@ -65,11 +64,8 @@ impl Executor for Init {
         spec.process().as_ref().map_or(Ok(()), size_console).map_err(|errno| {
             ExecutorValidationError::ArgValidationError(format!("process.consoleSize: {errno}"))
         })?;
-        for mut door in self.doors.iter() {
-            // Itself, whatever its number is here; see cgroups(7).
-            door.write_all(b"0").map_err(|error| {
-                ExecutorValidationError::ArgValidationError(format!("error adding pid to cgroups: {error}"))
-            })?;
+        for door in self.doors.iter() {
+            door.enter().map_err(ExecutorValidationError::ArgValidationError)?;
         }
         match &self.work {
             Work::Native(native) => native.validate(spec),
@@ -173,7 +169,7 @@ impl Ready {
     }
 
     /// The same as a further process of a container, in cgroups that it joins once it is there.
-    pub(crate) fn joining(mut self, doors: Vec<File>) -> Self {
+    pub(crate) fn joining(mut self, doors: Vec<Door>) -> Self {
         self.init.further = true;
         self.init.doors = doors.into();
         self

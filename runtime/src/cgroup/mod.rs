@@ -4,6 +4,7 @@
 //! found once, when init exists, by what the kernel says of it (`/proc/PID/cgroup`, see cgroups(7)), and kept in the state.
 
 mod beside;
+mod door;
 mod enter;
 mod filter;
 mod hierarchy;
@@ -28,6 +29,7 @@ use crate::id::ContainerId;
 use crate::process::{Identity, read_line};
 
 pub(crate) use beside::Beside;
+pub(crate) use door::Door;
 pub(crate) use enter::{enter, places};
 pub(crate) use hierarchy::is_version2;
 pub(crate) use version2::{Prepared, Wanted};
@@ -196,30 +198,18 @@ impl Cgroup {
         cgroup
     }
 
-    /// The files by which a further process joins cgroups below the container's, which are there already: as runc's `--cgroup`, one PATH for all
+    /// The doors by which a further process joins cgroups below the container's, which are there already: as runc's `--cgroup`, one PATH for all
     /// controllers, or `CONTROLLER[,CONTROLLER]:PATH`s.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Usage`] in runc's words where there is no such cgroup or controller, or the path leads out.
-    pub(crate) fn doors_below(&self, given: &[String]) -> Result<Vec<fs::File>> {
+    pub(crate) fn doors_below(&self, given: &[String]) -> Result<Vec<Door>> {
         if given.is_empty() {
             return Ok(Vec::new());
         }
         let folders = self.folders_below(&Host::now()?.hierarchies, given)?;
-        let door = |folder: &PathBuf| {
-            let path = folder.join("cgroup.procs");
-            fs::OpenOptions::new().write(true).open(&path).map_err(|error| {
-                let words = if error.kind() == io::ErrorKind::NotFound {
-                    "no such file or directory".to_owned()
-                } else {
-                    error.to_string()
-                };
-                let path = path.display();
-                refused(format!("error adding pid to cgroups: open {path}: {words}"))
-            })
-        };
-        folders.iter().map(door).collect()
+        folders.iter().map(|folder| Door::open(folder).map_err(refused)).collect()
     }
 
     fn folders_below(&self, hierarchies: &[Hierarchy], given: &[String]) -> Result<BTreeSet<PathBuf>> {
