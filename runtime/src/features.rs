@@ -10,7 +10,7 @@ const APPLIED: Option<&str> = option_env!("RR_LIBCONTAINER_PATCHES");
 const BINDS_TREES: &str = "0015-bind-what-the-caller-has-opened";
 
 /// What each patch gives, by its name. A build without it lacks the guarantee.
-const GUARANTEES: [(&str, &str); 35] = [
+const GUARANTEES: [(&str, &str); 36] = [
     (
         "0001-builders-accept-a-spec",
         "exec joins the user namespace, and has the user, limits and profile of the configuration",
@@ -65,6 +65,10 @@ const GUARANTEES: [(&str, &str); 35] = [
     ),
     ("0029-ask-for-a-source", "an id-mapped mount may show a mount of the container's own"),
     ("0030-make-a-mounts-place-without-procfs", "a mount takes few calls"),
+    (
+        "0031-join-a-user-namespace-without-privileges",
+        "a user's container may join another one's user namespace",
+    ),
     (
         "0001-relative-paths-below-the-callers-cgroup",
         "a container without cgroupsPath stays below its caller's cgroup",

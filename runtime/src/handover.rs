@@ -59,6 +59,7 @@ pub(crate) fn for_init(bundle: &Bundle, id: &ContainerId, systemd: bool) -> Resu
     check_procfs(&spec, bundle)?;
     let mut linux = spec.linux().clone().unwrap_or_default();
     make_namespaces_without_paths(&mut linux);
+    leave_out_ptmx(&mut linux);
     check_namespaces(&linux)?;
     let named = cgroup::named(linux.cgroups_path().as_deref());
     let cgroup = cgroup::path(named, id, systemd);
@@ -88,6 +89,13 @@ fn make_namespaces_without_paths(linux: &mut Linux) {
         }
     }
     linux.set_namespaces(Some(namespaces));
+}
+
+/// `/dev/ptmx` becomes a link to that of the container's own terminals. A device by this name would be in the way, and is passed over as by runc.
+fn leave_out_ptmx(linux: &mut Linux) {
+    let Some(mut devices) = linux.devices().clone() else { return };
+    devices.retain(|device| device.path() != Path::new("/dev/ptmx"));
+    linux.set_devices(Some(devices));
 }
 
 /// Opens the namespaces that are joined, and says them by their descriptors, which have to stay open until libcontainer has forked: from within a

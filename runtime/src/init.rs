@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 use oci_spec::runtime::{Process, Spec};
+use rustix::process::DumpableBehavior;
 
 use crate::bundle::Bundle;
 use crate::cgroup::Door;
@@ -24,6 +25,7 @@ use crate::native::Native;
 use crate::root::Root;
 use crate::signals::{self, Inherited};
 use crate::terminal;
+use crate::trust;
 use crate::wasm::{self, Function, Launch, Surroundings};
 use crate::workload::Workload;
 
@@ -35,6 +37,8 @@ pub(crate) struct Init {
     doors: Rc<[Door]>,
     /// Whether it is a further process of a container.
     further: bool,
+    /// Whether another user than root has called.
+    is_users: bool,
     /// Descriptors of the command's that it shall not have while it waits.
     unwanted: Vec<i32>,
 }
@@ -75,6 +79,12 @@ impl Executor for Init {
 
     fn setup_envs(&self, envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
         if !self.further {
+            if self.is_users {
+                // As root's it cannot be looked into. The user who called is asked for the same privilege by its own process, and has it not: could not
+                // execute anything in a container that waits.
+                rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)
+                    .map_err(|errno| ExecutorSetEnvsError::Other(format!("PR_SET_DUMPABLE: {errno}")))?;
+            }
             tracing::debug!("init: closing the pipe to signal completion: the container waits for start");
             signals::wait_mortally(true)
                 .map_err(|errno| ExecutorSetEnvsError::Other(format!("sigaction: {errno}")))?;
@@ -141,10 +151,11 @@ impl Ready {
         root: Option<Root>,
         announce: wasm::Announce<'_>,
     ) -> Result<Self> {
+        let is_users = trust::is_rootless();
         let Workload::Wasm(config) = workload else {
             let work = Work::Native(Native::new(signals));
             return Ok(Self {
-                init: Init { work, doors: Rc::default(), further: false, unwanted: Vec::new() },
+                init: Init { work, doors: Rc::default(), further: false, is_users, unwanted: Vec::new() },
                 launch: None,
             });
         };
@@ -163,7 +174,7 @@ impl Ready {
         let root = Rc::new(RefCell::new(root));
         let work = Work::Wasm { function: launch.function(), signals, root };
         Ok(Self {
-            init: Init { work, doors: Rc::default(), further: false, unwanted: Vec::new() },
+            init: Init { work, doors: Rc::default(), further: false, is_users, unwanted: Vec::new() },
             launch: Some(launch),
         })
     }

@@ -162,7 +162,7 @@ pub(crate) struct Claim {
 }
 
 impl Store {
-    /// The store at `root`, or at the default place: `/run/rr-runtime`, for other users than root
+    /// The store at `root`, or at the default place: `/run/rr-runtime`, for other users than root ([`crate::trust::has_own_states`])
     /// `$XDG_RUNTIME_DIR/rr-runtime`.
     ///
     /// # Errors

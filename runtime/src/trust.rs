@@ -115,6 +115,18 @@ pub fn is_rootless() -> bool {
     !rustix::process::geteuid().is_root() || UserNamespace::current().is_some()
 }
 
+/// Whether the caller's states are not root's. Those of who is root in a user namespace are not (podman's, of another user, calls from one), unless
+/// that one's environment says so or has no place of its own: as under runc.
+#[must_use]
+pub fn has_own_states() -> bool {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    if !rustix::process::geteuid().is_root() {
+        return true;
+    }
+    let is_roots = variable("USER").is_some_and(|user| user == "root");
+    UserNamespace::current().is_some() && !is_roots && variable("XDG_RUNTIME_DIR").is_some()
+}
+
 /// The caller's user id as the host knows it.
 #[must_use]
 pub fn host_uid() -> u32 {

@@ -142,7 +142,13 @@ impl Case {
     /// The runtime with the case's `--root` and these arguments.
     #[must_use]
     pub fn cmd<A: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Invocation {
-        let invocation = self.mark(self.runtime.command()).arg("--root").arg(self.root()).args(args);
+        self.by_user(self.runtime.command().arg("--root").arg(self.root()).args(args))
+    }
+
+    /// A program of this case's, as the user to whom the case belongs.
+    #[must_use]
+    pub fn by_user(&self, invocation: Invocation) -> Invocation {
+        let invocation = self.mark(invocation);
         match self.user.get() {
             Some(words) => {
                 invocation.wrapped(words).env("HOME", self.dir()).env("XDG_RUNTIME_DIR", self.dir())

@@ -3,13 +3,18 @@
 
 use std::fs;
 use std::os::unix::fs::chown;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tests::guest::HELLO;
 use tests::user::{SUBORDINATE, USER};
 use tests::workload::Steps;
-use tests::{Bundle, Case, agree, runtime, skip};
+use tests::{Bundle, Case, Invocation, agree, runtime, skip};
+
+/// The image of a user's podman.
+const IMAGE: &str = "localhost/busybox:1";
 
 /// What a line of standard error says, without the runtime's own form.
 fn error(output: &tests::Output) -> String {
@@ -173,6 +178,129 @@ fn subordinate_users_are_mapped_by_newuidmap() {
         let refused = case.run(&bundle, &case.id()).output();
         assert!(refused.code == 1 && refused.stderr.contains("groups"), "{}", refused.stderr);
     });
+}
+
+#[test]
+fn a_container_of_a_users_that_waits_can_be_executed_in() {
+    agree(|case| {
+        let (id, bundle) = (case.id(), busybox(case, "true"));
+        case.create(&bundle, &id);
+        assert_eq!(case.cmd(["exec", &id, "id", "-u"]).ok().trim(), "0");
+        assert_eq!(case.status(&id), "created");
+        case.force_delete(&id);
+    });
+}
+
+#[test]
+fn who_is_root_in_a_user_namespace_has_states_of_their_own() {
+    let case = Case::ours();
+    if !case.runtime().is_ours() {
+        skip!("the state that it looks for is in our form");
+    }
+    case.becomes_a_users();
+    let own = case.folder().join("own");
+    let state = own.join("rr-runtime/damaged");
+    fs::create_dir_all(&state).expect("mkdir");
+    fs::write(state.join("state.json"), "{").expect("write");
+    let folders = [own.parent().expect("a folder"), &own, &own.join("rr-runtime"), &state];
+    for path in folders.into_iter().chain([state.join("state.json").as_path()]) {
+        chown(path, Some(USER), Some(USER)).expect("chown");
+    }
+    // As podman of a user's calls: root by the ids, with the user's environment.
+    for (name, theirs) in [("somebody", true), ("root", false)] {
+        let state = Invocation::new(case.runtime().path()).args(["state", "damaged"]);
+        let out = case.by_user(state.wrapped(["unshare", "--user", "--map-root-user"]));
+        let out = out.env("USER", name).env("XDG_RUNTIME_DIR", &own).output();
+        assert_eq!(out.stderr.contains(&own.display().to_string()), theirs, "{name}: {out:?}");
+    }
+}
+
+/// A user's podman, with these arguments.
+fn podman(case: &Case, home: &Path, args: &[&str]) -> Invocation {
+    let podman = Invocation::new("podman").args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"]);
+    let podman =
+        podman.args(["--log-level", "error", "--events-backend", "none", "--root"]).arg(home.join("storage"));
+    let podman = podman.arg("--runroot").arg(home.join("run")).arg("--tmpdir").arg(home.join("tmp"));
+    let podman = podman.arg("--runtime").arg(case.runtime().path()).args(args);
+    case.by_user(podman).cwd(home).timeout(Duration::from_secs(60))
+}
+
+#[test]
+fn a_users_podman_runs_containers_with_it() {
+    for program in ["podman", "newuidmap", "tar"] {
+        if runtime::program(program).is_none() {
+            skip!("{program} is not installed");
+        }
+    }
+    agree(|case| {
+        let mut steps = Steps::default();
+        let (bundle, home) = (case.busybox(), case.folder());
+        case.becomes_a_users();
+        chown(&home, Some(USER), Some(USER)).expect("chown");
+        let archive = home.join("image.tar");
+        Invocation::new("tar").arg("-C").arg(bundle.rootfs()).arg("-cf").arg(&archive).arg(".").ok();
+        let podman = |args: &[&str]| podman(case, &home, args);
+        podman(&["import", &archive.display().to_string(), IMAGE]).ok();
+        let run = |flags: &[&str], words: &[&str]| {
+            podman(&["run", "--network", "none"]).args(flags).arg(IMAGE).args(words).output()
+        };
+        let out = run(&["--rm"], &["sh", "-c", "id -u; exit 7"]);
+        steps.expect("run", format!("{} {}", out.stdout.trim(), out.code), "0 7");
+        let out = run(&["--detach", "--name", "c"], &["sleep", "1000"]);
+        steps.expect("run in the background", out.code, "0");
+        case.also_watch(out.stdout.trim());
+        steps.expect("exec", podman(&["exec", "c", "id", "-u"]).ok().trim(), "0");
+        steps.expect("ps", podman(&["ps", "--format", "{{.Names}}"]).ok().trim(), "c");
+        steps.expect("stop", podman(&["stop", "--time", "0", "c"]).output().code, "0");
+        steps.expect("rm", podman(&["rm", "c"]).output().code, "0");
+        // It leaves a process that holds its user namespace.
+        let pause =
+            fs::read_to_string(home.join("tmp/pause.pid")).expect("a pid").trim().parse().expect("a pid");
+        kill_process(Pid::from_raw(pause).expect("a pid"), Signal::KILL).expect("kill");
+        steps
+    });
+}
+
+#[test]
+fn a_users_container_joins_namespaces_of_another_one() {
+    let case = Case::ours();
+    if !case.runtime().is_ours() {
+        skip!("runc does since 1.2");
+    }
+    let (first, bundle) = (case.id(), busybox(&case, "sleep 1000"));
+    let pid = case.start(&bundle, &first);
+    let other = busybox(&case, "readlink /proc/self/ns/user; readlink /proc/self/ns/pid; id -u");
+    other.edit(|config| {
+        let linux = config["linux"].as_object_mut().expect("a map");
+        for key in ["uidMappings", "gidMappings"] {
+            linux.remove(key);
+        }
+        for namespace in linux["namespaces"].as_array_mut().expect("namespaces") {
+            if let Some(kind) = ["user", "pid"].into_iter().find(|kind| namespace["type"] == *kind) {
+                namespace["path"] = json!(format!("/proc/{pid}/ns/{kind}"));
+            }
+        }
+    });
+    let [user, pids] = ["user", "pid"].map(|kind| {
+        let link = fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("a link");
+        link.display().to_string()
+    });
+    assert_eq!(case.run(&other, &case.id()).ok(), format!("{user}\n{pids}\n0\n"));
+    case.force_delete(&first);
+}
+
+#[test]
+fn a_ptmx_of_the_hosts_is_not_in_the_way_of_a_users_container() {
+    let seen = agree(|case| {
+        let bundle = busybox(case, "ls -lLn /dev/ptmx | cut -c 1-10");
+        bundle.edit(|config| {
+            config["linux"]["devices"] =
+                json!([{ "path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2 }]);
+        });
+        let said = case.run(&bundle, &case.id()).output();
+        (said.code, error(&said), said.stdout)
+    });
+    assert_eq!(seen, (0, String::new(), "crw-rw-rw-\n".to_owned()));
 }
 
 #[test]

@@ -193,7 +193,7 @@ fn rootless(global: &Global) -> bool {
     match global.rootless {
         Rootless::True => true,
         Rootless::False => false,
-        Rootless::Auto => !runtime::is_root(),
+        Rootless::Auto => runtime::trust::has_own_states(),
     }
 }
 
