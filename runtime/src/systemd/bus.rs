@@ -81,7 +81,8 @@ impl Bus {
         let mut socket = UnixStream::connect(path)?;
         socket.set_read_timeout(Some(ANSWERED_WITHIN))?;
         // Who this is the peer knows from the socket: in a user namespace a number of ours would be another one for it.
-        socket.write_all(b"\0AUTH EXTERNAL\r\nDATA\r\n")?;
+        // BEGIN does not wait for the answer, as systemd's own clients do not: a call that systemd reads together with it is left until something else comes.
+        socket.write_all(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
         let mut answer = Vec::new();
         while answer.iter().filter(|byte| **byte == b'\n').count() < 2 {
             let mut byte = [0];
@@ -94,7 +95,6 @@ impl Bus {
         if !answer.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"OK ")) {
             return Err(io::Error::other(format!("AUTH: {}", String::from_utf8_lossy(&answer).trim_end())));
         }
-        socket.write_all(b"BEGIN\r\n")?;
         let mut bus = Self { socket, serial: 0 };
         if is_bus {
             let hello = Call {
@@ -410,11 +410,10 @@ mod tests {
         let listener = UnixListener::bind(folder.path().join("private")).expect("a socket");
         let serve = move || {
             let (mut socket, _) = listener.accept().expect("a client");
-            let mut hello = [0; 22];
-            socket.read_exact(&mut hello).expect("its greeting");
+            let mut hello = [0; 29];
+            socket.read_exact(&mut hello).expect("its greeting, which waits for no answer");
+            assert!(hello.ends_with(b"BEGIN\r\n"));
             socket.write_all(b"DATA\r\nOK 0123456789abcdef\r\n").expect("an answer");
-            let mut begin = [0; 7];
-            socket.read_exact(&mut begin).expect("the beginning");
             let mut calls = Vec::new();
             for (serial, answer) in (1_u32..).zip(answers) {
                 let mut start = [0; 16];
