@@ -37,8 +37,8 @@ pub(crate) struct Init {
     doors: Rc<[Door]>,
     /// Whether it is a further process of a container.
     further: bool,
-    /// Whether another user than root has called.
-    is_users: bool,
+    /// Whether its user may look into it while it waits.
+    may_be_seen: bool,
     /// Descriptors of the command's that it shall not have while it waits.
     unwanted: Vec<i32>,
 }
@@ -79,9 +79,8 @@ impl Executor for Init {
 
     fn setup_envs(&self, envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
         if !self.further {
-            if self.is_users {
-                // As root's it cannot be looked into. The user who called is asked for the same privilege by its own process, and has it not: could not
-                // execute anything in a container that waits.
+            if self.may_be_seen {
+                // Until it is a program. Else the user who called has not the privilege to find its namespaces, and to execute something in a container that waits.
                 rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)
                     .map_err(|errno| ExecutorSetEnvsError::Other(format!("PR_SET_DUMPABLE: {errno}")))?;
             }
@@ -151,11 +150,11 @@ impl Ready {
         root: Option<Root>,
         announce: wasm::Announce<'_>,
     ) -> Result<Self> {
-        let is_users = trust::is_rootless();
         let Workload::Wasm(config) = workload else {
             let work = Work::Native(Native::new(signals));
+            let may_be_seen = trust::is_rootless();
             return Ok(Self {
-                init: Init { work, doors: Rc::default(), further: false, is_users, unwanted: Vec::new() },
+                init: Init { work, doors: Rc::default(), further: false, may_be_seen, unwanted: Vec::new() },
                 launch: None,
             });
         };
@@ -174,7 +173,13 @@ impl Ready {
         let root = Rc::new(RefCell::new(root));
         let work = Work::Wasm { function: launch.function(), signals, root };
         Ok(Self {
-            init: Init { work, doors: Rc::default(), further: false, is_users, unwanted: Vec::new() },
+            init: Init {
+                work,
+                doors: Rc::default(),
+                further: false,
+                may_be_seen: false,
+                unwanted: Vec::new(),
+            },
             launch: Some(launch),
         })
     }
