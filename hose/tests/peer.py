@@ -344,6 +344,11 @@ def payloads(unix):
     return [(b"first", 0), (b"", 0), (long, 0), (long, SEALED if unix else LENT), (b"sealed" * 3, SEALED if unix else 0)]
 
 
+def is_told(payload, flags):
+    """Whether Received is said of it, before Handled."""
+    return flags & LENT or len(payload) >= 65536 and not flags & SEALED
+
+
 def send(link, unix):
     for sequence, (payload, flags) in enumerate(payloads(unix), 1):
         trace = TRACE if sequence == 1 else None
@@ -352,7 +357,7 @@ def send(link, unix):
         else:
             link.say(DATA, flags, sequence=sequence, body=payload, trace=trace)
         kind, answer_flags, status, answered, answer, _ = link.hear()
-        if len(payload) >= 65536 or flags & LENT:
+        if is_told(payload, flags):
             assert (kind, answered) == (RECEIVED, sequence)
             if flags & LENT:
                 link.say(CONFIRMED, sequence=sequence)
@@ -374,7 +379,7 @@ def receive(link):
         sequence += 1
         assert (kind, came) == (DATA, sequence)
         assert trace == (TRACE if sequence == 1 else None), trace
-        if len(payload) >= 65536 or flags & LENT:
+        if is_told(payload, flags):
             link.say(RECEIVED, sequence=sequence)
         if flags & LENT:
             kind, _, _, came, _, _ = link.hear()
