@@ -194,9 +194,17 @@ fn memory(report: &mut Report, contestants: &[&Contestant; 2], against: &str, ba
     }
 }
 
+/// Bytes of a runtime's binary, and of that to which ours leads where it is a first stage.
+fn binaries(binary: &Path) -> u64 {
+    let second =
+        binary.parent().and_then(Path::parent).map(|prefix| prefix.join("lib/rr-runtime/rr-runtime"));
+    let second = second.filter(|second| binary.ends_with("rr-runtime") && second.is_file());
+    let size = |path: &Path| std::fs::metadata(path).expect("a binary").len();
+    size(binary) + second.as_deref().map_or(0, size)
+}
+
 fn size(report: &mut Report, contestants: &[&Contestant; 2], against: &str, bar: Bar) {
-    let [one, other] =
-        contestants.map(|contestant| std::fs::metadata(&contestant.binary).expect("a binary").len() as f64);
+    let [one, other] = contestants.map(|contestant| binaries(&contestant.binary) as f64);
     let detail = format!("{:.1} MB / {:.1} MB", one / 1e6, other / 1e6);
     report.value(format!("size of the binary, against {against}"), one / other, "ratio", bar, detail);
 }
