@@ -1,4 +1,4 @@
-//! What the compiler calls for bytes, and a C library would have.
+//! What the compiler calls, and a C library or the standard library would have.
 
 /// Copies `count` bytes that do not overlap.
 ///
@@ -30,6 +30,25 @@ unsafe extern "C" fn memset(to: *mut u8, byte: i32, count: usize) -> *mut u8 {
     to
 }
 
+/// Compares `count` bytes; what it gives is zero when they are alike, and else says which of the two has the greater one.
+///
+/// # Safety
+///
+/// As that of C: both are valid for so many bytes.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn memcmp(one: *const u8, other: *const u8, count: usize) -> i32 {
+    for index in 0..count {
+        // SAFETY: the caller's.
+        let one = unsafe { one.wrapping_add(index).read() };
+        // SAFETY: the caller's.
+        let other = unsafe { other.wrapping_add(index).read() };
+        if one != other {
+            return i32::from(one) - i32::from(other);
+        }
+    }
+    0
+}
+
 /// Compares `count` bytes; what it gives is zero when they are alike.
 ///
 /// # Safety
@@ -37,16 +56,8 @@ unsafe extern "C" fn memset(to: *mut u8, byte: i32, count: usize) -> *mut u8 {
 /// As that of C: both are valid for so many bytes.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn bcmp(one: *const u8, other: *const u8, count: usize) -> i32 {
-    for index in 0..count {
-        // SAFETY: the caller's.
-        let one = unsafe { one.wrapping_add(index).read() };
-        // SAFETY: the caller's.
-        let other = unsafe { other.wrapping_add(index).read() };
-        if one != other {
-            return 1;
-        }
-    }
-    0
+    // SAFETY: the caller's.
+    unsafe { memcmp(one, other, count) }
 }
 
 /// Counts the bytes before the first that is zero.
@@ -65,3 +76,7 @@ unsafe extern "C" fn strlen(string: *const u8) -> usize {
         length += 1;
     }
 }
+
+/// What a build without optimisation refers to, and nobody calls: a panic ends the program.
+#[unsafe(no_mangle)]
+extern "C" fn rust_eh_personality() {}
