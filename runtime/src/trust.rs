@@ -119,12 +119,13 @@ pub fn is_rootless() -> bool {
 /// that one's environment says so or has no place of its own: as under runc.
 #[must_use]
 pub fn has_own_states() -> bool {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     if !rustix::process::geteuid().is_root() {
         return true;
     }
-    let is_roots = variable("USER").is_some_and(|user| user == "root");
-    UserNamespace::current().is_some() && !is_roots && variable("XDG_RUNTIME_DIR").is_some()
+    // The kernel is asked last: every command asks this, and root's mostly have no such place.
+    let has_place = std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|place| !place.is_empty());
+    let is_roots = || std::env::var_os("USER").is_some_and(|user| user == "root");
+    has_place && !is_roots() && UserNamespace::current().is_some()
 }
 
 /// The caller's user id as the host knows it.
