@@ -128,9 +128,10 @@ impl Outbound<'_> {
 const LEAD: usize = 2 * CHUNK;
 
 /// Bytes that are read from TCP in one call. A call has the socket for itself while it copies, and acknowledges what has come meanwhile when it is
-/// done: with ever so many at once the sender waits for room (40 MB over loopback: 10.5 ms, and 7 with 16 to 32 KiB). A Unix socket has no such
-/// lock, and is read as far as it goes.
-const AT_ONCE: usize = 32 << 10;
+/// done: with ever so many at once the sender waits for room, with few it is the sender's processor that does all of the receiver's part of the protocol.
+/// Of a bare pair's throughput, 100 MB, over a veth and over loopback: 0.70 and 0.86 with 32 KiB, 0.99 and 1.07 with these, 0.95 and 0.99 without a
+/// limit. A Unix socket has no such lock, and is read as far as it goes.
+const AT_ONCE: usize = CHUNK;
 
 /// The tag of a payload that is being received.
 #[derive(Debug)]
