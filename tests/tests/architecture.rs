@@ -28,11 +28,13 @@ const EDGES: &[&str] = &[
 
 /// The files that may hold `unsafe`, and what for.
 const UNSAFE: &[(&str, &str)] = &[
+    ("cmd/rr-runtime/src/curve.rs", "names of libm(3), under which the compiler calls them"),
     ("executor/abi/src/lib.rs", "the types of the C boundary"),
     ("executor/examples/bare-call.rs", "the engine's C interface, without a wrapper around it"),
     ("executor/examples/compile.rs", "calls the C boundary as the runtime's compiler does"),
     ("executor/examples/run.rs", "calls the C boundary as the runtime does"),
     ("executor/src/confine.rs", "its tests make system calls that have no wrapper"),
+    ("executor/src/crew.rs", "what other threads help with is borrowed from the one that waits for them"),
     ("executor/src/engine.rs", "WasmEdge's C interface"),
     ("executor/src/faults.rs", "the engine library's table of functions, and handlers of signals"),
     ("executor/src/memory.rs", "borrows of a guest's linear memory"),

@@ -1,5 +1,7 @@
 //! The `rr-runtime` binary.
 
+mod curve;
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

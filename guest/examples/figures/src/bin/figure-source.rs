@@ -5,8 +5,8 @@
 //!
 //! HOW is `give` (a buffer of its own for each), `lend` (one slice again and again), `anew` (the same, every byte of which is written anew between two
 //! sends, which takes some time), `call` (a slice, and its answer), `fan` (a slice to
-//! all targets), `fill` (a buffer is made and filled, nothing is sent), `fill-vec` (the same with ordinary memory), or `million`:
-//! `give` with nothing printed but the total. With a last argument it waits, when it is `done`, until standard input ends. WORK is the number that the sink does its work by.
+//! all targets), `turns` (a slice to the next target each time), `fill` (a buffer is made and filled, nothing is sent), `fill-vec` (the same with
+//! ordinary memory), or `million`: `give` with nothing printed but the total. With a last argument it waits, when it is `done`, until standard input ends. WORK is the number that the sink does its work by.
 
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime};
@@ -36,13 +36,14 @@ fn main() -> ExitCode {
 }
 
 fn run(how: &str, work: u8, size: usize, count: usize) -> Result<(), Box<dyn std::error::Error>> {
-    let target = roadrunner::targets().into_iter().next().ok_or("no target")?;
+    let targets = roadrunner::targets();
+    let target = targets.first().ok_or("no target")?;
     match how {
         "give" => {
             for _ in 0..count {
                 let buffer = filled(work, size);
                 let (now, start) = (SystemTime::now(), Instant::now());
-                buffer.send_to(&target)?;
+                buffer.send_to(target)?;
                 let taken = start.elapsed().as_nanos();
                 match work {
                     4 => println!("{}", now.duration_since(SystemTime::UNIX_EPOCH)?.as_nanos()),
@@ -57,7 +58,7 @@ fn run(how: &str, work: u8, size: usize, count: usize) -> Result<(), Box<dyn std
                 buffer.push(&[work, round as u8]);
 
                 buffer.resize(size);
-                buffer.send_to(&target)?;
+                buffer.send_to(target)?;
             }
             println!("{}", start.elapsed().as_nanos());
         }
@@ -80,9 +81,10 @@ fn run(how: &str, work: u8, size: usize, count: usize) -> Result<(), Box<dyn std
                 }
                 let start = Instant::now();
                 match how {
-                    "call" => drop(roadrunner::call(&target, &payload)?),
+                    "call" => drop(roadrunner::call(target, &payload)?),
                     "fan" => roadrunner::send(&payload)?,
-                    _ => roadrunner::send_to(&target, &payload)?,
+                    "turns" => roadrunner::send_to(&targets[round % targets.len()], &payload)?,
+                    _ => roadrunner::send_to(target, &payload)?,
                 }
                 println!("{}", start.elapsed().as_nanos());
             }
