@@ -163,18 +163,12 @@ pub fn touched(bytes: impl Iterator<Item = u8>) -> u64 {
 /// The receipt of [`Work::Read`]. Those of pieces of whole words add up to that of all.
 ///
 /// By vectors, as in a native program. Not the whole module: LLVM 21 crashes where it optimizes some that have them everywhere.
-///
-/// By lines, each without a loop: a function that another thread can stop looks whether it shall at each turn of one.
 #[must_use]
 #[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
 pub fn read(payload: &[u8]) -> u64 {
-    fn sum(sum: u64, words: &[[u8; 8]]) -> u64 {
-        words.iter().fold(sum, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)))
-    }
-    let (lines, rest) = payload.as_chunks::<256>();
-    let (words, rest) = rest.as_chunks::<8>();
-    let mut last = [[0; 8]];
-    last[0][..rest.len()].copy_from_slice(rest);
-    let lines = lines.iter().fold(0, |all, line| sum(all, line.as_chunks().0));
-    sum(sum(lines, words), &last)
+    let (words, rest) = payload.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let sum = words.iter().fold(0_u64, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)));
+    sum.wrapping_add(u64::from_le_bytes(last))
 }
