@@ -180,30 +180,32 @@ fn fan_out(report: &mut Report, case: &Case) {
     // The paper's size (section 6, figure 9), and one for which it matters what a processor's caches hold: of a single target everything, of a
     // hundred what has room.
     let bar = || Bar::AtMost("≤ 1.2", 1.2);
-    let (_, single) = fan_out_of(case, 10_000_000, 21);
-    fan_out_row(report, "a single send (10 MB)", single, bar());
-    let (turns, single) = fan_out_of(case, 10_000, 101);
-    fan_out_row(report, "a single send (10 kB)", single, bar());
-    fan_out_row(report, "single sends to each in turn (10 kB)", turns, Bar::None);
+    let (each, alone) = (each_of_hundred(case, 10_000_000, 21), single(case, 10_000_000, 210));
+    fan_out_row(report, "a single send (10 MB)", each, alone, bar());
+    let (each, alone) = (each_of_hundred(case, 10_000, 101), single(case, 10_000, 1010));
+    fan_out_row(report, "a single send (10 kB)", each, alone, bar());
+    let turns = median(&to_hundred(case, "turns", 10_000, 1010));
+    fan_out_row(report, "single sends to each in turn (10 kB)", each, turns, Bar::None);
 }
 
-/// Nanoseconds of something, and of what it is compared with.
-type Pair = (f64, f64);
-
-/// What each target of a hundred takes: against single sends to one after the other of them, and against single sends to the only one.
-fn fan_out_of(case: &Case, size: u64, count: usize) -> (Pair, Pair) {
-    let single = median(&handled(case, "lend", "0", size, 10 * count));
-    let of_hundred = |how: &str, count: usize| -> Vec<f64> {
-        let flow = flow(case, &[how, "0", &size.to_string(), &count.to_string()], 100, "wait");
-        let output = workflow_output(case, &flow);
-        output.lines().map(|line| line.parse().expect("a number")).collect()
-    };
-    let turns = median(&of_hundred("turns", 10 * count));
-    let each = median(&of_hundred("fan", count)) / 100.0;
-    ((each, turns), (each, single))
+/// Nanoseconds of a send to the only target.
+fn single(case: &Case, size: u64, count: usize) -> f64 {
+    median(&handled(case, "lend", "0", size, count))
 }
 
-fn fan_out_row(report: &mut Report, against: &str, (each, other): Pair, bar: Bar) {
+/// Nanoseconds that each target of a fan-out to a hundred takes.
+fn each_of_hundred(case: &Case, size: u64, count: usize) -> f64 {
+    median(&to_hundred(case, "fan", size, count)) / 100.0
+}
+
+/// Nanoseconds of each send of a function that has a hundred targets.
+fn to_hundred(case: &Case, how: &str, size: u64, count: usize) -> Vec<f64> {
+    let flow = flow(case, &[how, "0", &size.to_string(), &count.to_string()], 100, "wait");
+    let output = workflow_output(case, &flow);
+    output.lines().map(|line| line.parse().expect("a number")).collect()
+}
+
+fn fan_out_row(report: &mut Report, against: &str, each: f64, other: f64, bar: Bar) {
     report.value(
         format!("memory: fan-out to 100, each target, against {against}"),
         each / other,
