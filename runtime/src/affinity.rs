@@ -13,6 +13,13 @@ pub(crate) fn reset() {
     }
 }
 
+/// How many processors this process may use; at least one.
+pub(crate) fn count() -> u32 {
+    let set = sched_getaffinity(Pid::this()).unwrap_or_default();
+    let count = (0..CpuSet::count()).filter(|processor| set.is_set(*processor).unwrap_or(false)).count();
+    u32::try_from(count).unwrap_or(u32::MAX).max(1)
+}
+
 /// The first 64 processors of this process.
 pub(crate) fn mask() -> u64 {
     let set = sched_getaffinity(Pid::this()).unwrap_or_default();
@@ -42,7 +49,7 @@ mod tests {
         let mut one = CpuSet::new();
         one.set(first).expect("a processor");
         sched_setaffinity(Pid::this(), &one).expect("it is allowed");
-        assert_eq!(mask(), 1 << first);
+        assert_eq!((mask(), count()), (1 << first, 1));
         reset();
         assert_eq!(mask() & before, before);
     }

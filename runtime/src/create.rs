@@ -18,7 +18,7 @@ use libcontainer::syscall::syscall::SyscallType;
 use oci_spec::runtime::{Hook, Hooks, LinuxNamespaceType, Spec};
 use rustix::process::{Signal, WaitOptions};
 
-use crate::annotation::Annotations;
+use crate::annotation::{Annotations, Aot};
 use crate::builders;
 use crate::bundle::Bundle;
 use crate::cgroup::{self, Beside, Cgroup, Prepared, Wanted};
@@ -32,6 +32,7 @@ use crate::root::Root;
 use crate::signals::Inherited;
 use crate::state::{Claim, Phase, State, Store};
 use crate::terminal::Console;
+use crate::turn::Turn;
 use crate::workload::Workload;
 use crate::{affinity, detach, keyring, notify, sources, trust, wasm};
 
@@ -87,6 +88,8 @@ pub(crate) struct Created {
     pub(crate) state: State,
     /// Its terminal's master, when it is relayed.
     pub(crate) master: Option<OwnedFd>,
+    /// Of this start among others.
+    pub(crate) turn: Turn,
 }
 
 /// Creates a container.
@@ -118,6 +121,7 @@ struct Plan<'a> {
     root: Option<Root>,
     terminal: &'a Terminal,
     signals: Inherited,
+    turn: &'a Turn,
 }
 
 /// Creates a container and keeps its lock.
@@ -131,21 +135,28 @@ pub(crate) fn create_locked(
 ) -> Result<Created> {
     check_descriptors(options.preserve_fds)?;
     let workload = Workload::of_bundle(bundle, &Annotations::of(bundle.spec())?)?;
+    let turn = if takes_a_while(bundle, &workload) { Turn::default() } else { store.turn() };
     store.check_free(id)?;
     // What stands in the way may be what another one of that name has made meanwhile.
     let spec = handover::for_init(bundle, id, options.systemd_cgroup);
     let mut spec = spec.map_err(|error| store.check_free(id).err().unwrap_or(error))?;
     let root = init::adapt(&mut spec, &workload, bundle, None)?;
     let claim = store.claim(id)?;
-    let plan = Plan { id, options, bundle, workload, spec, root, terminal, signals };
+    let plan = Plan { id, options, bundle, workload, spec, root, terminal, signals, turn: &turn };
     match build(&claim, plan) {
-        Ok((state, master)) => Ok(Created { claim, state, master }),
+        Ok((state, master)) => Ok(Created { claim, state, master, turn }),
         Err(error) => {
             undo(claim);
             reap();
             Err(error)
         }
     }
+}
+
+/// Whether others run while this container is created, for as long as they like: its hooks, or the compiler. Nobody else shall wait for these.
+fn takes_a_while(bundle: &Bundle, workload: &Workload) -> bool {
+    let compiled = matches!(workload, Workload::Wasm(config) if config.aot() == Aot::Wait);
+    compiled || bundle.spec().hooks().as_ref().is_some_and(|hooks| *hooks != Hooks::default())
 }
 
 /// Checks that this process may have enough descriptors to start another one.
@@ -180,7 +191,7 @@ pub(crate) fn reap() {
 }
 
 fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
-    let Plan { id, options, bundle, workload, mut spec, root, terminal, signals } = plan;
+    let Plan { id, options, bundle, workload, mut spec, root, terminal, signals, turn } = plan;
     if matches!(workload, Workload::Native) {
         notify::prepare(&mut spec, claim.folder())?;
     }
@@ -218,7 +229,7 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
     let namespaces = handover::hold_namespaces(&mut spec)?;
     let unwanted = unwanted.into_iter().chain(sources.socket());
     let unwanted = unwanted.chain(namespaces.iter().map(|namespace| namespace.as_raw_fd()));
-    let ready = ready.without(unwanted.chain([claim.lock_descriptor()]));
+    let ready = ready.without(unwanted.chain([claim.lock_descriptor()]).chain(turn.descriptor()));
     builders::begin_in(beside.as_ref());
     leave_behind(options.preserve_fds);
     let base = ContainerBuilder::new(id.to_string(), SyscallType::default())

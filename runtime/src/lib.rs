@@ -61,6 +61,7 @@ mod systemd;
 mod terminal;
 pub mod tree;
 pub mod trust;
+mod turn;
 pub mod update;
 pub mod usage;
 pub mod wasm;

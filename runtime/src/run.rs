@@ -80,7 +80,8 @@ fn clear(store: &Store, id: &ContainerId, ran: &State) -> Result<()> {
 
 /// Starts the container, and gives back its lock: others may act on it while it runs.
 fn started(store: &Store, created: Created) -> Result<(State, Option<Notify>)> {
-    let Created { claim, mut state, .. } = created;
+    let Created { claim, mut state, turn, .. } = created;
+    drop(turn);
     // The first error is the one to tell; what these leave, `delete` removes.
     let notify = match release(store, &claim, &mut state) {
         Ok(notify) => notify,

@@ -6,7 +6,15 @@
 
 #![expect(unsafe_code, reason = "sigaction(2) and the real-time signals have no safe wrapper")]
 
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction};
+use std::time::Duration;
+
+use nix::sys::signal::{
+    SaFlags, SigAction, SigEvent, SigHandler, SigSet, SigevNotify, SigmaskHow, Signal, sigaction,
+};
+use nix::sys::time::TimeSpec;
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
+use nix::time::ClockId;
+use nix::unistd::gettid;
 
 use crate::error::{Context, ErrorKind, Result};
 
@@ -62,6 +70,39 @@ impl Inherited {
             }
         }
         self.restore_mask()
+    }
+}
+
+/// Interrupts what this thread waits for again and again (EINTR, signal(7)), until it is dropped.
+pub(crate) struct Interruptions {
+    timer: Timer,
+    mask: SigSet,
+    before: SigAction,
+}
+
+impl Interruptions {
+    pub(crate) fn every(time: Duration) -> nix::Result<Self> {
+        extern "C" fn nothing(_: i32) {}
+        let thread_id = gettid().as_raw();
+        let notify = SigevNotify::SigevThreadId { signal: Signal::SIGALRM, thread_id, si_value: 0 };
+        let event = SigEvent::new(notify);
+        let mut timer = Timer::new(ClockId::CLOCK_MONOTONIC, event)?;
+        let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+        // SAFETY: the handler does nothing.
+        let before = unsafe { sigaction(Signal::SIGALRM, &action) }?;
+        let mask = SigSet::from(Signal::SIGALRM).thread_swap_mask(SigmaskHow::SIG_UNBLOCK)?;
+        timer.set(Expiration::Interval(time.into()), TimerSetTimeFlags::empty())?;
+        Ok(Self { timer, mask, before })
+    }
+}
+
+impl Drop for Interruptions {
+    fn drop(&mut self) {
+        // Nothing of it can fail that was possible before.
+        let _ = self.timer.set(Expiration::OneShot(TimeSpec::new(0, 0)), TimerSetTimeFlags::empty());
+        let _ = self.mask.thread_set_mask();
+        // SAFETY: what was there before runs for nothing of ours any more.
+        let _ = unsafe { sigaction(Signal::SIGALRM, &self.before) };
     }
 }
 

@@ -25,6 +25,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::lock::Lock;
 use crate::process::Identity;
+use crate::turn::Turn;
 use crate::{compile, wasm};
 
 const STATE: &str = "state.json";
@@ -152,6 +153,8 @@ pub struct Report {
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    /// Where the root is if nobody says otherwise; nowhere for a user who has no such place.
+    default: Option<PathBuf>,
 }
 
 /// A container's own folder, locked.
@@ -169,18 +172,24 @@ impl Store {
     ///
     /// [`ErrorKind::State`] when there is no default place.
     pub fn new(root: Option<PathBuf>, rootless: bool) -> Result<Self> {
+        let default = if rootless {
+            std::env::var_os("XDG_RUNTIME_DIR").map(|run| Path::new(&run).join("rr-runtime"))
+        } else {
+            Some(PathBuf::from("/run/rr-runtime"))
+        };
         let root = match root {
             Some(root) => std::path::absolute(&root)
                 .context(ErrorKind::State, || format!("state folder {}: cannot be named", root.display()))?,
-            None if rootless => {
-                let run = std::env::var_os("XDG_RUNTIME_DIR").ok_or_else(|| {
-                    Error::new(ErrorKind::State, "state folder: neither --root nor XDG_RUNTIME_DIR is set")
-                })?;
-                Path::new(&run).join("rr-runtime")
-            }
-            None => PathBuf::from("/run/rr-runtime"),
+            None => default.clone().ok_or_else(|| {
+                Error::new(ErrorKind::State, "state folder: neither --root nor XDG_RUNTIME_DIR is set")
+            })?,
         };
-        Ok(Self { root })
+        Ok(Self { root, default })
+    }
+
+    /// A turn among all that are started by this user, wherever their states are.
+    pub(crate) fn turn(&self) -> Turn {
+        self.default.as_deref().map(Turn::take).unwrap_or_default()
     }
 
     /// The folder of all states.

@@ -1,7 +1,9 @@
 //! Many at once, and again and again: nothing is left, and nothing gets slower. `RR_CROWD=1000` and `RR_CYCLES=10000` make of them what they were meant to be.
 
+use std::fs::File;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, fcntl_lock};
 use serde_json::Value;
 use tests::{Bundle, Case};
 
@@ -36,6 +38,26 @@ fn two_hundred_run_at_once() {
     for (running, said) in all {
         assert_eq!(running.wait().success().stdout, said);
     }
+    case.nothing_left();
+}
+
+/// All turns are taken, by one that is through with nothing: as a command that is stopped in the midst of a start.
+#[test]
+fn one_that_is_stuck_keeps_nobody_from_starting() {
+    let case = Case::ours();
+    let bundle = case.busybox();
+    bundle.args(["/bin/true"]);
+    let run = || {
+        let began = Instant::now();
+        let run = case.cmd(["--rootless", "true", "run", "--bundle"]).arg(bundle.dir()).arg(case.id());
+        run.env("XDG_RUNTIME_DIR", case.dir()).output().success();
+        began.elapsed()
+    };
+    let free = run();
+    let turns = File::options().write(true).open(case.dir().join("rr-runtime/@turns")).expect("the turns");
+    fcntl_lock(&turns, FlockOperation::NonBlockingLockExclusive).expect("nobody has one");
+    let taken = run();
+    assert!(taken > free && taken > Duration::from_secs(1), "{taken:?}, and {free:?} before");
     case.nothing_left();
 }
 
