@@ -8,7 +8,7 @@
 //!
 //! | work | receipt |
 //! | --- | --- |
-//! | `t` | of the first byte of each 4,096 and the last byte, in turn: the receipt so far, rotated left by 5 in 64 bits, XOR the byte |
+//! | `t` | of the first byte of each 4,032 and the last byte, in turn: the receipt so far, rotated left by 5 in 64 bits, XOR the byte |
 //! | `r` | the sum of all words modulo 2⁶⁴, the last one filled up with zeros |
 //! | `c` | the first 16 bytes of the SHA-256, as a big-endian number |
 //! | kept | of the payloads' receipts, in turn: the receipt so far, rotated left by 5 in 128 bits, XOR the payload's |
@@ -18,8 +18,9 @@ use sha2::{Digest, Sha256};
 use crate::pace::Pace;
 use crate::protocol::{Order, Work};
 
-/// The distance of the bytes that are read of a payload that is touched.
-const PAGE: usize = 4096;
+/// The distance of the bytes that are read of a payload that is touched: one of each page, each on another cache line of it, as they would share one set of
+/// the cache otherwise.
+const STRIDE: usize = 4096 - 64;
 
 /// The receipt of a receiver that has done its work with this order's payload. `scratch` is memory for it, used again.
 pub(crate) fn receipt(order: &Order, scratch: &mut Vec<u8>) -> u128 {
@@ -37,7 +38,7 @@ fn receipt_of(order: &Order, letter: char, scratch: &mut Vec<u8>) -> u128 {
     fill(order, letter, scratch);
     match order.work {
         Work::Touch => {
-            let pages = scratch.iter().step_by(PAGE).chain(scratch.last());
+            let pages = scratch.iter().step_by(STRIDE).chain(scratch.last());
             pages.fold(0_u64, |sum, byte| sum.rotate_left(5) ^ u64::from(*byte)).into()
         }
         Work::Read => {

@@ -23,7 +23,7 @@ use anyhow::{Context, Result, bail};
 /// What a receiver does with a payload before its clock stops.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize)]
 pub(crate) enum Work {
-    /// The first byte of each page, and the last byte, are read.
+    /// A byte of each page, and the last byte, are read.
     #[serde(rename = "touch")]
     Touch,
     /// Every byte is read.

@@ -28,7 +28,7 @@ def receipt(data):
     work = data[:1].lower()
     if work == b"t":
         told = 0
-        for byte in [*data[::4096], data[-1]]:
+        for byte in [*data[::4032], data[-1]]:
             told = (told << 5 | told >> 59) & WORD ^ byte
         return told
     if work == b"r":

@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use eval::payload::{Check, Filler, PAGE, Work, read, touched};
+use eval::payload::{Check, Filler, STRIDE, Work, read, touched};
 use eval::source::{Order, Road, Sent};
 use vm_memory::{Bytes, FileOffset, MmapRegion, VolatileMemory};
 
@@ -108,7 +108,7 @@ impl Shared {
 fn receipt(region: &MmapRegion, work: Work) -> Result<u128> {
     let memory = region.as_volatile_slice();
     if work == Work::Touch {
-        let offsets = (0..region.size()).step_by(PAGE).chain([region.size() - 1]);
+        let offsets = (0..region.size()).step_by(STRIDE).chain([region.size() - 1]);
         let bytes = offsets.map(|offset| memory.read_obj(offset)).collect::<Result<Vec<u8>, _>>();
         return Ok(touched(bytes.context("the shared memory")?.into_iter()).into());
     }

@@ -12,13 +12,18 @@ use std::time::SystemTime;
 
 use roadrunner::{Buffer, Input, Rejection};
 
+/// Between the bytes of which each page has one, each on another cache line: else all would be in one set of the cache.
+const STRIDE: usize = 4096 - 64;
+
 roadrunner::handler!(handle);
 
 fn handle(input: Input<'_>) -> Result<(), Rejection> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_nanos();
     match input.first() {
         Some(1) => {
-            std::hint::black_box(input.iter().step_by(4096).fold(0_u8, |sum, byte| sum.wrapping_add(*byte)));
+            std::hint::black_box(
+                input.iter().step_by(STRIDE).fold(0_u8, |sum, byte| sum.wrapping_add(*byte)),
+            );
         }
         Some(2) => {
             let (words, rest) = input.as_chunks::<8>();
