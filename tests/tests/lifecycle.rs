@@ -1026,7 +1026,6 @@ fn a_container_is_in_its_own_cgroup_of_every_hierarchy() {
         let id = case.id();
         let path = format!("/{id}-own");
         bundle.edit(|config| config["linux"]["cgroupsPath"] = json!(path));
-        case.also_watch(&path[1..]);
         let mut running = case.run(&bundle, &id).spawn();
         running.expect_stdout("ready");
         let init = case.state(&id)["pid"].as_u64().and_then(|pid| pid.try_into().ok()).expect("a pid");
@@ -1056,7 +1055,6 @@ fn a_frozen_cgroup_is_refused_and_so_is_one_with_processes() {
         let [first, second] = [case.id(), case.id()];
         let bundle = sleeper(case);
         bundle.edit(|config| config["linux"]["cgroupsPath"] = json!(format!("/{first}-shared")));
-        case.also_watch(&format!("{first}-shared"));
         case.start(&bundle, &first);
         let beside = case.cmd(["run", "--detach", "--bundle"]).arg(bundle.dir()).arg(&second).output();
         case.force_delete(&second);
