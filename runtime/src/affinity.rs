@@ -15,9 +15,7 @@ pub(crate) fn reset() {
 
 /// How many processors this process may use; at least one.
 pub(crate) fn count() -> u32 {
-    let set = sched_getaffinity(Pid::this()).unwrap_or_default();
-    let count = (0..CpuSet::count()).filter(|processor| set.is_set(*processor).unwrap_or(false)).count();
-    u32::try_from(count).unwrap_or(u32::MAX).max(1)
+    rustix::thread::sched_getaffinity(Some(rustix::process::getpid())).map_or(1, |set| set.count())
 }
 
 /// The first 64 processors of this process.

@@ -135,8 +135,8 @@ pub(crate) fn create_locked(
 ) -> Result<Created> {
     check_descriptors(options.preserve_fds)?;
     let workload = Workload::of_bundle(bundle, &Annotations::of(bundle.spec())?)?;
-    let turn = if takes_a_while(bundle, &workload) { Turn::default() } else { store.turn() };
     store.check_free(id)?;
+    let turn = if takes_a_while(bundle, &workload) { Turn::default() } else { store.turn() };
     // What stands in the way may be what another one of that name has made meanwhile.
     let spec = handover::for_init(bundle, id, options.systemd_cgroup);
     let mut spec = spec.map_err(|error| store.check_free(id).err().unwrap_or(error))?;

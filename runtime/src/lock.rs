@@ -67,15 +67,20 @@ fn check_holder(file: &File, path: &Path) -> Result<()> {
 
 /// Who would have to be waited for; nothing when it cannot be said.
 fn holder(file: &File) -> Option<i32> {
-    let mut found = libc::flock {
-        l_type: i16::try_from(libc::F_WRLCK).ok()?,
-        l_whence: i16::try_from(libc::SEEK_SET).ok()?,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
+    let mut found = record(0, 0);
     nix::fcntl::fcntl(file.as_raw_fd(), nix::fcntl::FcntlArg::F_GETLK(&mut found)).ok()?;
     (i32::from(found.l_type) != libc::F_UNLCK).then_some(found.l_pid)
+}
+
+/// A record lock for writing, on so many bytes from `start` on; no length is all that follow.
+pub(crate) fn record(start: u32, len: u32) -> libc::flock {
+    libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: start.into(),
+        l_len: len.into(),
+        l_pid: 0,
+    }
 }
 
 /// Opens the lock file; with `CREATE` it is made where its folder exists.

@@ -19,6 +19,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 
 use crate::affinity;
+use crate::lock::record;
 use crate::signals::Interruptions;
 
 /// Name of the file. No container can be called so.
@@ -93,15 +94,7 @@ fn wait(file: &File, turns: u32) -> io::Result<bool> {
 
 /// Whether this process has the lock of this number now.
 fn lock(file: &File, number: u32, how: fn(&libc::flock) -> FcntlArg<'_>) -> io::Result<bool> {
-    let kind = |kind: i32| i16::try_from(kind).map_err(io::Error::other);
-    let lock = libc::flock {
-        l_type: kind(libc::F_WRLCK)?,
-        l_whence: kind(libc::SEEK_SET)?,
-        l_start: number.into(),
-        l_len: 1,
-        l_pid: 0,
-    };
-    match fcntl(file.as_raw_fd(), how(&lock)) {
+    match fcntl(file.as_raw_fd(), how(&record(number, 1))) {
         Ok(_) => Ok(true),
         Err(Errno::EACCES | Errno::EAGAIN | Errno::EINTR) => Ok(false),
         Err(error) => Err(error.into()),
@@ -117,18 +110,11 @@ mod tests {
     /// Has every turn, as a lock of an open file, which is another's also for this process.
     fn occupy(folder: &Path) -> File {
         let file = open(folder).expect("the file");
-        let all = libc::flock {
-            l_type: i16::try_from(libc::F_WRLCK).expect("a short"),
-            l_whence: i16::try_from(libc::SEEK_SET).expect("a short"),
-            l_start: 0,
-            l_len: 0,
-            l_pid: 0,
-        };
-        fcntl(file.as_raw_fd(), FcntlArg::F_OFD_SETLK(&all)).expect("nobody else has one");
+        fcntl(file.as_raw_fd(), FcntlArg::F_OFD_SETLK(&record(0, 0))).expect("nobody else has one");
         file
     }
 
-    /// One test, since the interruptions are the whole process's.
+    /// One test, since the handler of the interruptions is the whole process's.
     #[test]
     fn a_start_waits_for_its_turn_and_not_for_ever() {
         let folder = tempfile::tempdir().expect("a folder");
