@@ -167,7 +167,8 @@ pub(crate) fn read<T: DeserializeOwned>(text: &[u8], pointer: &str) -> serde_jso
     }
     let document = serde_json::from_value(document)?;
     if !unknown.is_empty() {
-        tracing::warn!("ignoring unknown or unavailable capabilities: {unknown:?}");
+        let names: Vec<_> = unknown.into_iter().collect();
+        tracing::warn!("ignoring unknown or unavailable capabilities: [{}]", names.join(" "));
     }
     Ok(document)
 }

@@ -34,7 +34,7 @@ use crate::state::{Claim, Phase, State, Store};
 use crate::terminal::Console;
 use crate::turn::Turn;
 use crate::workload::Workload;
-use crate::{affinity, detach, keyring, notify, sources, trust, wasm};
+use crate::{affinity, detach, hook, keyring, notify, sources, trust, wasm};
 
 /// Descriptors below which nothing is begun: libcontainer, and what it is made of, panics where it gets no more.
 const DESCRIPTORS: u64 = 48;
@@ -196,8 +196,10 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
         notify::prepare(&mut spec, claim.folder())?;
     }
     let mut state = new_state(id, bundle, &spec, options.systemd_cgroup);
-    // Ours to run, see `start::poststart`.
+    let has_hooks = spec.hooks().is_some();
     if let Some(hooks) = spec.hooks_mut() {
+        hook::complete(hooks);
+        // Ours to run, see `start::poststart`.
         hooks.set_poststart(None);
     }
     let installed = Installed { binary: &options.binary, config: &options.config, folder: claim.folder() };
@@ -238,11 +240,11 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
         .with_preserved_fds(i32::try_from(options.preserve_fds).unwrap_or(i32::MAX))
         .with_root_path(claim.folder())
         .map_err(|error| container_error(&error))?;
-    let container = builders::init(base, bundle.path(), spec, claim.folder())?
+    let builder = builders::init(base, bundle.path(), spec, claim.folder())?
         .with_systemd(by_systemd)
-        .with_no_pivot(options.no_pivot)
-        .build()
-        .map_err(|error| container_error(&error))?;
+        .with_no_pivot(options.no_pivot);
+    let built = if has_hooks { hook::within(bundle.path(), || builder.build())? } else { builder.build() };
+    let container = built.map_err(|error| container_error(&error))?;
     drop((sources, namespaces));
     let pid =
         container.pid().ok_or_else(|| Error::new(ErrorKind::Container, "libcontainer names no init"))?;

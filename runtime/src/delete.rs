@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use libcontainer::config::YoukiConfig;
 use libcontainer::container::ContainerStatus;
-use libcontainer::hooks::run_hooks;
 use rustix::process::Signal;
 
 use crate::create::container_of;
@@ -14,7 +13,7 @@ use crate::id::ContainerId;
 use crate::process::Identity;
 use crate::state::{Claim, State, Status, Store};
 use crate::systemd::Unit;
-use crate::wasm;
+use crate::{hook, wasm};
 
 /// How long a killed init may take to end.
 const ENDED_WITHIN: Duration = Duration::from_secs(10);
@@ -52,6 +51,20 @@ pub fn delete(store: &Store, id: &ContainerId, force: bool) -> Result<()> {
 pub(crate) fn end_and_clear(store: &Store, claim: Claim, state: &State) -> Result<()> {
     end(state)?;
     clear(store, claim, state)
+}
+
+/// Removes what is left of the container that ran as `ran`: nothing, where another command has deleted it meanwhile.
+pub(crate) fn clear_ran(store: &Store, id: &ContainerId, ran: &State) -> Result<()> {
+    let locked = store.lock(id).and_then(|claim| claim.load().map(|state| (claim, state)));
+    let (claim, state) = match locked {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    // By now the id may be another container's.
+    if state.init != ran.init {
+        return Ok(());
+    }
+    end_and_clear(store, claim, &state)
 }
 
 /// Removes everything of a container whose init has ended.
@@ -105,7 +118,7 @@ fn run_poststop(store: &Store, state: &State) {
         let config = YoukiConfig::load(&container.root)?;
         let hooks = config.hooks.as_ref().and_then(|hooks| hooks.poststop().clone()).unwrap_or_default();
         for hook in hooks {
-            if let Err(error) = run_hooks(Some(&vec![hook]), Some(&container.state), None, None, None) {
+            if let Err(error) = hook::run(Some(&vec![hook]), &container) {
                 tracing::warn!(id = %state.id, "error running poststop {error}");
             }
         }

@@ -10,7 +10,7 @@ const APPLIED: Option<&str> = option_env!("RR_LIBCONTAINER_PATCHES");
 const BINDS_TREES: &str = "0015-bind-what-the-caller-has-opened";
 
 /// What each patch gives, by its name. A build without it lacks the guarantee.
-const GUARANTEES: [(&str, &str); 36] = [
+const GUARANTEES: [(&str, &str); 39] = [
     (
         "0001-builders-accept-a-spec",
         "exec joins the user namespace, and has the user, limits and profile of the configuration",
@@ -29,7 +29,7 @@ const GUARANTEES: [(&str, &str); 36] = [
     ),
     (
         "0008-hooks-see-init-and-a-created-container",
-        "createContainer and startContainer hooks get init's pid, and the latter the status created",
+        "createContainer and startContainer hooks get init's pid, the latter the status created, and the former the root as their folder",
     ),
     (
         "0009-dev-as-it-is-found",
@@ -69,6 +69,9 @@ const GUARANTEES: [(&str, &str); 36] = [
         "0031-join-a-user-namespace-without-privileges",
         "a user's container may join another one's user namespace",
     ),
+    ("0032-bring-up-loopback", "a new network namespace has its loopback device up"),
+    ("0033-write-several-id-mappings", "root maps several ranges of ids"),
+    ("0034-devices-outside-dev", "devices may stand outside of /dev"),
     (
         "0001-relative-paths-below-the-callers-cgroup",
         "a container without cgroupsPath stays below its caller's cgroup",

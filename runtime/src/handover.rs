@@ -55,6 +55,7 @@ pub(crate) fn for_init(bundle: &Bundle, id: &ContainerId, systemd: bool) -> Resu
     if let Some(root) = spec.root_mut() {
         root.set_path(bundle.rootfs().to_owned());
     }
+    name_sources(&mut spec);
     keep_mounts_inside(&mut spec, bundle.rootfs());
     check_procfs(&spec, bundle)?;
     let mut linux = spec.linux().clone().unwrap_or_default();
@@ -129,6 +130,17 @@ fn check_namespaces(linux: &Linux) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A source is optional, and libcontainer wants one: where none is given the type stands for it, which is what mount tables show of a file system without one.
+fn name_sources(spec: &mut Spec) {
+    let Some(mut mounts) = spec.mounts().clone() else { return };
+    for mount in &mut mounts {
+        if mount.source().is_none() && !is_bind(mount) {
+            mount.set_source(mount.typ().clone().map(PathBuf::from));
+        }
+    }
+    spec.set_mounts(Some(mounts));
 }
 
 /// Says the mount points that lead through links of the root file system by where those lead inside of it.

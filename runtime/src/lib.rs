@@ -25,6 +25,7 @@ pub mod exec;
 pub mod features;
 mod foreground;
 mod handover;
+mod hook;
 pub mod hoses;
 pub mod id;
 mod init;

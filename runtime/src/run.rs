@@ -6,7 +6,7 @@ use nix::sys::signal::SigSet;
 
 use crate::bundle::Bundle;
 use crate::create::{CreateOptions, Created, Terminal, check_terminal, create_locked};
-use crate::delete::end_and_clear;
+use crate::delete::{clear_ran, end_and_clear};
 use crate::error::{Error, ErrorKind, Result};
 use crate::foreground::Foreground;
 use crate::id::ContainerId;
@@ -61,21 +61,7 @@ pub(crate) fn attend(
     if waited.is_ok() && keep {
         return waited;
     }
-    clear(store, &state.id, state).and(waited)
-}
-
-/// Removes what is left of the container that ran as `ran`: nothing, where another command has deleted it meanwhile.
-fn clear(store: &Store, id: &ContainerId, ran: &State) -> Result<()> {
-    let locked = store.lock(id).and_then(|claim| claim.load().map(|state| (claim, state)));
-    let (claim, state) = match locked {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
-    // By now the id may be another container's.
-    if state.init != ran.init {
-        return Ok(());
-    }
-    end_and_clear(store, claim, &state)
+    clear_ran(store, &state.id, state).and(waited)
 }
 
 /// Starts the container, and gives back its lock: others may act on it while it runs.
@@ -90,7 +76,7 @@ fn started(store: &Store, created: Created) -> Result<(State, Option<Notify>)> {
             return Err(error);
         }
     };
-    poststart(store, claim, &state).inspect_err(|_| drop(clear(store, &state.id, &state)))?;
+    poststart(store, claim, &state)?;
     Ok((state, notify))
 }
 

@@ -1,7 +1,6 @@
 //! `start`: lets init go on to the container's program.
 
 use libcontainer::container::ContainerStatus;
-use libcontainer::hooks::run_hooks;
 use rustix::process::Signal;
 
 use crate::bundle::Bundle;
@@ -11,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::notify::{self, Notify};
 use crate::state::{Claim, Phase, State, Status, Store};
+use crate::{delete, hook};
 
 /// Starts a created container.
 ///
@@ -37,7 +37,7 @@ pub fn start(store: &Store, id: &ContainerId) -> Result<()> {
 }
 
 /// Gives the lock back, and runs the poststart hooks: as under runc they may act on the container, and it may take its time.
-/// One that fails ends the container.
+/// One that fails ends the container, and nothing is left of it.
 pub(crate) fn poststart(store: &Store, claim: Claim, state: &State) -> Result<()> {
     let (true, Some(init)) = (state.poststart, state.init) else { return Ok(()) };
     let bundle = Bundle::parse(state.bundle.clone(), claim.load_config()?)?;
@@ -47,8 +47,10 @@ pub(crate) fn poststart(store: &Store, claim: Claim, state: &State) -> Result<()
     container.set_status(ContainerStatus::Running);
     container.state.pid = Some(init.pid);
     let hooks = bundle.spec().hooks().as_ref().and_then(|hooks| hooks.poststart().as_ref());
-    run_hooks(hooks, Some(&container.state), Some(&container.root), None, None).map_err(|error| {
+    hook::run(hooks, &container).map_err(|error| {
         let _ = init.signal(Signal::KILL);
+        // The first error is the one to tell; what this leaves, `delete` removes.
+        let _ = delete::clear_ran(store, &state.id, state);
         // It says which of them.
         Error::new(ErrorKind::Container, format!("error running poststart {error}"))
     })

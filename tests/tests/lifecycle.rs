@@ -763,6 +763,46 @@ fn hooks_run_in_order_with_the_state_on_their_input() {
     assert_eq!(log.1, "prestart\ncreateRuntime\ncreateContainer\nstartContainer\nmain\npoststop\n");
 }
 
+#[test]
+fn hooks_are_run_where_and_with_what_runc_runs_them() {
+    const KINDS: [&str; 5] = ["prestart", "createRuntime", "createContainer", "poststart", "poststop"];
+    let seen = agree(|case| {
+        let (bundle, log) = (case.busybox(), case.folder().join("log"));
+        bundle.args(["/bin/true"]);
+        let hook = |kind: &str, env: Value| {
+            let script = format!("echo {kind} $RR_TEST_CALLER $RR_TEST_OWN $(pwd) >>{}", log.display());
+            json!({ "path": "/bin/sh", "args": ["sh", "-c", script], "env": env })
+        };
+        let hooks = |kind| {
+            json!([hook(kind, Value::Null), hook(kind, json!([])), hook(kind, json!(["RR_TEST_OWN=own"]))])
+        };
+        bundle.edit(|config| {
+            config["hooks"] = KINDS
+                .iter()
+                .map(|kind| ((*kind).to_owned(), hooks(kind)))
+                .collect::<serde_json::Map<_, _>>()
+                .into();
+        });
+        case.run(&bundle, &case.id()).env("RR_TEST_CALLER", "caller").output().success();
+        fs::read_to_string(&log).expect("a log").replace(bundle.dir().to_str().expect("UTF-8"), "BUNDLE")
+    });
+    assert_eq!(seen.matches(" caller ").count(), 4, "{seen}");
+}
+
+#[test]
+fn a_failing_poststart_hook_leaves_nothing_of_its_container() {
+    agree(|case| {
+        let bundle = sleeper(case);
+        bundle.edit(|config| config["hooks"] = json!({ "poststart": [{ "path": "/bin/false" }] }));
+        let id = case.id();
+        // runc 1.1 runs it here already.
+        let _ = case.cmd(["create", "--bundle"]).arg(bundle.dir()).arg(&id).output();
+        let out = case.cmd(["start", &id]).output();
+        case.nothing_left();
+        out.code
+    });
+}
+
 /// A hook that runs these verbs of the runtime on its own container, and writes their exit codes down.
 fn acting(case: &Case, log: &std::path::Path, id: &str, verbs: &[&str]) -> Value {
     let runtime = format!("{} --root {}", case.runtime().path().display(), case.root().display());

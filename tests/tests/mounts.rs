@@ -336,6 +336,46 @@ fn dev_is_taken_as_it_is() {
 }
 
 #[test]
+fn devices_may_stand_anywhere() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.script("ls -l /null /folder/null /dev/slash | awk '{print $1, $3, $4, $5, $6, $NF}'");
+        bundle.edit(|config| {
+            let device = |path: &str| json!({ "path": path, "type": "c", "major": 1, "minor": 3, "fileMode": 0o640, "uid": 7, "gid": 8 });
+            config["linux"]["devices"] = json!([device("/null"), device("/folder/null"), device("/dev/slash/")]);
+        });
+        case.run(&bundle, &case.id()).output().success().stdout
+    });
+    assert_eq!(seen.matches("crw-r----- 7 8 1, 3 /").count(), 3, "{seen}");
+}
+
+#[test]
+fn a_mount_needs_no_source() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.script("awk '{print $5}' /proc/self/mountinfo | sort -u");
+        bundle.edit(|config| {
+            let mounts = config["mounts"].as_array_mut().expect("mounts");
+            for mount in mounts.iter_mut().filter(|mount| mount["type"] != "bind") {
+                mount.as_object_mut().expect("a mount").remove("source");
+            }
+        });
+        case.run(&bundle, &case.id()).output().success().stdout
+    });
+    assert!(["/proc\n", "/dev\n", "/dev/shm\n"].iter().all(|place| seen.contains(place)), "{seen}");
+}
+
+#[test]
+fn a_bind_needs_a_source() {
+    // runc shows the bundle's own folder.
+    let case = Case::ours();
+    let bundle = mounted(&case, &json!({ "type": "bind", "options": ["bind"] }), &["true"]);
+    let out = case.run(&bundle, &case.id()).output();
+    assert!(out.code == 1 && out.stderr.contains("/mnt") && out.stderr.contains("no source"), "{out:?}");
+    case.nothing_left();
+}
+
+#[test]
 fn a_dev_that_leads_out_of_the_root() {
     // runc 1.1 follows it.
     let case = Case::ours();

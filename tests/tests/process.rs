@@ -975,3 +975,32 @@ fn flags_of_the_scheduler_are_the_specifications() {
     let words = "process scheduler can't be used together with AllowedCPUs";
     assert!(output.code == 1 && output.stderr.contains(words), "{}", output.stderr);
 }
+
+#[test]
+fn a_new_network_has_its_loopback_device() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle.script("ip address show dev lo | sed 's/ qlen.*//; s/mtu.*//'; nc -l -p 7 </dev/null & sleep 0.2; echo x | nc -w 5 127.0.0.1 7 && echo answered");
+        case.run(&bundle, &case.id()).output().success().stdout
+    });
+    assert!(seen.contains("UP") && seen.contains("127.0.0.1") && seen.contains("answered"), "{seen}");
+}
+
+#[test]
+fn root_maps_several_ranges() {
+    let seen = agree(|case| {
+        let bundle = case.busybox();
+        bundle
+            .user_namespace()
+            .script("cat /proc/self/uid_map /proc/self/gid_map; touch /tmp/x; stat -c %u /tmp/x");
+        bundle.edit(|config| {
+            let range = |inside: u32, outside: u32, size: u32| json!({ "containerID": inside, "hostID": outside, "size": size });
+            config["linux"]["uidMappings"] = json!([range(0, 100_000, 10), range(10, 300_000, 20), range(1000, 1000, 1)]);
+            config["linux"]["gidMappings"] = json!([range(0, 100_000, 10), range(10, 200_000, 20)]);
+        });
+        let out = case.run(&bundle, &case.id()).output().success().stdout;
+        out.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    });
+    let numbers = "0 100000 10 10 300000 20 1000 1000 1 0 100000 10 10 200000 20 0";
+    assert_eq!(seen, numbers.split(' ').collect::<Vec<_>>());
+}

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use libcontainer::config::YoukiConfig;
 use libcontainer::container::{Container, ContainerStatus};
-use libcontainer::hooks::run_hooks;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rust_criu::rust_criu_protobuf::rpc::{
     Cgroup_root, Criu_notify, Criu_opts, Criu_req_type, Inherit_fd, Join_namespace,
@@ -25,6 +24,7 @@ use crate::create::{
 use crate::delete::end_and_clear;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::handover;
+use crate::hook;
 use crate::id::ContainerId;
 use crate::notify;
 use crate::process::{Identity, standard_streams};
@@ -253,8 +253,7 @@ impl Plan<'_> {
         container.state.pid = Some(pid);
         let Some(hooks) = self.spec.hooks() else { return Ok(()) };
         for hooks in [hooks.prestart(), hooks.create_runtime()] {
-            run_hooks(hooks.as_ref(), Some(&container.state), Some(&container.root), None, None)
-                .map_err(|error| container_error(&error))?;
+            hook::run(hooks.as_ref(), &container).map_err(|error| container_error(&error))?;
         }
         Ok(())
     }
