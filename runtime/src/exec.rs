@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use crate::affinity;
 use crate::annotation::Annotations;
 use crate::builders;
-use crate::bundle::{self, Bundle, check_process};
+use crate::bundle::{self, Bundle, check_process, warn_of_capabilities};
 use crate::cgroup::Beside;
 use crate::create::{
     Terminal, check_descriptors, check_terminal, container_error, leave_behind, leave_the_caller, reap,
@@ -279,9 +279,10 @@ fn add_capabilities(process: &mut Process, names: &[String]) -> Result<()> {
     if names.is_empty() {
         return Ok(());
     }
-    let mut added = Capabilities::new();
-    for name in names {
-        added.insert(capability(name)?);
+    let added: Capabilities = names.iter().filter_map(|name| capability(name)).collect();
+    let unknown: Vec<_> = names.iter().filter(|name| capability(name).is_none()).collect();
+    if !unknown.is_empty() {
+        warn_of_capabilities(unknown);
     }
     let mut all = process.capabilities().clone().unwrap_or_else(|| {
         let mut none = LinuxCapabilities::default();
@@ -303,12 +304,9 @@ fn add_capabilities(process: &mut Process, names: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn capability(name: &str) -> Result<Capability> {
+fn capability(name: &str) -> Option<Capability> {
     let upper = name.to_ascii_uppercase();
-    let short = upper.strip_prefix("CAP_").unwrap_or(&upper);
-    short
-        .parse::<Capability>()
-        .map_err(|_| Error::new(ErrorKind::Usage, format!("capability {name}: is unknown")))
+    upper.strip_prefix("CAP_").unwrap_or(&upper).parse().ok()
 }
 
 #[cfg(test)]

@@ -36,7 +36,10 @@ const GUARANTEES: [(&str, &str); 39] = [
         "a root's own /dev is kept, made where it is missing, and never followed out of the root",
     ),
     ("0010-leave-a-bound-dev-alone", "a /dev that is bound is not changed"),
-    ("0011-mount-options-as-runc", "mounts have the propagation that they ask for, and nosymfollow"),
+    (
+        "0011-mount-options-as-runc",
+        "mounts have the propagation that they ask for, nosymfollow, sync and dirsync",
+    ),
     ("0012-tmpcopyup", "tmpcopyup"),
     ("0013-standard-streams-are-the-users", "a terminal belongs to the container's user"),
     ("0014-read-only-dev-and-cgroups", "/dev and cgroups are read-only where the configuration says so"),

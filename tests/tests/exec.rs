@@ -177,6 +177,8 @@ fn flags_choose_user_groups_and_capabilities() {
     assert_eq!(fact(&text, "Groups"), "55 66");
     let (_, text) = exec(|_| {}, &["--cap", "CAP_NET_RAW", "--cap", "CAP_SYS_CHROOT"], STATUS);
     assert_ne!(fact(&text, "CapEff"), "0000000020000420");
+    let (_, text) = exec(|_| {}, &["--cap", "CAP_UNKNOWN", "--cap", "CAP_SYS_CHROOT"], STATUS);
+    assert_eq!(fact(&text, "CapEff"), "0000000020040420");
     let allow = |bundle: &Bundle| {
         bundle.edit(|config| config["process"]["noNewPrivileges"] = json!(false));
     };

@@ -35,7 +35,7 @@ fn seen(line: &str) -> String {
 
 #[test]
 fn options_have_the_effect_that_they_have_under_runc() {
-    let options: [&[&str]; 27] = [
+    let options: [&[&str]; 30] = [
         &["rbind"],
         &["rbind", "private"],
         &["rbind", "rprivate"],
@@ -63,6 +63,9 @@ fn options_have_the_effect_that_they_have_under_runc() {
         &["shared"],
         &["unbindable", "noexec"],
         &["acl", "loud", "mode=700"],
+        &["sync", "mode=700"],
+        &["dirsync", "mode=700"],
+        &["sync", "async", "mode=700"],
     ];
     let seen = agree(|case| {
         let of = |options: &&[&str]| {
@@ -80,6 +83,7 @@ fn options_have_the_effect_that_they_have_under_runc() {
     assert!(seen.values().all(|(code, _)| *code == 0), "{seen:?}");
     assert!(seen["bind,shared"].1.contains("shared") && seen["bind,unbindable"].1.contains("unbindable"));
     assert!(seen["nosymfollow"].1.contains("nosymfollow"), "{seen:?}");
+    assert!(seen["dirsync,mode=700"].1.contains("dirsync"), "{seen:?}");
 }
 
 #[test]
