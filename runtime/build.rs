@@ -9,6 +9,7 @@ fn main() {
         ("0005-the-executor-sees-the-root-first", "libcontainer_asks_the_executor"),
         ("0015-bind-what-the-caller-has-opened", "libcontainer_binds_trees"),
         ("0029-ask-for-a-source", "libcontainer_asks_for_trees"),
+        ("0035-root-propagation-of-all-mounts", "libcontainer_propagates_below"),
         ("0018-begin-in-a-cgroup", "libcontainer_begins_in_a_cgroup"),
     ] {
         println!("cargo:rustc-check-cfg=cfg({cfg})");

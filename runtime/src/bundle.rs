@@ -260,6 +260,12 @@ pub(crate) fn check_process(process: &Process) -> Result<()> {
     if !cwd.is_absolute() {
         return Err(missing("Cwd must be an absolute path"));
     }
+    let user = process.user();
+    let ids = [user.uid(), user.gid()].into_iter().chain(user.additional_gids().iter().flatten().copied());
+    // What setuid(2) and its like take for "as it is": root, that is.
+    if ids.into_iter().any(|id| id == u32::MAX) {
+        return Err(missing(format!("process.user: {} is no id", u32::MAX)));
+    }
     let args = process.args().as_deref().unwrap_or_default();
     if args.first().is_none_or(String::is_empty) {
         return Err(missing("args must not be empty"));

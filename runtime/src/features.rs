@@ -10,7 +10,7 @@ const APPLIED: Option<&str> = option_env!("RR_LIBCONTAINER_PATCHES");
 const BINDS_TREES: &str = "0015-bind-what-the-caller-has-opened";
 
 /// What each patch gives, by its name. A build without it lacks the guarantee.
-const GUARANTEES: [(&str, &str); 39] = [
+const GUARANTEES: [(&str, &str); 40] = [
     (
         "0001-builders-accept-a-spec",
         "exec joins the user namespace, and has the user, limits and profile of the configuration",
@@ -74,7 +74,14 @@ const GUARANTEES: [(&str, &str); 39] = [
     ),
     ("0032-bring-up-loopback", "a new network namespace has its loopback device up"),
     ("0033-write-several-id-mappings", "root maps several ranges of ids"),
-    ("0034-devices-outside-dev", "devices may stand outside of /dev"),
+    (
+        "0034-devices-outside-dev",
+        "devices may stand outside of /dev, and their folders are root's to write to",
+    ),
+    (
+        "0035-root-propagation-of-all-mounts",
+        "the root's propagation is that of all mounts, where it begins with r",
+    ),
     (
         "0001-relative-paths-below-the-callers-cgroup",
         "a container without cgroupsPath stays below its caller's cgroup",

@@ -55,12 +55,13 @@ pub(crate) fn for_init(bundle: &Bundle, id: &ContainerId, systemd: bool) -> Resu
     if let Some(root) = spec.root_mut() {
         root.set_path(bundle.rootfs().to_owned());
     }
-    name_sources(&mut spec);
+    name_sources(&mut spec, bundle.path());
     keep_mounts_inside(&mut spec, bundle.rootfs());
     check_procfs(&spec, bundle)?;
     let mut linux = spec.linux().clone().unwrap_or_default();
     make_namespaces_without_paths(&mut linux);
     leave_out_ptmx(&mut linux);
+    leave_out_what_does_nothing(&mut linux)?;
     check_namespaces(&linux)?;
     let named = cgroup::named(linux.cgroups_path().as_deref());
     let cgroup = cgroup::path(named, id, systemd);
@@ -74,9 +75,8 @@ pub(crate) fn for_init(bundle: &Bundle, id: &ContainerId, systemd: bool) -> Resu
     linux.set_resources(Some(denying_devices(linux.resources().clone())));
     linux.set_seccomp(linux.seccomp().clone().map(with_flags));
     check_scheduler(bundle.process(), &linux)?;
-    if let Some(propagation) = linux.rootfs_propagation().as_deref().map(propagation) {
-        linux.set_rootfs_propagation(Some(propagation.to_owned()));
-    }
+    let propagation = linux.rootfs_propagation().clone().filter(|word| !word.is_empty());
+    linux.set_rootfs_propagation(propagation.map(|word| propagation_here(&word).to_owned()));
     spec.set_linux(Some(linux));
     Ok(spec)
 }
@@ -90,6 +90,36 @@ fn make_namespaces_without_paths(linux: &mut Linux) {
         }
     }
     linux.set_namespaces(Some(namespaces));
+}
+
+/// What runc passes over, too, where libcontainer sees an error: flags of a personality, mappings of ids without a user namespace, and classes of a cache that this machine does not have.
+fn leave_out_what_does_nothing(linux: &mut Linux) -> Result<()> {
+    if let Some(personality) = linux.personality_mut()
+        && let Some(flags) = personality.flags().clone().filter(|flags| !flags.is_empty())
+    {
+        tracing::warn!("ignoring unsupported personality flags: {flags:?}");
+        personality.set_flags(None);
+    }
+    if !linux.namespaces().iter().flatten().any(|namespace| namespace.typ() == LinuxNamespaceType::User) {
+        linux.set_uid_mappings(None).set_gid_mappings(None);
+    }
+    let Some(classes) = linux.intel_rdt().clone().filter(|_| !Path::new("/sys/fs/resctrl/schemata").exists())
+    else {
+        return Ok(());
+    };
+    let wanted = [
+        ("l3CacheSchema", classes.l3_cache_schema(), "CAT"),
+        ("memBwSchema", classes.mem_bw_schema(), "MBA"),
+    ];
+    for (name, schema, feature) in wanted {
+        if schema.as_ref().is_some_and(|schema| !schema.is_empty()) {
+            let message =
+                format!("intelRdt.{name} is specified in config, but Intel RDT/{feature} is not enabled");
+            return Err(Error::new(ErrorKind::Bundle, message));
+        }
+    }
+    linux.set_intel_rdt(None);
+    Ok(())
 }
 
 /// `/dev/ptmx` becomes a link to that of the container's own terminals. A device by this name would be in the way, and is passed over as by runc.
@@ -122,7 +152,12 @@ pub(crate) fn hold_namespaces(spec: &mut Spec) -> Result<Vec<OwnedFd>> {
 
 /// libcontainer's error for a namespace that cannot be joined does not say which.
 fn check_namespaces(linux: &Linux) -> Result<()> {
-    for namespace in linux.namespaces().iter().flatten() {
+    let namespaces = linux.namespaces().as_deref().unwrap_or_default();
+    for (index, namespace) in namespaces.iter().enumerate() {
+        if namespaces[..index].iter().any(|other| other.typ() == namespace.typ()) {
+            let message = format!("malformed spec file: duplicated ns {}", file_name(namespace.typ()));
+            return Err(Error::new(ErrorKind::Bundle, message));
+        }
         if let Some(path) = namespace.path() {
             std::fs::metadata(path).context(ErrorKind::Bundle, || {
                 format!("namespace {}: stat {}", file_name(namespace.typ()), path.display())
@@ -132,13 +167,17 @@ fn check_namespaces(linux: &Linux) -> Result<()> {
     Ok(())
 }
 
-/// A source is optional, and libcontainer wants one: where none is given the type stands for it, which is what mount tables show of a file system without one.
-fn name_sources(spec: &mut Spec) {
+/// A source that is bound is taken from the bundle's folder. Another is optional, and libcontainer wants one: where none is given the type stands for it, which is what
+/// mount tables show of a file system without one.
+fn name_sources(spec: &mut Spec, bundle: &Path) {
     let Some(mut mounts) = spec.mounts().clone() else { return };
     for mount in &mut mounts {
-        if mount.source().is_none() && !is_bind(mount) {
-            mount.set_source(mount.typ().clone().map(PathBuf::from));
-        }
+        let source = match mount.source() {
+            Some(source) if is_bind(mount) => Some(bundle.join(source)),
+            None if !is_bind(mount) => mount.typ().clone().map(PathBuf::from),
+            _ => continue,
+        };
+        mount.set_source(source);
     }
     spec.set_mounts(Some(mounts));
 }
@@ -376,15 +415,9 @@ fn with_known_access(mut rule: LinuxDeviceCgroup) -> Option<LinuxDeviceCgroup> {
     Some(rule)
 }
 
-/// libcontainer always recurses, and knows only the words without `r`.
-fn propagation(word: &str) -> &str {
-    match word {
-        "rprivate" => "private",
-        "rslave" => "slave",
-        "rshared" => "shared",
-        "runbindable" => "unbindable",
-        other => other,
-    }
+/// The published libcontainer knows only the words without `r`.
+fn propagation_here(word: &str) -> &str {
+    if cfg!(libcontainer_propagates_below) { word } else { word.strip_prefix('r').unwrap_or(word) }
 }
 
 /// The namespaces of `init` that the container's configuration names, as paths that lead through our descriptors.
@@ -519,18 +552,5 @@ mod tests {
         assert_eq!(inside("/run/link", &[]), Path::new("/elsewhere"));
         assert_eq!(inside("/run/link", &["/run"]), Path::new("/run/link"), "the link is below a mount");
         assert_eq!(inside("/loop", &[]), Path::new("/loop"));
-    }
-
-    #[test]
-    fn propagation_is_said_in_libcontainers_words() {
-        for (given, said) in [
-            ("rprivate", "private"),
-            ("rslave", "slave"),
-            ("rshared", "shared"),
-            ("runbindable", "unbindable"),
-            ("x", "x"),
-        ] {
-            assert_eq!(propagation(given), said);
-        }
     }
 }

@@ -972,6 +972,15 @@ fn every_root_propagation_is_taken() {
         });
         assert!(seen.0 <= 1, "{value}: {seen:?}");
     }
+    // As under runc 1.3; 1.1 makes nothing shared.
+    for (value, of_dev) in [("shared", false), ("rshared", true)] {
+        let case = Case::ours();
+        let bundle = case.busybox();
+        bundle.script("grep ' / /dev ' /proc/self/mountinfo");
+        bundle.edit(|config| config["linux"]["rootfsPropagation"] = json!(value));
+        let seen = case.run(&bundle, &case.id()).output().stdout;
+        assert_eq!(seen.contains("shared:"), of_dev, "{value}: {seen}");
+    }
 }
 
 #[test]

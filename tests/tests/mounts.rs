@@ -343,7 +343,9 @@ fn dev_is_taken_as_it_is() {
 fn devices_may_stand_anywhere() {
     let seen = agree(|case| {
         let bundle = case.busybox();
-        bundle.script("ls -l /null /folder/null /dev/slash | awk '{print $1, $3, $4, $5, $6, $NF}'");
+        bundle.script(
+            "ls -l /null /folder/null /dev/slash | awk '{print $1, $3, $4, $5, $6, $NF}'; stat -c %a /folder",
+        );
         bundle.edit(|config| {
             let device = |path: &str| json!({ "path": path, "type": "c", "major": 1, "minor": 3, "fileMode": 0o640, "uid": 7, "gid": 8 });
             config["linux"]["devices"] = json!([device("/null"), device("/folder/null"), device("/dev/slash/")]);
@@ -351,6 +353,7 @@ fn devices_may_stand_anywhere() {
         case.run(&bundle, &case.id()).output().success().stdout
     });
     assert_eq!(seen.matches("crw-r----- 7 8 1, 3 /").count(), 3, "{seen}");
+    assert!(seen.ends_with("755\n"), "{seen}");
 }
 
 #[test]
@@ -367,6 +370,21 @@ fn a_mount_needs_no_source() {
         case.run(&bundle, &case.id()).output().success().stdout
     });
     assert!(["/proc\n", "/dev\n", "/dev/shm\n"].iter().all(|place| seen.contains(place)), "{seen}");
+}
+
+#[test]
+fn a_relative_source_is_the_bundles() {
+    let seen = agree(|case| {
+        let bundle = mounted(
+            case,
+            &json!({ "type": "bind", "source": "given", "options": ["rbind"] }),
+            &["cat", "/mnt/file"],
+        );
+        fs::create_dir(bundle.dir().join("given")).expect("mkdir");
+        fs::write(bundle.dir().join("given/file"), "the bundle's").expect("a file");
+        case.run(&bundle, &case.id()).output().success().stdout
+    });
+    assert_eq!(seen, "the bundle's");
 }
 
 #[test]

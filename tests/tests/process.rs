@@ -980,7 +980,7 @@ fn flags_of_the_scheduler_are_the_specifications() {
 fn a_new_network_has_its_loopback_device() {
     let seen = agree(|case| {
         let bundle = case.busybox();
-        bundle.script("ip address show dev lo | sed 's/ qlen.*//; s/mtu.*//'; nc -l -p 7 </dev/null & sleep 0.2; echo x | nc -w 5 127.0.0.1 7 && echo answered");
+        bundle.script("ip address show dev lo | sed 's/ qlen.*//; s/mtu.*//'; nc -l -p 7 </dev/null >/dev/null & sleep 0.2; echo x | nc -w 5 127.0.0.1 7 && echo answered");
         case.run(&bundle, &case.id()).output().success().stdout
     });
     assert!(seen.contains("UP") && seen.contains("127.0.0.1") && seen.contains("answered"), "{seen}");
@@ -1003,4 +1003,88 @@ fn root_maps_several_ranges() {
     });
     let numbers = "0 100000 10 10 300000 20 1000 1000 1 0 100000 10 10 200000 20 0";
     assert_eq!(seen, numbers.split(' ').collect::<Vec<_>>());
+}
+
+#[test]
+fn no_id_is_as_it_is() {
+    // setuid(2) and its like take this one for "unchanged", which is root.
+    for user in [
+        json!({ "uid": u32::MAX, "gid": 0 }),
+        json!({ "uid": 1, "gid": u32::MAX }),
+        json!({ "uid": 1, "gid": 1, "additionalGids": [u32::MAX] }),
+    ] {
+        let case = Case::ours();
+        let bundle = case.busybox();
+        bundle.args(["/bin/id"]);
+        bundle.edit(|config| config["process"]["user"] = user.clone());
+        let out = case.run(&bundle, &case.id()).output();
+        assert!(
+            out.code == 1 && out.stdout.is_empty() && out.stderr.contains("process.user: 4294967295"),
+            "{user}: {out:?}"
+        );
+        case.nothing_left();
+    }
+    let case = Case::ours();
+    let (bundle, id) = (case.busybox(), case.id());
+    bundle.args(["/bin/sleep", "1000"]);
+    case.start(&bundle, &id);
+    let out = case.cmd(["exec", "--user", "4294967295:1", &id, "/bin/id"]).output();
+    case.force_delete(&id);
+    assert!(out.code != 0 && out.stdout.is_empty() && out.stderr.contains("4294967295"), "{out:?}");
+}
+
+/// As by runc 1.3; 1.1 knows less.
+#[test]
+fn what_does_nothing_is_passed_over_and_what_cannot_be_is_refused() {
+    let taken = |change: &dyn Fn(&mut serde_json::Value)| {
+        let case = Case::ours();
+        let bundle = case.busybox();
+        bundle.args(["/bin/echo", "run"]);
+        bundle.edit(change);
+        let out = case.run(&bundle, &case.id()).output();
+        case.nothing_left();
+        assert_eq!(out.code == 0, out.stdout == "run\n", "{out:?}");
+        (out.code == 0, out.stderr)
+    };
+    let ids = json!([{ "containerID": 0, "hostID": 1000, "size": 1 }]);
+    assert!(
+        taken(&|config| config["linux"]["uidMappings"] = ids.clone()).0,
+        "mappings without a user namespace"
+    );
+    assert!(taken(&|config| config["linux"]["rootfsPropagation"] = json!("")).0, "no propagation");
+    let (taken_with_flags, warning) = taken(&|config| {
+        config["linux"]["personality"] = json!({ "domain": "LINUX", "flags": ["ADDR_NO_RANDOMIZE"] })
+    });
+    assert!(taken_with_flags && warning.contains("ignoring unsupported personality flags"), "{warning}");
+    if !Path::new("/sys/fs/resctrl/schemata").exists() {
+        assert!(
+            taken(&|config| config["linux"]["intelRdt"] = json!({ "closID": "x" })).0,
+            "a class of a cache"
+        );
+        let (taken, error) =
+            taken(&|config| config["linux"]["intelRdt"] = json!({ "l3CacheSchema": "L3:0=f" }));
+        assert!(
+            !taken
+                && error.contains(
+                    "intelRdt.l3CacheSchema is specified in config, but Intel RDT/CAT is not enabled"
+                ),
+            "{error}"
+        );
+    }
+    let (taken_twice, error) = taken(&|config| {
+        config["linux"]["namespaces"].as_array_mut().expect("namespaces").push(json!({ "type": "pid" }))
+    });
+    assert!(!taken_twice && error.contains("duplicated ns pid"), "{error}");
+}
+
+#[test]
+fn a_cgroup_lies_within_the_hierarchy() {
+    let seen = agree(|case| {
+        let (bundle, name) = (case.busybox(), case.id());
+        bundle.args(["/bin/cat", "/proc/self/cgroup"]);
+        bundle.edit(|config| config["linux"]["cgroupsPath"] = json!(format!("/../../{name}/inner/..")));
+        let out = case.run(&bundle, &case.id()).output();
+        (out.code, out.stdout.contains(".."))
+    });
+    assert_eq!(seen, (0, false));
 }
