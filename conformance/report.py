@@ -12,6 +12,8 @@ from xml.etree import ElementTree
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "conformance-output"
 CACHE = Path(os.environ.get("RR_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rr-runtime")
+# So many times at most is a test asked until it passes; who does not pass at once is flaky.
+TRIES = 3
 
 
 def programs(runner, names, place=None):

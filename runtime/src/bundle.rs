@@ -224,7 +224,11 @@ fn check_host(spec: &Spec) -> Result<()> {
     }
     let label = |label: &Option<String>| label.as_deref().is_some_and(|label| !label.is_empty());
     let process = spec.process().as_ref().is_some_and(|process| label(process.selinux_label()));
-    let labelled = process || linux.is_some_and(|linux| label(linux.mount_label()));
+    check_label(process || linux.is_some_and(|linux| label(linux.mount_label())))
+}
+
+/// Whether a label can be had of SELinux, if there is one.
+pub(crate) fn check_label(labelled: bool) -> Result<()> {
     if labelled && !Path::new("/sys/fs/selinux/enforce").exists() {
         return Err(missing(
             "selinux label is specified in config, but selinux is disabled or not supported",

@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use crate::affinity;
 use crate::annotation::Annotations;
 use crate::builders;
-use crate::bundle::{self, Bundle, check_process, warn_of_capabilities};
+use crate::bundle::{self, Bundle, check_label, check_process, warn_of_capabilities};
 use crate::cgroup::Beside;
 use crate::create::{
     Terminal, check_descriptors, check_terminal, container_error, leave_behind, leave_the_caller, reap,
@@ -219,6 +219,7 @@ fn process(bundle: &Bundle, options: &ExecOptions) -> Result<Process> {
         process.set_apparmor_profile(options.apparmor.clone());
     }
     if options.process_label.is_some() {
+        check_label(options.process_label.as_deref() != Some(""))?;
         process.set_selinux_label(options.process_label.clone());
     }
     if options.no_new_privs {

@@ -1,6 +1,5 @@
 //! `features`: what this build supports, as the runtime specification's `features.md` has it.
 
-use oci_spec::runtime::VERSION;
 use serde_json::{Value, json};
 
 /// Patches of libcontainer that were applied when this was built; the build's configuration names them.
@@ -10,6 +9,8 @@ const APPLIED: Option<&str> = option_env!("RR_LIBCONTAINER_PATCHES");
 const BINDS_TREES: &str = "0015-bind-what-the-caller-has-opened";
 
 /// What each patch gives, by its name. A build without it lacks the guarantee.
+/// Of the OCI runtime specification: what is known here is of this version.
+pub const SPEC_VERSION: &str = "1.2.0";
 const GUARANTEES: [(&str, &str); 40] = [
     (
         "0001-builders-accept-a-spec",
@@ -134,7 +135,7 @@ pub fn features() -> Value {
         .collect();
     json!({
         "ociVersionMin": "1.0.0",
-        "ociVersionMax": VERSION,
+        "ociVersionMax": SPEC_VERSION,
         "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
         "mountOptions": named("", MOUNT_OPTIONS),
         "linux": {

@@ -1,15 +1,22 @@
 //! `spec`: a `config.json` to begin with.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 
 use libcgroups::common::{CgroupSetup, get_cgroup_setup};
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxNamespace, LinuxNamespaceType, Process, Root, Spec};
+use oci_spec::runtime::{
+    Linux, LinuxDeviceCgroup, LinuxNamespace, LinuxNamespaceType, Mount, PosixRlimit, Process, Root, Spec,
+    User,
+};
 use rustix::process::{getegid, geteuid};
+use serde::Serialize;
+use serde_json::ser::{PrettyFormatter, Serializer};
 
 use crate::bundle::CONFIG;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::features::SPEC_VERSION;
 
 /// Writes `config.json` into `bundle`; with a module, also a root file system that holds it.
 ///
@@ -32,7 +39,8 @@ pub fn write(bundle: &Path, rootless: bool, wasm: Option<&Path>) -> Result<()> {
     }
     process.set_no_new_privileges(Some(true));
     spec.set_process(Some(process));
-    let text = serde_json::to_vec_pretty(&spec)
+    let text = Template::of(&spec)
+        .and_then(|template| template.text())
         .context(ErrorKind::Bundle, || "configuration: cannot be encoded".to_owned())?;
     let cannot = || format!("{}: cannot be written", path.display());
     let mut file = match fs::File::create_new(&path) {
@@ -45,6 +53,66 @@ pub fn write(bundle: &Path, rootless: bool, wasm: Option<&Path>) -> Result<()> {
         other => other.context(ErrorKind::Bundle, cannot)?,
     };
     file.write_all(&text).context(ErrorKind::Bundle, cannot)
+}
+
+/// A configuration as runc writes it: in its order, and by tabs.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Template<'a> {
+    oci_version: &'a str,
+    process: Option<ProcessTemplate<'a>>,
+    root: &'a Option<Root>,
+    hostname: &'a Option<String>,
+    mounts: &'a Option<Vec<Mount>>,
+    linux: &'a Option<Linux>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProcessTemplate<'a> {
+    terminal: Option<bool>,
+    user: &'a User,
+    args: &'a Option<Vec<String>>,
+    env: &'a Option<Vec<String>>,
+    cwd: &'a Path,
+    /// By their names, as those of a set come in any order.
+    capabilities: BTreeMap<String, BTreeSet<String>>,
+    rlimits: &'a Option<Vec<PosixRlimit>>,
+    no_new_privileges: Option<bool>,
+}
+
+impl<'a> Template<'a> {
+    fn of(spec: &'a Spec) -> serde_json::Result<Self> {
+        Ok(Self {
+            oci_version: SPEC_VERSION,
+            process: spec.process().as_ref().map(ProcessTemplate::of).transpose()?,
+            root: spec.root(),
+            hostname: spec.hostname(),
+            mounts: spec.mounts(),
+            linux: spec.linux(),
+        })
+    }
+
+    fn text(&self) -> serde_json::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        let tabs = PrettyFormatter::with_indent(b"\t");
+        self.serialize(&mut Serializer::with_formatter(&mut text, tabs)).map(|()| text)
+    }
+}
+
+impl<'a> ProcessTemplate<'a> {
+    fn of(process: &'a Process) -> serde_json::Result<Self> {
+        Ok(Self {
+            terminal: process.terminal(),
+            user: process.user(),
+            args: process.args(),
+            env: process.env(),
+            cwd: process.cwd(),
+            capabilities: serde_json::from_value(serde_json::to_value(process.capabilities())?)?,
+            rlimits: process.rlimits(),
+            no_new_privileges: process.no_new_privileges(),
+        })
+    }
 }
 
 fn root() -> Root {

@@ -17,11 +17,11 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::VERSION;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::features::SPEC_VERSION;
 use crate::id::ContainerId;
 use crate::lock::Lock;
 use crate::process::Identity;
@@ -397,7 +397,7 @@ impl State {
     pub fn report(&self, store: &Store) -> Report {
         let status = self.status(store);
         Report {
-            oci_version: VERSION.to_owned(),
+            oci_version: SPEC_VERSION.to_owned(),
             id: self.id.to_string(),
             pid: if status == Status::Stopped { 0 } else { self.init.map_or(0, |init| init.pid) },
             status,

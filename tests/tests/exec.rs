@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::json;
 use tests::command::eventually;
 use tests::console::{ConsoleSocket, Terminal};
-use tests::{Bundle, Case, agree, proc};
+use tests::{Bundle, Case, agree, proc, skip};
 
 const STATUS: &str = "grep -E '^(Uid|Gid|Groups|Cap...|NoNewPrivs|Seccomp|Umask):' /proc/self/status";
 
@@ -186,6 +186,20 @@ fn flags_choose_user_groups_and_capabilities() {
     assert_eq!(fact(&text, "NoNewPrivs"), "0");
     let (_, text) = exec(allow, &["--no-new-privs"], STATUS);
     assert_eq!(fact(&text, "NoNewPrivs"), "1");
+}
+
+#[test]
+fn a_label_needs_selinux() {
+    if std::path::Path::new("/sys/fs/selinux/enforce").exists() {
+        skip!("SELinux is there");
+    }
+    let seen = agree(|case| {
+        let (_bundle, id, _) = sleeping(case, |_| {});
+        let out = case.cmd(["exec", "--process-label", "a:b:c:d", &id, "/bin/true"]).output();
+        case.force_delete(&id);
+        (out.code, out.stderr.contains("selinux is disabled or not supported"))
+    });
+    assert_eq!(seen, (255, true));
 }
 
 #[test]

@@ -579,7 +579,11 @@ fn spec_writes_runcs_template_once() {
             let again = case.cmd(["spec"]).args(flags).cwd(&dir).output();
             assert_eq!(fs::read_to_string(dir.join("config.json")).expect("it is still there"), text);
             case.cmd(["spec", "--bundle"]).arg(case.folder()).ok();
-            (config, again.code)
+            let key = |line: &str| {
+                let (tabs, key) = line.split_once('"')?;
+                (tabs.len() < 3).then(|| tabs.to_owned() + key.split('"').next().unwrap_or_default())
+            };
+            (config, again.code, text.lines().filter_map(key).collect::<Vec<_>>())
         });
         assert_eq!(seen.1, 1, "it overwrote a configuration");
     }

@@ -63,8 +63,56 @@ pub(crate) struct Global {
 impl Cli {
     /// Parses a command line.
     pub(crate) fn read(args: impl Iterator<Item = OsString>) -> Result<Self, clap::Error> {
-        Self::from_arg_matches(&command().try_get_matches_from(args)?)
+        Self::from_arg_matches(&command().try_get_matches_from(with_two_dashes(args.collect()))?)
     }
+}
+
+/// As to Go's programs, one dash is as good as two before a long name: `-bundle`. What follows the first word that is neither an option nor a verb is left as it is.
+fn with_two_dashes(words: Vec<OsString>) -> Vec<OsString> {
+    let dashed = |word: &OsString| {
+        word.to_str()
+            .filter(|word| word.len() > 2 && word.starts_with('-') && !word.starts_with("--"))
+            .is_some()
+    };
+    if !words.iter().any(dashed) {
+        return words;
+    }
+    let mut all = command();
+    all.build();
+    let (mut command, mut words, mut spelled) = (&all, words.into_iter(), Vec::new());
+    spelled.extend(words.next());
+    while let Some(word) = words.next() {
+        let Some(option) =
+            word.to_str().filter(|word| word.starts_with('-') && !word.trim_start_matches('-').is_empty())
+        else {
+            let verb = command.find_subcommand(&word);
+            spelled.push(word);
+            match verb {
+                Some(verb) => command = verb,
+                None => break,
+            }
+            continue;
+        };
+        let name = option.trim_start_matches('-');
+        let (name, value) = name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value)));
+        let is_long =
+            |arg: &&clap::Arg| arg.get_long_and_visible_aliases().is_some_and(|names| names.contains(&name));
+        let is_short = |arg: &&clap::Arg| arg.get_short().is_some_and(|short| name.chars().eq([short]));
+        let long = command.get_arguments().find(is_long);
+        let known = long.or_else(|| command.get_arguments().find(is_short));
+        let takes_next =
+            known.is_some_and(|arg| arg.get_action().takes_values() && !arg.is_require_equals_set());
+        spelled.push(if long.is_some() && dashed(&word) {
+            format!("-{option}").into()
+        } else {
+            word.clone()
+        });
+        if takes_next && value.is_none() {
+            spelled.extend(words.next());
+        }
+    }
+    spelled.extend(words);
+    spelled
 }
 
 /// The command line as it is read, and as its manual describes it.
@@ -583,4 +631,38 @@ pub(crate) struct Spec {
     /// For a WebAssembly module, copied into the bundle's rootfs
     #[arg(long, value_name = "MODULE")]
     pub(crate) wasm: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::{version, with_two_dashes};
+
+    #[test]
+    fn one_dash_is_as_good_as_two() {
+        for (written, read) in [
+            (
+                "-root /r -debug create -bundle b -pid-file=p -no-pivot id",
+                "--root /r --debug create --bundle b --pid-file=p --no-pivot id",
+            ),
+            ("run -b -bundle -d id", "run -b -bundle -d id"),
+            ("exec -t -pid-file p id sh -env -user", "exec -t --pid-file p id sh -env -user"),
+            ("exec -tenv id", "exec -tenv id"),
+            ("kill -all=false id", "kill --all=false id"),
+            ("run -- -bundle", "run -- -bundle"),
+            ("-log-format json list -quiet", "--log-format json list --quiet"),
+            ("run id -bundle", "run id -bundle"),
+        ] {
+            let words = |line: &str| {
+                ["rr-runtime"].into_iter().chain(line.split(' ')).map(OsString::from).collect::<Vec<_>>()
+            };
+            assert_eq!(with_two_dashes(words(written)), words(read), "{written}");
+        }
+    }
+
+    #[test]
+    fn the_version_of_the_specification_is_the_one_that_features_and_states_tell() {
+        assert!(version().ends_with(&format!("spec: {}", runtime::features::SPEC_VERSION)));
+    }
 }

@@ -76,6 +76,10 @@ fn usage(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ClapErrorKind::DisplayHelp | ClapErrorKind::DisplayVersion) {
         return error.print().map_or(ExitCode::from(FAILED), |()| ExitCode::SUCCESS);
     }
+    if error.kind() == ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // As under runc who asks for nothing is helped.
+        return write!(std::io::stdout(), "{error}").map_or(ExitCode::from(FAILED), |()| ExitCode::SUCCESS);
+    }
     let text = error.to_string();
     let (what, usage) = text.split_once("\n\n").unwrap_or((&text, ""));
     let what = match error.get(ContextKind::InvalidSubcommand) {
