@@ -2,6 +2,9 @@
 
 use serde_json::{Value, json};
 
+/// Version of the OCI runtime specification that is followed.
+pub const SPEC_VERSION: &str = "1.2.0";
+
 /// Patches of libcontainer that were applied when this was built; the build's configuration names them.
 const APPLIED: Option<&str> = option_env!("RR_LIBCONTAINER_PATCHES");
 
@@ -9,9 +12,7 @@ const APPLIED: Option<&str> = option_env!("RR_LIBCONTAINER_PATCHES");
 const BINDS_TREES: &str = "0015-bind-what-the-caller-has-opened";
 
 /// What each patch gives, by its name. A build without it lacks the guarantee.
-/// Of the OCI runtime specification: what is known here is of this version.
-pub const SPEC_VERSION: &str = "1.2.0";
-const GUARANTEES: [(&str, &str); 40] = [
+const GUARANTEES: [(&str, &str); 41] = [
     (
         "0001-builders-accept-a-spec",
         "exec joins the user namespace, and has the user, limits and profile of the configuration",
@@ -83,6 +84,7 @@ const GUARANTEES: [(&str, &str); 40] = [
         "0035-root-propagation-of-all-mounts",
         "the root's propagation is that of all mounts, where it begins with r",
     ),
+    ("0036-flags-of-cgroup-mounts", "hierarchies of cgroup v1 are mounted nosuid, nodev and noexec"),
     (
         "0001-relative-paths-below-the-callers-cgroup",
         "a container without cgroupsPath stays below its caller's cgroup",

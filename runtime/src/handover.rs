@@ -173,7 +173,7 @@ fn name_sources(spec: &mut Spec, bundle: &Path) {
     let Some(mut mounts) = spec.mounts().clone() else { return };
     for mount in &mut mounts {
         let source = match mount.source() {
-            Some(source) if is_bind(mount) => Some(bundle.join(source)),
+            Some(source) if is_bind(mount) && !source.as_os_str().is_empty() => Some(bundle.join(source)),
             None if !is_bind(mount) => mount.typ().clone().map(PathBuf::from),
             _ => continue,
         };
