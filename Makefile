@@ -56,7 +56,7 @@ eval-full: ## the same as in the paper, which takes hours; goes on where it was 
 	@scripts/build-guests
 	@scripts/eval all --full
 
-conformance: ## runc's own tests beside runc (as root); a table, and conformance-output/
+conformance: ## the tests of runc, crun and others beside runc (as root); a table, and conformance-output/
 	@scripts/setup build conformance
 	@scripts/build
 	@scripts/conformance
