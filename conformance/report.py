@@ -12,6 +12,8 @@ from xml.etree import ElementTree
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "conformance-output"
 CACHE = Path(os.environ.get("RR_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rr-runtime")
+# The runc of sid, for which the newer of two suites of runc's tests was written.
+NEWER_RUNC = str(CACHE / "conformance/newer/bin/runc")
 # So many times at most is a test asked until it passes; who does not pass at once is flaky.
 TRIES = 3
 
@@ -36,6 +38,23 @@ def runtimes(runner, words, peer):
         if not binary:
             sys.exit(f"{runner}: {name}: {given[name]} is no program")
     return found
+
+
+def version(runner, folder):
+    """The version of the tests that scripts/setup-conformance has put into a folder."""
+    if not (folder / "version").exists():
+        sys.exit(f"{runner}: {folder.name}: the tests are not there; run: scripts/setup-conformance")
+    return (folder / "version").read_text().strip()
+
+
+def settle(verdicts, ask_again):
+    """Asks for the tests that failed again, by a function that takes their names and gives verdicts: who passes then is flaky."""
+    for _ in range(TRIES - 1):
+        failed = [test for test, verdict in verdicts.items() if verdict == "failed"]
+        if not failed:
+            break
+        again = ask_again(failed)
+        verdicts.update({test: "flaky" for test in failed if again.get(test) == "passed"})
 
 
 def traces():
