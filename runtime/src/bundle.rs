@@ -166,16 +166,16 @@ pub(crate) fn read<T: DeserializeOwned>(text: &[u8], pointer: &str) -> serde_jso
         return Err(refused);
     }
     let document = serde_json::from_value(document)?;
-    if !unknown.is_empty() {
-        warn_of_capabilities(&unknown);
-    }
+    warn_of_capabilities(&unknown);
     Ok(document)
 }
 
-/// In runc's words and Go's form.
+/// Tells of those that are left out, if there are any, in runc's words and Go's form.
 pub(crate) fn warn_of_capabilities<'a>(names: impl IntoIterator<Item = &'a String>) {
     let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
-    tracing::warn!("ignoring unknown or unavailable capabilities: [{}]", names.join(" "));
+    if !names.is_empty() {
+        tracing::warn!("ignoring unknown or unavailable capabilities: [{}]", names.join(" "));
+    }
 }
 
 /// Resources whose keys have other capital letters are read once more.

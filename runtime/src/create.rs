@@ -196,7 +196,6 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
         notify::prepare(&mut spec, claim.folder())?;
     }
     let mut state = new_state(id, bundle, &spec, options.systemd_cgroup);
-    let has_hooks = spec.hooks().is_some();
     if let Some(hooks) = spec.hooks_mut() {
         hook::complete(hooks);
         // Ours to run, see `start::poststart`.
@@ -243,6 +242,7 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
     let builder = builders::init(base, bundle.path(), spec, claim.folder())?
         .with_systemd(by_systemd)
         .with_no_pivot(options.no_pivot);
+    let has_hooks = bundle.spec().hooks().is_some();
     let built = if has_hooks { hook::within(bundle.path(), || builder.build())? } else { builder.build() };
     let container = built.map_err(|error| container_error(&error))?;
     drop((sources, namespaces));

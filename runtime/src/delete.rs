@@ -54,8 +54,8 @@ pub(crate) fn end_and_clear(store: &Store, claim: Claim, state: &State) -> Resul
 }
 
 /// Removes what is left of the container that ran as `ran`: nothing, where another command has deleted it meanwhile.
-pub(crate) fn clear_ran(store: &Store, id: &ContainerId, ran: &State) -> Result<()> {
-    let locked = store.lock(id).and_then(|claim| claim.load().map(|state| (claim, state)));
+pub(crate) fn clear_ran(store: &Store, ran: &State) -> Result<()> {
+    let locked = store.lock(&ran.id).and_then(|claim| claim.load().map(|state| (claim, state)));
     let (claim, state) = match locked {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         other => other?,

@@ -281,10 +281,7 @@ fn add_capabilities(process: &mut Process, names: &[String]) -> Result<()> {
         return Ok(());
     }
     let added: Capabilities = names.iter().filter_map(|name| capability(name)).collect();
-    let unknown: Vec<_> = names.iter().filter(|name| capability(name).is_none()).collect();
-    if !unknown.is_empty() {
-        warn_of_capabilities(unknown);
-    }
+    warn_of_capabilities(names.iter().filter(|name| capability(name).is_none()));
     let mut all = process.capabilities().clone().unwrap_or_else(|| {
         let mut none = LinuxCapabilities::default();
         none.set_bounding(None)

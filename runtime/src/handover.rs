@@ -170,8 +170,7 @@ fn check_namespaces(linux: &Linux) -> Result<()> {
 /// A source that is bound is taken from the bundle's folder. Another is optional, and libcontainer wants one: where none is given the type stands for it, which is what
 /// mount tables show of a file system without one.
 fn name_sources(spec: &mut Spec, bundle: &Path) {
-    let Some(mut mounts) = spec.mounts().clone() else { return };
-    for mount in &mut mounts {
+    for mount in spec.mounts_mut().iter_mut().flatten() {
         let source = match mount.source() {
             Some(source) if is_bind(mount) && !source.as_os_str().is_empty() => Some(bundle.join(source)),
             None if !is_bind(mount) => mount.typ().clone().map(PathBuf::from),
@@ -179,7 +178,6 @@ fn name_sources(spec: &mut Spec, bundle: &Path) {
         };
         mount.set_source(source);
     }
-    spec.set_mounts(Some(mounts));
 }
 
 /// Says the mount points that lead through links of the root file system by where those lead inside of it.

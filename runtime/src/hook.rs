@@ -23,16 +23,13 @@ fn callers() -> HashMap<String, String> {
 /// Gives the hooks that libcontainer runs on the host's side their environment.
 pub(crate) fn complete(hooks: &mut Hooks) {
     let environment: Vec<String> = callers().iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let complete = |hooks: &Option<Vec<Hook>>| {
-        let mut hooks = hooks.clone();
+    let complete = |hooks: &mut Option<Vec<Hook>>| {
         for hook in hooks.iter_mut().flatten().filter(|hook| hook.env().is_none()) {
             hook.set_env(Some(environment.clone()));
         }
-        hooks
     };
-    let (prestart, create_runtime) = (complete(hooks.prestart()), complete(hooks.create_runtime()));
-    hooks.set_prestart(prestart);
-    hooks.set_create_runtime(create_runtime);
+    complete(hooks.prestart_mut());
+    complete(hooks.create_runtime_mut());
 }
 
 /// Does something in the bundle's folder: who is forked there begins there.

@@ -61,7 +61,7 @@ pub(crate) fn attend(
     if waited.is_ok() && keep {
         return waited;
     }
-    clear_ran(store, &state.id, state).and(waited)
+    clear_ran(store, state).and(waited)
 }
 
 /// Starts the container, and gives back its lock: others may act on it while it runs.

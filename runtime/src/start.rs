@@ -50,7 +50,7 @@ pub(crate) fn poststart(store: &Store, claim: Claim, state: &State) -> Result<()
     hook::run(hooks, &container).map_err(|error| {
         let _ = init.signal(Signal::KILL);
         // The first error is the one to tell; what this leaves, `delete` removes.
-        let _ = delete::clear_ran(store, &state.id, state);
+        let _ = delete::clear_ran(store, state);
         // It says which of them.
         Error::new(ErrorKind::Container, format!("error running poststart {error}"))
     })

@@ -70,9 +70,7 @@ impl Cli {
 /// As to Go's programs, one dash is as good as two before a long name: `-bundle`. What follows the first word that is neither an option nor a verb is left as it is.
 fn with_two_dashes(words: Vec<OsString>) -> Vec<OsString> {
     let dashed = |word: &OsString| {
-        word.to_str()
-            .filter(|word| word.len() > 2 && word.starts_with('-') && !word.starts_with("--"))
-            .is_some()
+        word.to_str().is_some_and(|word| word.len() > 2 && word.starts_with('-') && !word.starts_with("--"))
     };
     if !words.iter().any(dashed) {
         return words;
@@ -141,7 +139,10 @@ impl Global {
     /// The global options of a command line of which the rest is not understood.
     pub(crate) fn of_any(args: impl Iterator<Item = OsString>) -> Option<Self> {
         let command = clap::Command::new("rr-runtime").ignore_errors(true).allow_external_subcommands(true);
-        let matches = Self::augment_args(command).mut_args(switch).try_get_matches_from(args).ok()?;
+        let matches = Self::augment_args(command)
+            .mut_args(switch)
+            .try_get_matches_from(with_two_dashes(args.collect()))
+            .ok()?;
         Self::from_arg_matches(&matches).ok()
     }
 }

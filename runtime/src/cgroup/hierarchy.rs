@@ -106,7 +106,7 @@ impl Hierarchy {
     }
 }
 /// A path whose `..` lead nowhere but to where it begins, as runc and libcgroups read it.
-fn within(path: &Path) -> PathBuf {
+pub(super) fn within(path: &Path) -> PathBuf {
     let mut within = PathBuf::new();
     for component in path.components() {
         match component {

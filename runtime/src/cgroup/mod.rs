@@ -22,7 +22,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
-use hierarchy::{Hierarchy, Host, own_version2, read};
+use hierarchy::{Hierarchy, Host, own_version2, read, within};
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::id::ContainerId;
@@ -53,19 +53,6 @@ pub(crate) fn named(given: Option<&Path>) -> Option<&Path> {
     given.filter(|path| !path.as_os_str().is_empty())
 }
 
-/// A path that leads nowhere out of where it begins: `..` ends there, as under runc.
-fn within(path: &Path) -> PathBuf {
-    let mut within = PathBuf::new();
-    for component in path.components() {
-        match component {
-            // No further than to the root, or to where a relative path begins.
-            Component::ParentDir => drop(within.pop()),
-            component => within.push(component),
-        }
-    }
-    within
-}
-
 /// The path that libcontainer is handed for a container's cgroup.
 ///
 /// As under runc an absolute path starts at a hierarchy's root, a relative one below the caller's own cgroup, and none
@@ -77,7 +64,9 @@ pub(crate) fn path(given: Option<&Path>, id: &ContainerId, systemd: bool) -> Pat
         return given.map_or_else(|| PathBuf::from(format!(":rr-runtime:{id}")), Path::to_path_buf);
     }
     // None but the caller's own is none, too.
-    let given = given.map(within).filter(|path| !path.as_os_str().is_empty());
+    let root = |path: &Path| Path::new(if path.is_absolute() { "/" } else { "" }).to_owned();
+    let given =
+        given.map(|given| root(given).join(within(given))).filter(|path| !path.as_os_str().is_empty());
     let relative = given.unwrap_or_else(|| PathBuf::from(id.as_str()));
     if relative.is_absolute() {
         return relative;
