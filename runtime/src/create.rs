@@ -29,6 +29,7 @@ use crate::id::ContainerId;
 use crate::init::{self, Installed, Ready};
 use crate::process::{Identity, PidReceiver, standard_streams};
 use crate::root::Root;
+use crate::sealed::Program;
 use crate::signals::Inherited;
 use crate::state::{Claim, Phase, State, Store};
 use crate::terminal::Console;
@@ -66,6 +67,8 @@ pub struct CreateOptions {
     pub systemd_cgroup: bool,
     /// The runtime's binary where it is installed, see [`crate::sealed::Origin`].
     pub binary: PathBuf,
+    /// What executes that one when the workload is a function.
+    pub program: Program,
     /// The administrator's file, see [`crate::config`].
     pub config: PathBuf,
 }
@@ -100,15 +103,30 @@ pub(crate) struct Created {
 pub fn create(store: &Store, id: &ContainerId, options: &CreateOptions) -> Result<()> {
     let bundle = Bundle::load(&options.bundle)?;
     check_terminal(bundle.process().terminal(), options.console_socket.is_some(), true)?;
+    let workload = workload(&bundle, options)?;
     let signals = Inherited::now()?;
     let terminal = options.console_socket.clone().map_or(Terminal::None, Terminal::Socket);
-    let created = create_locked(store, id, options, &bundle, &terminal, signals)?;
+    let created = create_locked(store, id, options, &bundle, workload, &terminal, signals)?;
     let saved = created.claim.save(&created.state);
     if saved.is_err() {
         // The first error is the one to tell; what this leaves, `delete` removes.
         let _ = end_and_clear(store, created.claim, &created.state);
     }
     saved
+}
+
+/// Decides what the container is. A function is the whole runtime's: the native one does not return then.
+///
+/// # Errors
+///
+/// As [`check_descriptors`], [`Workload::of_bundle`] and [`Program::need_engine`].
+pub(crate) fn workload(bundle: &Bundle, options: &CreateOptions) -> Result<Workload> {
+    check_descriptors(options.preserve_fds)?;
+    let workload = Workload::of_bundle(bundle, &Annotations::of(bundle.spec())?)?;
+    if matches!(workload, Workload::Wasm(_)) {
+        options.program.need_engine(&options.binary)?;
+    }
+    Ok(workload)
 }
 
 /// Everything that was decided before the container's folder exists.
@@ -130,11 +148,10 @@ pub(crate) fn create_locked(
     id: &ContainerId,
     options: &CreateOptions,
     bundle: &Bundle,
+    workload: Workload,
     terminal: &Terminal,
     signals: Inherited,
 ) -> Result<Created> {
-    check_descriptors(options.preserve_fds)?;
-    let workload = Workload::of_bundle(bundle, &Annotations::of(bundle.spec())?)?;
     store.check_free(id)?;
     let turn = if takes_a_while(bundle, &workload) { Turn::default() } else { store.turn() };
     // What stands in the way may be what another one of that name has made meanwhile.

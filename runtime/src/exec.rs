@@ -28,6 +28,7 @@ use crate::id::ContainerId;
 use crate::init::{self, Installed, Ready};
 use crate::passwd;
 use crate::process::{Identity, PidReceiver};
+use crate::sealed::Program;
 use crate::signals::Inherited;
 use crate::state::{State, Status, Store};
 use crate::terminal::{Caller, Console, Relay};
@@ -75,6 +76,8 @@ pub struct ExecOptions {
     pub ignore_paused: bool,
     /// The runtime's binary where it is installed, see [`crate::sealed::Origin`].
     pub binary: PathBuf,
+    /// What executes that one when the container is a function's.
+    pub program: Program,
     /// The administrator's file, see [`crate::config`].
     pub config: PathBuf,
 }
@@ -87,13 +90,16 @@ pub struct ExecOptions {
 pub fn exec(store: &Store, id: &ContainerId, options: &ExecOptions) -> Result<i32> {
     check_descriptors(options.preserve_fds)?;
     let claim = store.lock(id)?;
+    let state = claim.load()?;
+    if state.wasm.is_some() {
+        options.program.need_engine(&options.binary)?;
+    }
     // Not before the lock is held: who waits for it can be interrupted.
     let (signals, blocked) = if options.detach {
         (Inherited::now()?, None)
     } else {
         Inherited::block_all().map(|(a, b)| (a, Some(b)))?
     };
-    let state = claim.load()?;
     let status = state.status_under_lock();
     check_status(status, options.ignore_paused)?;
     let bundle = Bundle::parse(state.bundle.clone(), claim.load_config()?)?;

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use nix::sys::signal::SigSet;
 
 use crate::bundle::Bundle;
-use crate::create::{CreateOptions, Created, Terminal, check_terminal, create_locked};
+use crate::create::{CreateOptions, Created, Terminal, check_terminal, create_locked, workload};
 use crate::delete::{clear_ran, end_and_clear};
 use crate::error::{Error, ErrorKind, Result};
 use crate::foreground::Foreground;
@@ -33,15 +33,16 @@ pub struct RunOptions {
 pub fn run(store: &Store, id: &ContainerId, create: &CreateOptions, options: RunOptions) -> Result<i32> {
     let bundle = Bundle::load(&create.bundle)?;
     check_terminal(bundle.process().terminal(), create.console_socket.is_some(), options.detach)?;
+    let workload = workload(&bundle, create)?;
     if options.detach {
         let terminal = create.console_socket.clone().map_or(Terminal::None, Terminal::Socket);
-        let created = create_locked(store, id, create, &bundle, &terminal, Inherited::now()?)?;
+        let created = create_locked(store, id, create, &bundle, workload, &terminal, Inherited::now()?)?;
         let (state, notify) = started(store, created)?;
         return wait_until_ready(notify, &state).map(|()| 0);
     }
     let (signals, blocked) = Inherited::block_all()?;
     let terminal = if bundle.process().terminal() == Some(true) { Terminal::Relayed } else { Terminal::None };
-    let mut created = create_locked(store, id, create, &bundle, &terminal, signals)?;
+    let mut created = create_locked(store, id, create, &bundle, workload, &terminal, signals)?;
     // Before the program runs: what it writes first has to find the terminal as it will be.
     let relay = created.master.take().map(take_over).transpose();
     let (state, notify) = started(store, created)?;

@@ -8,6 +8,9 @@
 //!   (`mount_setattr(2)`) and then detached: it belongs to no namespace, so that no one can remount it, and no byte is copied;
 //! - where that needs a privilege that the caller has not, a sealed copy in memory (`memfd_create(2)`).
 //!
+//! There are two programs: the whole runtime, and a native one that is linked statically, which has less to map and cannot load the engine
+//! (DESIGN.md, "The engine's folder"). The latter executes the former when a workload turns out to be a function.
+//!
 //! What is passed on of the environment has neither `LD_*` nor `WASMEDGE_*`. An installed runtime has had a first stage that does the former
 //! (`runtime/first-stage`), and begins here only where that was not permitted.
 
@@ -23,7 +26,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::AtFlags;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
 
-use first_stage::ORIGIN;
+use first_stage::{NATIVE, ORIGIN, WHOLE};
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::mount;
@@ -33,11 +36,59 @@ const EXE: &str = "/proc/self/exe";
 const SEALS: SealFlags =
     SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::WRITE);
 
-/// Where the binary that runs is installed.
+/// Where the runtime is installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// Its path. It comes through the environment: whoever loads something from its folder checks whose that is.
+    /// The path of its whole program. It comes through the environment: whoever loads something from its folder checks whose that is.
     pub binary: PathBuf,
+}
+
+impl Origin {
+    /// As the program that runs says, for what needs no sealed place.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::System`] when it does not.
+    pub fn here() -> Result<Self> {
+        let program =
+            std::env::current_exe().context(ErrorKind::System, || format!("{EXE}: cannot be read"))?;
+        Ok(Self::of(&program))
+    }
+
+    /// The two programs lie in one folder.
+    fn of(program: &Path) -> Self {
+        let is_native = program.file_name().is_some_and(|name| name == NATIVE);
+        Self { binary: if is_native { program.with_file_name(WHOLE) } else { program.to_owned() } }
+    }
+}
+
+/// Which of the two programs this process is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Program {
+    /// The one that can do everything.
+    #[default]
+    Whole,
+    /// The one that cannot load the engine.
+    Native,
+}
+
+impl Program {
+    /// Returns in the whole program. The other one executes that, whose installed path is `binary`, with the same words: nothing must have
+    /// been made yet, nor signals been blocked.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::System`] when that cannot be executed.
+    pub fn need_engine(self, binary: &Path) -> Result<()> {
+        if self == Self::Whole {
+            return Ok(());
+        }
+        let exe = rustix::fs::open(binary, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        // It finds a sealed place by itself, where it needs one.
+        let error = exe.map_or_else(io::Error::from, |exe| execute(&exe, environment()).into());
+        let message = format!("{}: cannot be executed, which loads the engine", binary.display());
+        Err(Error::with_source(ErrorKind::System, message, error))
+    }
 }
 
 /// Returns once this process runs from a sealed place. The first time it does not return but executes itself.
@@ -52,7 +103,7 @@ pub fn seal() -> Result<Origin> {
     // SAFETY: the process has only this thread.
     unsafe { std::env::remove_var(ORIGIN) };
     if is_read_only()? || is_sealed_copy()? {
-        return Ok(Origin { binary: PathBuf::from(binary) });
+        return Ok(Origin::of(Path::new(&binary)));
     }
     execute_again()
 }
@@ -74,7 +125,9 @@ fn execute_again() -> Result<Origin> {
         Err(_) => sealed_copy()
             .context(ErrorKind::System, || format!("{}: cannot be copied to memory", path.display()))?,
     };
-    let error = execute(&exe, &path);
+    let mut origin = OsString::from(format!("{ORIGIN}="));
+    origin.push(&path);
+    let error = execute(&exe, environment().chain([origin]));
     Err(Error::with_source(
         ErrorKind::System,
         format!("{}: cannot be executed from a sealed place", path.display()),
@@ -115,14 +168,12 @@ fn sealed_copy() -> io::Result<OwnedFd> {
 }
 
 /// Replaces this process; returns only when that fails.
-fn execute(exe: &OwnedFd, path: &Path) -> nix::errno::Errno {
+fn execute(exe: &OwnedFd, environment: impl IntoIterator<Item = OsString>) -> nix::errno::Errno {
     let strings = |texts: &mut dyn Iterator<Item = OsString>| -> Option<Vec<CString>> {
         texts.map(|text| CString::new(text.into_vec()).ok()).collect()
     };
     let args = strings(&mut std::env::args_os());
-    let mut origin = OsString::from(format!("{ORIGIN}="));
-    origin.push(path);
-    let env = strings(&mut environment().chain([origin]));
+    let env = strings(&mut environment.into_iter());
     let (Some(args), Some(env)) = (args, env) else { return nix::errno::Errno::EINVAL };
     match nix::unistd::execveat(Some(exe.as_raw_fd()), c"", &args, &env, AtFlags::AT_EMPTY_PATH) {
         Ok(never) => match never {},

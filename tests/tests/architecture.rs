@@ -19,6 +19,7 @@ const EDGES: &[&str] = &[
     "executor -> guest-abi",
     "executor -> hose",
     "guest-sdk -> guest-abi",
+    "rr-native -> rr-runtime",
     "rr-runtime -> runtime",
     "runtime -> executor-abi",
     "runtime -> first-stage",

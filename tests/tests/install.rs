@@ -2,6 +2,7 @@
 //!
 //! `make test` installs before it runs these, and names the result with `RR_RUNTIME`. With any other runtime they are skipped.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -118,6 +119,60 @@ fn a_first_stage_that_is_alone_says_what_it_misses() {
         let missing = folder.join("lib/rr-runtime/rr-runtime").display().to_string();
         assert!(out.code == 1 && out.stderr.contains(&missing) && out.stderr.contains("ENOENT"), "{out:?}");
     }
+}
+
+/// How many files a process has mapped.
+fn mapped(pid: &str) -> usize {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("maps");
+    let inodes = maps.lines().filter_map(|line| line.split_whitespace().nth(4));
+    inodes.filter(|inode| *inode != "0").collect::<BTreeSet<_>>().len()
+}
+
+#[test]
+fn native_containers_are_run_by_a_program_that_loads_nothing() {
+    let Some(home) = installed() else { skip!("RR_RUNTIME is not an installed rr-runtime") };
+    if !home.join("rr-runtime-native").exists() {
+        skip!("this machine could not link rr-runtime-native");
+    }
+    let case = Case::ours();
+    let (native, wasm) = (case.busybox(), case.wasm(HELLO));
+    // Found out by the program that cannot load the engine: the first stage does not see what it is.
+    let hidden = case.wasm(HELLO);
+    let config = hidden.config().to_string().replace("wasm", "w\\u0061sm");
+    fs::write(hidden.config_file(), config).expect("write");
+    let inode = |path: &Path| fs::metadata(path).expect("a program").ino();
+    for (bundle, program) in [(&native, "rr-runtime-native"), (&wasm, "rr-runtime"), (&hidden, "rr-runtime")]
+    {
+        let id = case.id();
+        case.create(bundle, &id);
+        let pid = case.state(&id)["pid"].to_string();
+        assert_eq!(inode(Path::new(&format!("/proc/{pid}/exe"))), inode(&home.join(program)), "{program}");
+        assert_eq!(mapped(&pid) == 1, program == "rr-runtime-native", "{program}");
+        case.force_delete(&id);
+    }
+    for bundle in [&wasm, &hidden] {
+        assert_eq!(case.run(bundle, &case.id()).ok(), "hello\n");
+    }
+}
+
+#[test]
+fn where_there_is_no_native_program_the_whole_one_does_its_work() {
+    let Some(home) = installed() else { skip!("RR_RUNTIME is not an installed rr-runtime") };
+    let case = Case::ours();
+    let folder = case.folder().canonicalize().expect("a folder");
+    for (from, to) in [
+        (Runtime::under_test().path(), "bin/rr-runtime"),
+        (&home.join("rr-runtime"), "lib/rr-runtime/rr-runtime"),
+    ] {
+        let to = folder.join(to);
+        fs::create_dir_all(to.parent().expect("a folder")).expect("mkdir");
+        fs::copy(from, to).expect("copy");
+    }
+    let bundle = case.busybox();
+    bundle.args(["/bin/busybox", "echo", "here"]);
+    let (id, root) = (case.id(), case.root());
+    let run = Invocation::new(folder.join("bin/rr-runtime")).arg("--root").arg(root);
+    assert_eq!(run.args(["run", "--bundle"]).arg(bundle.dir()).arg(&id).ok(), "here\n");
 }
 
 #[test]

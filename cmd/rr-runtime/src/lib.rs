@@ -8,4 +8,4 @@ mod log;
 mod verbs;
 
 pub use cli::command;
-pub use verbs::main;
+pub use verbs::{main, main_native};

@@ -13,6 +13,7 @@ use runtime::create::CreateOptions;
 use runtime::exec::ExecOptions;
 use runtime::id::ContainerId;
 use runtime::run::RunOptions;
+use runtime::sealed::{Origin, Program};
 use runtime::state::{Report, Store};
 use runtime::update::Limits;
 
@@ -35,6 +36,16 @@ const NO_STATUS_FD: i32 = -1;
 /// Parses, runs, reports.
 #[must_use]
 pub fn main() -> ExitCode {
+    main_of(Program::Whole)
+}
+
+/// The same in a program that cannot load the engine, as it is linked statically: it executes the whole one, which lies beside it, for what needs that.
+#[must_use]
+pub fn main_native() -> ExitCode {
+    main_of(Program::Native)
+}
+
+fn main_of(program: Program) -> ExitCode {
     runtime::sealed::seal_ahead(std::env::args_os());
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
@@ -43,7 +54,7 @@ pub fn main() -> ExitCode {
     let failed = if matches!(cli.verb, Verb::Exec(_)) { EXEC_FAILED } else { FAILED };
     // Before anything is opened here, which would take the places of descriptors that the caller does not have.
     let preserved = check_preserved(&cli.verb);
-    match log::open(&cli.global).and(preserved).and_then(|()| dispatch(cli)) {
+    match log::open(&cli.global).and(preserved).and_then(|()| dispatch(cli, program)) {
         Ok(code) => {
             log::succeeded();
             ExitCode::from(code)
@@ -95,7 +106,19 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(if unknown { UNKNOWN_VERB } else { FAILED })
 }
 
-fn dispatch(cli: Cli) -> anyhow::Result<u8> {
+fn dispatch(cli: Cli, program: Program) -> anyhow::Result<u8> {
+    if matches!(
+        cli.verb,
+        Verb::Cache(_)
+            | Verb::Check(_)
+            | Verb::Compile(_)
+            | Verb::CompilerBackground(_)
+            | Verb::CompilerChild(_)
+            | Verb::Hose(_)
+            | Verb::Invoke(_)
+    ) {
+        program.need_engine(&Origin::here()?.binary)?;
+    }
     match &cli.verb {
         // These know no containers, and some are started without an environment that would say where those are.
         Verb::Spec(args) => runtime::spec_template::write(&args.bundle, args.rootless, args.wasm.as_deref())?,
@@ -112,17 +135,21 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Verb::Cache(args) => cache(args, &Settings::load(&config(&cli.global)?)?)?,
         Verb::CompilerChild(job) => return exit_code(runtime::compile::child_main(&job.job)),
         Verb::CompilerBackground(job) => return exit_code(runtime::compile::background_main(&job.job)),
-        _ => return dispatch_to_container(cli),
+        _ => return dispatch_to_container(cli, program),
     }
     Ok(0)
 }
 
-fn dispatch_to_container(cli: Cli) -> anyhow::Result<u8> {
+fn dispatch_to_container(cli: Cli, program: Program) -> anyhow::Result<u8> {
     let store = Store::new(cli.global.root.clone(), rootless(&cli.global))?;
     let named = |id: &str| ContainerId::parse(id);
     match cli.verb {
         Verb::Create(args) => {
-            runtime::create::create(&store, &named(&args.id)?, &create_options(&cli.global, *args.0)?)?;
+            runtime::create::create(
+                &store,
+                &named(&args.id)?,
+                &create_options(&cli.global, *args.0, program)?,
+            )?;
         }
         Verb::Start(args) => runtime::start::start(&store, &named(&args.id)?)?,
         Verb::State(args) => print_json(&runtime::list::state(&store, &named(&args.id)?)?, true)?,
@@ -131,10 +158,10 @@ fn dispatch_to_container(cli: Cli) -> anyhow::Result<u8> {
             runtime::kill::kill(&store, &named(&args.id)?, signal, args.all)?;
         }
         Verb::Delete(args) => runtime::delete::delete(&store, &named(&args.id)?, args.force)?,
-        Verb::Run(args) => return run(&store, &cli.global, *args.0),
+        Verb::Run(args) => return run(&store, &cli.global, *args.0, program),
         Verb::List(args) => list(&store, &args)?,
         Verb::Ps(args) => ps(&store, &args)?,
-        Verb::Exec(args) => return exec(&store, &cli.global, *args.0),
+        Verb::Exec(args) => return exec(&store, &cli.global, *args.0, program),
         Verb::Pause(args) => runtime::pause::pause(&store, &named(&args.id)?)?,
         Verb::Resume(args) => runtime::pause::resume(&store, &named(&args.id)?)?,
         Verb::Events(args) => {
@@ -201,9 +228,10 @@ fn rootless(global: &Global) -> bool {
     }
 }
 
-fn create_options(global: &Global, args: Create) -> anyhow::Result<CreateOptions> {
+fn create_options(global: &Global, args: Create, program: Program) -> anyhow::Result<CreateOptions> {
     Ok(CreateOptions {
         binary: runtime::sealed::seal()?.binary,
+        program,
         config: config(global)?,
         bundle: args.from.bundle,
         console_socket: args.from.console_socket,
@@ -216,17 +244,18 @@ fn create_options(global: &Global, args: Create) -> anyhow::Result<CreateOptions
     })
 }
 
-fn run(store: &Store, global: &Global, args: Run) -> anyhow::Result<u8> {
+fn run(store: &Store, global: &Global, args: Run, program: Program) -> anyhow::Result<u8> {
     let id = ContainerId::parse(&args.create.id)?;
     let options = RunOptions { detach: args.detach, keep: args.keep };
-    let code = runtime::run::run(store, &id, &create_options(global, args.create)?, options)?;
+    let code = runtime::run::run(store, &id, &create_options(global, args.create, program)?, options)?;
     exit_code(code)
 }
 
-fn exec(store: &Store, global: &Global, args: Exec) -> anyhow::Result<u8> {
+fn exec(store: &Store, global: &Global, args: Exec, program: Program) -> anyhow::Result<u8> {
     let id = ContainerId::parse(&args.id)?;
     let options = ExecOptions {
         binary: runtime::sealed::seal()?.binary,
+        program,
         config: config(global)?,
         args: args.args,
         process: args.process,

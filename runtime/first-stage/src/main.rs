@@ -1,5 +1,5 @@
-//! Installed as `PREFIX/bin/rr-runtime`: executes `PREFIX/lib/rr-runtime/rr-runtime`, for verbs that make a process of a container through a
-//! read-only clone of its mount that belongs to no namespace, as `runtime::sealed` would.
+//! Installed as `PREFIX/bin/rr-runtime`: executes one of the two programs in `PREFIX/lib/rr-runtime`, for verbs that make a process of a container
+//! through a read-only clone of its mount that belongs to no namespace, as `runtime::sealed` would. Which one, is [`first_stage::choose`]'s to say.
 //!
 //! To do so needs no C library. A dynamic program costs a virtual machine half a millisecond before its `main`, most of it for questions to
 //! the processor; this one takes the kernel's word. Where the clone is not permitted the runtime is executed as it is, and sees to it itself.
@@ -19,7 +19,9 @@ use core::ffi::{CStr, c_char};
 use core::panic::PanicInfo;
 use core::ptr;
 
-use first_stage::{ORIGIN, SEALED, is_kept};
+use first_stage::{
+    Choice, NATIVE, ORIGIN, SEALED, WHOLE, WORD, bundle, choose, is_kept, speaks_of_functions,
+};
 use syscalls::{Errno, Sysno, syscall};
 
 #[cfg(target_arch = "x86_64")]
@@ -46,14 +48,19 @@ global_asm!(
 );
 
 /// Below the folder that holds `bin/`.
-const SECOND_STAGE: &[u8] = b"/lib/rr-runtime/rr-runtime\0";
-/// Longer than any path, and room for the variable's name before it and for the end of [`SECOND_STAGE`].
+const FOLDER: &[u8] = b"/lib/rr-runtime/";
+/// Below a bundle's folder.
+const CONFIGURATION: &[u8] = b"/config.json\0";
+/// Longer than any path, and room for the variable's name before it and for what comes behind it.
 const SIZE: usize = 4096 + 128;
+/// What is read at once.
+const PIECE: usize = 8 * 1024;
 
 const AT_FDCWD: isize = -100;
 const AT_EMPTY_PATH: usize = 0x1000;
 const OPEN_TREE_CLONE: usize = 1;
-const OPEN_TREE_CLOEXEC: usize = 0o2_000_000;
+const OPEN_TREE_CLOEXEC: usize = OPEN_CLOEXEC;
+const OPEN_CLOEXEC: usize = 0o2_000_000;
 const MOUNT_ATTR_RDONLY: u64 = 1;
 const MOUNT_ATTR_NOSUID: u64 = 2;
 const MOUNT_ATTR_NODEV: u64 = 4;
@@ -103,35 +110,100 @@ impl Strings {
     }
 }
 
+/// Bytes one after the other.
+struct Text<const ROOM: usize> {
+    bytes: [u8; ROOM],
+    length: usize,
+}
+
+impl<const ROOM: usize> Text<ROOM> {
+    const fn new() -> Self {
+        Self { bytes: [0; ROOM], length: 0 }
+    }
+
+    fn push(&mut self, more: &[u8]) -> Option<()> {
+        let end = self.length + more.len();
+        self.bytes.get_mut(self.length..end)?.copy_from_slice(more);
+        self.length = end;
+        Some(())
+    }
+}
+
 /// Where the second stage is: `_RR_RUNTIME_ORIGIN=/usr/local/lib/rr-runtime/rr-runtime`.
 struct Origin {
-    variable: [u8; SIZE],
+    variable: Text<SIZE>,
 }
 
 impl Origin {
     const PATH: usize = ORIGIN.len() + 1;
 
-    fn find() -> Option<Self> {
-        let mut variable = [0; SIZE];
-        variable.get_mut(..ORIGIN.len())?.copy_from_slice(ORIGIN.as_bytes());
-        *variable.get_mut(ORIGIN.len())? = b'=';
-        let path = variable.get_mut(Self::PATH..)?;
-        let room = path.len() - SECOND_STAGE.len();
+    fn find(program: &str) -> Option<Self> {
+        let mut variable = Text::new();
+        variable.push(ORIGIN.as_bytes())?;
+        variable.push(b"=")?;
+        let room = variable.bytes.get_mut(Self::PATH..)?;
         // SAFETY: there is so much room.
         let length = unsafe {
-            syscall!(Sysno::readlinkat, AT_FDCWD, c"/proc/self/exe".as_ptr(), path.as_mut_ptr(), room)
+            syscall!(Sysno::readlinkat, AT_FDCWD, c"/proc/self/exe".as_ptr(), room.as_mut_ptr(), room.len())
         };
-        let mut end = length.ok()?;
+        variable.length += length.ok()?;
         // The binary's name, and that of its folder.
         for _ in 0..2 {
-            end = path.get(..end)?.iter().rposition(|&byte| byte == b'/')?;
+            variable.length =
+                variable.bytes.get(..variable.length)?.iter().rposition(|&byte| byte == b'/')?;
         }
-        path.get_mut(end..end + SECOND_STAGE.len())?.copy_from_slice(SECOND_STAGE);
+        variable.push(FOLDER)?;
+        variable.push(program.as_bytes())?;
+        variable.push(b"\0")?;
         Some(Self { variable })
     }
 
     fn path(&self) -> *const c_char {
-        self.variable[Self::PATH..].as_ptr().cast()
+        self.variable.bytes[Self::PATH..].as_ptr().cast()
+    }
+
+    /// Executes it, where it shall be from a place that nobody can write to if that is permitted. Returns why that failed.
+    fn execute(&self, is_sealed: bool, arguments: Strings, environment: Strings) -> Errno {
+        if is_sealed && let Ok(binary) = read_only_clone(self) {
+            environment.replace(self.variable.bytes.as_ptr().cast());
+            // SAFETY: every pointer is to strings that end, and stay.
+            let _ = unsafe {
+                syscall!(Sysno::execveat, binary, c"".as_ptr(), arguments.0, environment.0, AT_EMPTY_PATH)
+            };
+        }
+        // SAFETY: as above.
+        let result = unsafe { syscall!(Sysno::execve, self.path(), arguments.0, environment.0) };
+        result.err().unwrap_or(Errno::ENOEXEC)
+    }
+}
+
+/// Whether the configuration of the bundle that a command line names speaks of functions. One that cannot be read does not: who wants it will say so.
+fn bundle_speaks_of_functions(arguments: Strings) -> bool {
+    let mut path = Text::<SIZE>::new();
+    let named =
+        path.push(bundle(arguments.iter().map(CStr::to_bytes))).and_then(|()| path.push(CONFIGURATION));
+    if named.is_none() {
+        return false;
+    }
+    // SAFETY: the path ends.
+    let opened = unsafe { syscall!(Sysno::openat, AT_FDCWD, path.bytes.as_ptr(), OPEN_CLOEXEC) };
+    let Ok(file) = opened else { return false };
+    let mut piece = [0; PIECE];
+    // Of the piece before, as the word may stand across.
+    let mut kept = 0;
+    loop {
+        let (room, left) = (piece[kept..].as_mut_ptr(), PIECE - kept);
+        // SAFETY: there is so much room.
+        let read = unsafe { syscall!(Sysno::read, file, room, left) };
+        let Ok(count @ 1..) = read else { return false };
+        let end = kept + count;
+        if speaks_of_functions(&piece[..end]) {
+            return true;
+        }
+        kept = end.min(WORD - 1);
+        for index in 0..kept {
+            piece[index] = piece[end - kept + index];
+        }
     }
 }
 
@@ -143,21 +215,24 @@ unsafe extern "C" fn begin(stack: *mut usize) -> ! {
     // Behind the null that ends them.
     let environment = Strings(stack.wrapping_add(count + 2).cast());
 
-    let Some(origin) = Origin::find() else { fail(b"where it is installed cannot be read", Errno::ENOENT) };
-    let is_sealed = |word: &CStr| SEALED.iter().any(|verb| word.to_bytes() == verb.as_bytes());
-    if arguments.iter().any(is_sealed)
-        && let Ok(binary) = read_only_clone(&origin)
-    {
-        environment.replace(origin.variable.as_ptr().cast());
-        // SAFETY: every pointer is to strings that end, and stay.
-        let _ = unsafe {
-            syscall!(Sysno::execveat, binary, c"".as_ptr(), arguments.0, environment.0, AT_EMPTY_PATH)
-        };
+    let words = || arguments.iter().map(CStr::to_bytes);
+    let is_sealed = words().any(|word| SEALED.iter().any(|verb| word == verb.as_bytes()));
+    let is_native = match choose(words()) {
+        Choice::Native => true,
+        Choice::ByBundle => !bundle_speaks_of_functions(arguments),
+        Choice::Whole => false,
+    };
+    if is_native && let Some(origin) = Origin::find(NATIVE) {
+        // Where it could not be built, the other one does the same.
+        origin.execute(is_sealed, arguments, environment);
     }
-    // SAFETY: as above.
-    let result = unsafe { syscall!(Sysno::execve, origin.path(), arguments.0, environment.0) };
-    let path = origin.variable.get(Origin::PATH..).and_then(|path| CStr::from_bytes_until_nul(path).ok());
-    fail(path.unwrap_or_default().to_bytes(), result.err().unwrap_or(Errno::ENOEXEC))
+    let Some(origin) = Origin::find(WHOLE) else {
+        fail(b"where it is installed cannot be read", Errno::ENOENT)
+    };
+    let errno = origin.execute(is_sealed, arguments, environment);
+    let path =
+        origin.variable.bytes.get(Origin::PATH..).and_then(|path| CStr::from_bytes_until_nul(path).ok());
+    fail(path.unwrap_or_default().to_bytes(), errno)
 }
 
 /// The binary by a mount of its own, which is read-only and belongs to no namespace, so that nobody can remount it.
