@@ -81,6 +81,25 @@ fn config_a_folder() {
     );
 }
 
+/// Not held against runc, which reads these for ever.
+#[test]
+fn config_without_an_end() {
+    let case = Case::ours();
+    let pipe = |config: &Path| drop(tests::Invocation::new("mkfifo").arg(config).ok());
+    let zeros = |config: &Path| symlink("/dev/zero", config).expect("link");
+    for make in [&pipe as &dyn Fn(&Path), &zeros] {
+        let bundle = case.busybox();
+        fs::remove_file(bundle.config_file()).expect("rm");
+        make(&bundle.config_file());
+        for verb in ["create", "run"] {
+            let out = case.cmd([verb, "--bundle"]).arg(bundle.dir()).arg(case.id()).output();
+            assert_eq!(out.code, 1);
+            explains(&case, &out, &["config.json", "is not a file"]);
+            case.nothing_left();
+        }
+    }
+}
+
 #[test]
 fn config_empty() {
     refused(config_is(""), &["config.json"]);

@@ -55,12 +55,16 @@ const CONFIGURATION: &[u8] = b"/config.json\0";
 const SIZE: usize = 4096 + 128;
 /// What is read at once.
 const PIECE: usize = 8 * 1024;
+/// More of a configuration is not looked at.
+const PIECES: usize = 256;
 
 const AT_FDCWD: isize = -100;
 const AT_EMPTY_PATH: usize = 0x1000;
 const OPEN_TREE_CLONE: usize = 1;
 const OPEN_TREE_CLOEXEC: usize = OPEN_CLOEXEC;
 const OPEN_CLOEXEC: usize = 0o2_000_000;
+/// What is no file may be one that nobody writes to.
+const OPEN_NONBLOCK: usize = 0o4000;
 const MOUNT_ATTR_RDONLY: u64 = 1;
 const MOUNT_ATTR_NOSUID: u64 = 2;
 const MOUNT_ATTR_NODEV: u64 = 4;
@@ -186,12 +190,13 @@ fn bundle_speaks_of_functions(arguments: Strings) -> bool {
         return false;
     }
     // SAFETY: the path ends.
-    let opened = unsafe { syscall!(Sysno::openat, AT_FDCWD, path.bytes.as_ptr(), OPEN_CLOEXEC) };
+    let opened =
+        unsafe { syscall!(Sysno::openat, AT_FDCWD, path.bytes.as_ptr(), OPEN_CLOEXEC | OPEN_NONBLOCK) };
     let Ok(file) = opened else { return false };
     let mut piece = [0; PIECE];
     // Of the piece before, as the word may stand across.
     let mut kept = 0;
-    loop {
+    for _ in 0..PIECES {
         let (room, left) = (piece[kept..].as_mut_ptr(), PIECE - kept);
         // SAFETY: there is so much room.
         let read = unsafe { syscall!(Sysno::read, file, room, left) };
@@ -205,6 +210,7 @@ fn bundle_speaks_of_functions(arguments: Strings) -> bool {
             piece[index] = piece[end - kept + index];
         }
     }
+    false
 }
 
 /// What the kernel calls, by way of `_start`: the stack begins with the count of the arguments.
