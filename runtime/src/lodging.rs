@@ -9,16 +9,22 @@
 use libcgroups::common::{AnyCgroupManager, CgroupConfig, CgroupManager, create_cgroup_manager};
 use nix::unistd::Pid;
 
+use crate::cgroup;
+
+/// A pid comes behind it.
+const NAME: &str = "rr-runtime-compiler-";
+
 /// A cgroup that holds this process, and what it starts, until it is dropped.
 pub(crate) struct Lodging {
     manager: Option<AnyCgroupManager>,
 }
 
 impl Lodging {
-    /// Moves this process into a new cgroup.
+    /// Moves this process into a new cgroup. Removes those of others that were killed, maybe for their memory, and could not.
     pub(crate) fn enter() -> Self {
+        cgroup::sweep(NAME);
         let pid = Pid::this();
-        let name = format!("rr-runtime-compiler-{pid}");
+        let name = format!("{NAME}{pid}");
         let lodging = Self { manager: manager(&format!("/{name}"), &name) };
         let entered = lodging.manager.as_ref().map(|manager| manager.add_task(pid));
         if let Some(Err(error)) = entered {

@@ -293,6 +293,16 @@ fn large(case: &Case) -> Bundle {
     ))
 }
 
+/// The background compilers of a case.
+fn compilers(case: &Case) -> Vec<u32> {
+    let ours = |pid: &u32| {
+        let line = proc::cmdline(*pid);
+        line.iter().any(|arg| arg == "compiler-background")
+            && line.iter().any(|arg| arg.contains(&*case.dir().to_string_lossy()))
+    };
+    proc::all().into_iter().filter(ours).collect()
+}
+
 /// Whether a child of `parent` has no user, right, network or file system of the host's.
 fn is_boxed(parent: u32) -> bool {
     let namespace = |pid: &str, kind: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok();
@@ -315,6 +325,29 @@ fn is_boxed(parent: u32) -> bool {
 }
 
 #[test]
+fn what_a_killed_compiler_leaves_the_next_one_removes() {
+    let case = wasm_case!();
+    let cache = Cache::new(&case);
+    let bundle = large(&case);
+    bundle.annotation(AOT, "cache");
+    let left = |pid: u32| {
+        let name = format!("rr-runtime-compiler-{pid}");
+        let below = |hierarchy| Path::new("/sys/fs/cgroup").join(hierarchy).join(&name).exists();
+        ["", "memory", "pids", "unified"].into_iter().any(below)
+    };
+    let _ = cache.cmd("run", &bundle, &case.id()).piped().output().success();
+    let lodged = || compilers(&case).into_iter().find(|pid| left(*pid));
+    let killed = tests::command::poll(tests::command::TIMEOUT, lodged).expect("a compiler in its cgroup");
+    tests::command::send_signal(killed, rustix::process::Signal::KILL);
+    eventually("it is over", || compilers(&case).is_empty());
+    assert!(left(killed), "it is killed and its cgroup gone");
+    let _ = cache.cmd("run", &bundle, &case.id()).piped().output().success();
+    eventually("its cgroup is removed", || !left(killed));
+    let over = tests::command::poll(Duration::from_secs(60), || compilers(&case).is_empty().then_some(()));
+    assert!(over.is_some(), "it still compiles");
+}
+
+#[test]
 fn what_compiles_in_the_background_is_nobodys_and_in_a_cgroup_of_its_own() {
     let case = wasm_case!();
     let cache = Cache::new(&case);
@@ -323,14 +356,7 @@ fn what_compiles_in_the_background_is_nobodys_and_in_a_cgroup_of_its_own() {
     let id = case.id();
     let out = cache.cmd("run", &bundle, &id).piped().output().success();
     assert!(out.closed, "the compiler holds the container's pipes");
-    let compilers = || -> Vec<u32> {
-        let ours = |pid: &u32| {
-            let line = proc::cmdline(*pid);
-            line.iter().any(|arg| arg == "compiler-background")
-                && line.iter().any(|arg| arg.contains(&*case.dir().to_string_lossy()))
-        };
-        proc::all().into_iter().filter(ours).collect()
-    };
+    let compilers = || compilers(&case);
     eventually("it compiles in a cgroup of its own", || {
         let own = |pid: &u32| {
             let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();

@@ -475,6 +475,20 @@ fn children(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
+/// Removes, right below each hierarchy, the cgroups that are named `prefix` and the pid of a process that is no more. One that has processes stays: the kernel sees to it.
+pub(crate) fn sweep(prefix: &str) {
+    let Ok(host) = Host::now() else { return };
+    let folders =
+        host.hierarchies.iter().flat_map(|hierarchy| children(&hierarchy.mount).unwrap_or_default());
+    for folder in folders {
+        let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let pid = name.strip_prefix(prefix).and_then(|pid| pid.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            let _ = fs::remove_dir(&folder);
+        }
+    }
+}
+
 /// Only folders can be removed from a cgroup file system, and those from the leaves up.
 fn remove_tree(folder: &Path) -> io::Result<()> {
     match fs::remove_dir(folder) {
