@@ -196,11 +196,11 @@ fn memory(report: &mut Report, contestants: &[&Contestant; 2], against: &str, ba
 
 /// Bytes of a runtime's binary, and of those to which ours leads where it is a first stage.
 fn binaries(binary: &Path) -> u64 {
-    let size = |path: &Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
+    let size = |path: &Path| std::fs::metadata(path).expect("a binary").len();
     let home = binary.parent().and_then(Path::parent).map(|prefix| prefix.join("lib/rr-runtime"));
     let home = home.filter(|_| binary.ends_with("rr-runtime"));
     let second = home.iter().flat_map(|home| ["rr-runtime", "rr-runtime-native"].map(|name| home.join(name)));
-    size(binary) + second.map(|program| size(&program)).sum::<u64>()
+    size(binary) + second.filter(|program| program.is_file()).map(|program| size(&program)).sum::<u64>()
 }
 
 fn size(report: &mut Report, contestants: &[&Contestant; 2], against: &str, bar: Bar) {
