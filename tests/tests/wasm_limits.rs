@@ -281,16 +281,18 @@ fn code_is_made_in_the_background_after_the_first_run() {
     let _ = cache.run(&bundle).exits(0x20);
 }
 
-/// A module that takes the compiler seconds.
+/// A module that takes the compiler seconds, in the background.
 fn large(case: &Case) -> Bundle {
     let body =
         "(local.set 0 (i32.add (i32.mul (local.get 0) (i32.const 7)) (i32.load (local.get 0))))".repeat(40);
     let function = format!("(func (param i32) (result i32) {body} (local.get 0))");
-    case.wasm(&format!(
+    let bundle = case.wasm(&format!(
         r#"(module (memory (export "memory") 1) (func (export "_start")) (data (i32.const 0) "{}") {})"#,
         case.name(),
         function.repeat(800)
-    ))
+    ));
+    bundle.annotation(AOT, "cache");
+    bundle
 }
 
 /// The background compilers of a case.
@@ -329,7 +331,6 @@ fn what_a_killed_compiler_leaves_the_next_one_removes() {
     let case = wasm_case!();
     let cache = Cache::new(&case);
     let bundle = large(&case);
-    bundle.annotation(AOT, "cache");
     let left = |pid: u32| {
         let name = format!("rr-runtime-compiler-{pid}");
         let below = |hierarchy| Path::new("/sys/fs/cgroup").join(hierarchy).join(&name).exists();
@@ -352,7 +353,6 @@ fn what_compiles_in_the_background_is_nobodys_and_in_a_cgroup_of_its_own() {
     let case = wasm_case!();
     let cache = Cache::new(&case);
     let bundle = large(&case);
-    bundle.annotation(AOT, "cache");
     let id = case.id();
     let out = cache.cmd("run", &bundle, &id).piped().output().success();
     assert!(out.closed, "the compiler holds the container's pipes");
