@@ -73,21 +73,27 @@ pub enum Program {
 }
 
 impl Program {
-    /// Returns in the whole program. The other one executes that, whose installed path is `binary`, with the same words: nothing must have
-    /// been made yet, nor signals been blocked.
+    /// Returns in the whole program. The other one [executes](Self::execute_whole) that.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::System`] when that cannot be executed.
     pub fn need_engine(self, binary: &Path) -> Result<()> {
-        if self == Self::Whole {
-            return Ok(());
+        match self {
+            Self::Whole => Ok(()),
+            Self::Native => Err(Self::execute_whole(binary)),
         }
+    }
+
+    /// Executes the whole program, whose installed path is `binary`, with the words of this one: nothing must have been made yet, nor signals been
+    /// blocked. Returns only when that fails.
+    #[must_use]
+    pub fn execute_whole(binary: &Path) -> Error {
         let exe = rustix::fs::open(binary, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
         // It finds a sealed place by itself, where it needs one.
         let error = exe.map_or_else(io::Error::from, |exe| execute(&exe, environment()).into());
         let message = format!("{}: cannot be executed, which loads the engine", binary.display());
-        Err(Error::with_source(ErrorKind::System, message, error))
+        Error::with_source(ErrorKind::System, message, error)
     }
 }
 
@@ -115,6 +121,13 @@ pub fn seal_ahead(mut words: impl Iterator<Item = OsString>) {
     if needs_it && std::env::var_os(ORIGIN).is_none() {
         let _ = execute_again();
     }
+}
+
+/// Names this process as the installed command. It may have the other program's name, or, as older kernels call what is executed by its descriptor,
+/// a number; and who looks for the runtime looks for one name.
+pub fn take_name() {
+    // It is a matter of looks.
+    let _ = rustix::thread::set_name(c"rr-runtime");
 }
 
 fn execute_again() -> Result<Origin> {

@@ -156,6 +156,27 @@ fn native_containers_are_run_by_a_program_that_loads_nothing() {
 }
 
 #[test]
+fn which_program_it_is_does_not_show() {
+    let Some(home) = installed() else { skip!("RR_RUNTIME is not an installed rr-runtime") };
+    let case = Case::ours();
+    let (bundle, id) = (case.busybox(), case.id());
+    bundle.script("echo ready; sleep 600");
+    let mut run = case.run(&bundle, &id).spawn();
+    run.expect_stdout("ready");
+    let name = fs::read_to_string(format!("/proc/{}/comm", run.pid())).expect("a name");
+    case.force_delete(&id);
+    assert_eq!((name.as_str(), run.wait().code), ("rr-runtime\n", 137));
+    // Asked by hand for what it cannot do, the native program has it done.
+    for program in ["rr-runtime", "rr-runtime-native"] {
+        let path = home.join(program);
+        if path.exists() {
+            let table = Invocation::new(&path).args(["cache", "ls"]).ok();
+            assert!(table.starts_with("KEY"), "{program}: {table}");
+        }
+    }
+}
+
+#[test]
 fn where_there_is_no_native_program_the_whole_one_does_its_work() {
     let Some(home) = installed() else { skip!("RR_RUNTIME is not an installed rr-runtime") };
     let case = Case::ours();

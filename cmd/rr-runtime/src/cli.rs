@@ -196,6 +196,13 @@ pub(crate) enum Verb {
     Restore(Late<Restore>),
     /// Print what this build supports as JSON
     Features,
+    #[command(flatten)]
+    Own(OwnVerb),
+}
+
+/// Verbs that runc has not, all of which are the whole program's ([`first_stage::OWN`]).
+#[derive(Debug, Subcommand)]
+pub(crate) enum OwnVerb {
     /// Say what will not work on this host, with its configuration, or of a bundle, and why
     Check(Late<Check>),
     /// Compile a module ahead of time, into the cache
@@ -638,7 +645,9 @@ pub(crate) struct Spec {
 mod tests {
     use std::ffi::OsString;
 
-    use super::{version, with_two_dashes};
+    use clap::Subcommand as _;
+
+    use super::{OwnVerb, Verb, version, with_two_dashes};
 
     #[test]
     fn one_dash_is_as_good_as_two() {
@@ -665,5 +674,20 @@ mod tests {
     #[test]
     fn the_version_of_the_specification_is_the_one_that_features_and_states_tell() {
         assert!(version().ends_with(&format!("spec: {}", runtime::features::SPEC_VERSION)));
+    }
+
+    #[test]
+    fn the_first_stage_knows_each_verb_and_which_are_our_own() {
+        let names = |command: clap::Command| -> Vec<String> {
+            command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect()
+        };
+        let own = names(OwnVerb::augment_subcommands(clap::Command::new("rr-runtime")));
+        for verb in names(Verb::augment_subcommands(clap::Command::new("rr-runtime"))) {
+            let choice = first_stage::choose([verb.as_bytes()].into_iter());
+            assert_eq!(choice == first_stage::Choice::Whole, own.contains(&verb), "{verb}");
+        }
+        for verb in first_stage::OWN {
+            assert!(own.iter().any(|name| name == verb), "{verb}");
+        }
     }
 }

@@ -5,6 +5,7 @@ mod cli;
 mod hose;
 mod late;
 mod log;
+mod own;
 mod verbs;
 
 pub use cli::command;

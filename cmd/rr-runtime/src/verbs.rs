@@ -6,9 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::error::{ContextKind, ErrorKind as ClapErrorKind};
-use runtime::check::{CheckOptions, Verdict};
 use runtime::checkpoint::{CheckpointOptions, RestoreOptions, Work};
-use runtime::config::Settings;
 use runtime::create::CreateOptions;
 use runtime::exec::ExecOptions;
 use runtime::id::ContainerId;
@@ -18,13 +16,13 @@ use runtime::state::{Report, Store};
 use runtime::update::Limits;
 
 use crate::cli::{
-    Cache, CacheVerb, Check, Checkpoint, Cli, Create, Criu, Exec, Format, Global, List, Ps, Restore,
-    Rootless, Run, Update, Verb,
+    Checkpoint, Cli, Create, Criu, Exec, Format, Global, List, OwnVerb, Ps, Restore, Rootless, Run, Update,
+    Verb,
 };
-use crate::log;
+use crate::{log, own};
 
 /// Exit code of a command that failed.
-const FAILED: u8 = 1;
+pub(crate) const FAILED: u8 = 1;
 /// Exit code for a verb that there is not, as under runc.
 const UNKNOWN_VERB: u8 = 3;
 /// Exit code of an `exec` that could not run its process, so that it is not taken for the process's own.
@@ -33,20 +31,24 @@ const EXEC_FAILED: u8 = 255;
 /// The `--status-fd` that is none, as under runc.
 const NO_STATUS_FD: i32 = -1;
 
+/// What does [our own verbs](OwnVerb).
+type Own = fn(&Global, OwnVerb) -> anyhow::Result<u8>;
+
 /// Parses, runs, reports.
 #[must_use]
 pub fn main() -> ExitCode {
-    main_of(Program::Whole)
+    main_of(Program::Whole, own::run)
 }
 
 /// The same in a program that cannot load the engine, as it is linked statically: it executes the whole one, which lies beside it, for what needs that.
 #[must_use]
 pub fn main_native() -> ExitCode {
-    main_of(Program::Native)
+    main_of(Program::Native, |_, _| Err(Program::execute_whole(&Origin::here()?.binary).into()))
 }
 
-fn main_of(program: Program) -> ExitCode {
+fn main_of(program: Program, own: Own) -> ExitCode {
     runtime::sealed::seal_ahead(std::env::args_os());
+    runtime::sealed::take_name();
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -54,7 +56,7 @@ fn main_of(program: Program) -> ExitCode {
     let failed = if matches!(cli.verb, Verb::Exec(_)) { EXEC_FAILED } else { FAILED };
     // Before anything is opened here, which would take the places of descriptors that the caller does not have.
     let preserved = check_preserved(&cli.verb);
-    match log::open(&cli.global).and(preserved).and_then(|()| dispatch(cli, program)) {
+    match log::open(&cli.global).and(preserved).and_then(|()| dispatch(cli, program, own)) {
         Ok(code) => {
             log::succeeded();
             ExitCode::from(code)
@@ -106,116 +108,51 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(if unknown { UNKNOWN_VERB } else { FAILED })
 }
 
-fn dispatch(cli: Cli, program: Program) -> anyhow::Result<u8> {
-    if matches!(
-        cli.verb,
-        Verb::Cache(_)
-            | Verb::Check(_)
-            | Verb::Compile(_)
-            | Verb::CompilerBackground(_)
-            | Verb::CompilerChild(_)
-            | Verb::Hose(_)
-            | Verb::Invoke(_)
-    ) {
-        program.need_engine(&Origin::here()?.binary)?;
-    }
-    match &cli.verb {
-        // These know no containers, and some are started without an environment that would say where those are.
-        Verb::Spec(args) => runtime::spec_template::write(&args.bundle, args.rootless, args.wasm.as_deref())?,
-        Verb::Check(args) => return check(&cli.global, args),
-        Verb::Features => print_json(&runtime::features::features(), true)?,
-        Verb::Compile(args) => {
-            let binary = std::env::current_exe()?;
-            let settings = Settings::load(&config(&cli.global)?)?;
-            let output = args.output.as_deref();
-            let compiled =
-                runtime::compile::run_command(&args.module, args.fuel, output, &binary, &settings)?;
-            print_json(&compiled, true)?;
-        }
-        Verb::Cache(args) => cache(args, &Settings::load(&config(&cli.global)?)?)?,
-        Verb::CompilerChild(job) => return exit_code(runtime::compile::child_main(&job.job)),
-        Verb::CompilerBackground(job) => return exit_code(runtime::compile::background_main(&job.job)),
-        _ => return dispatch_to_container(cli, program),
-    }
-    Ok(0)
-}
-
-fn dispatch_to_container(cli: Cli, program: Program) -> anyhow::Result<u8> {
-    let store = Store::new(cli.global.root.clone(), rootless(&cli.global))?;
+fn dispatch(cli: Cli, program: Program, own: Own) -> anyhow::Result<u8> {
+    let global = &cli.global;
+    // Not for all verbs: some are started without an environment that would say where states are.
+    let store = || store(global);
     let named = |id: &str| ContainerId::parse(id);
     match cli.verb {
         Verb::Create(args) => {
-            runtime::create::create(
-                &store,
-                &named(&args.id)?,
-                &create_options(&cli.global, *args.0, program)?,
-            )?;
+            let (store, id) = (store()?, named(&args.id)?);
+            runtime::create::create(&store, &id, &create_options(global, *args.0, program)?)?;
         }
-        Verb::Start(args) => runtime::start::start(&store, &named(&args.id)?)?,
-        Verb::State(args) => print_json(&runtime::list::state(&store, &named(&args.id)?)?, true)?,
+        Verb::Start(args) => runtime::start::start(&store()?, &named(&args.id)?)?,
+        Verb::State(args) => print_json(&runtime::list::state(&store()?, &named(&args.id)?)?, true)?,
         Verb::Kill(args) => {
+            let store = store()?;
             let signal = runtime::kill::parse_signal(&args.signal)?;
             runtime::kill::kill(&store, &named(&args.id)?, signal, args.all)?;
         }
-        Verb::Delete(args) => runtime::delete::delete(&store, &named(&args.id)?, args.force)?,
-        Verb::Run(args) => return run(&store, &cli.global, *args.0, program),
-        Verb::List(args) => list(&store, &args)?,
-        Verb::Ps(args) => ps(&store, &args)?,
-        Verb::Exec(args) => return exec(&store, &cli.global, *args.0, program),
-        Verb::Pause(args) => runtime::pause::pause(&store, &named(&args.id)?)?,
-        Verb::Resume(args) => runtime::pause::resume(&store, &named(&args.id)?)?,
+        Verb::Delete(args) => runtime::delete::delete(&store()?, &named(&args.id)?, args.force)?,
+        Verb::Run(args) => return run(&store()?, global, *args.0, program),
+        Verb::List(args) => list(&store()?, &args)?,
+        Verb::Ps(args) => ps(&store()?, &args)?,
+        Verb::Exec(args) => return exec(&store()?, global, *args.0, program),
+        Verb::Pause(args) => runtime::pause::pause(&store()?, &named(&args.id)?)?,
+        Verb::Resume(args) => runtime::pause::resume(&store()?, &named(&args.id)?)?,
         Verb::Events(args) => {
             let interval = (!args.stats).then_some(args.interval);
-            runtime::events::events(&store, &named(&args.id)?, interval, &mut std::io::stdout())?;
+            runtime::events::events(&store()?, &named(&args.id)?, interval, &mut std::io::stdout())?;
         }
-        Verb::Update(args) => update(&store, &args)?,
-        Verb::Checkpoint(args) => checkpoint(&store, *args.0)?,
-        Verb::Restore(args) => return restore(&store, &cli.global, *args.0),
-        Verb::Hose(args) => crate::hose::run(&store, &args, &config(&cli.global)?)?,
-        Verb::Invoke(args) => crate::hose::invoke(&store, *args.0)?,
-        Verb::Spec(_)
-        | Verb::Features
-        | Verb::Check(_)
-        | Verb::Compile(_)
-        | Verb::Cache(_)
-        | Verb::CompilerChild(_)
-        | Verb::CompilerBackground(_) => {}
+        Verb::Update(args) => update(&store()?, &args)?,
+        Verb::Checkpoint(args) => checkpoint(&store()?, *args.0)?,
+        Verb::Restore(args) => return restore(&store()?, global, *args.0),
+        Verb::Spec(args) => runtime::spec_template::write(&args.bundle, args.rootless, args.wasm.as_deref())?,
+        Verb::Features => print_json(&runtime::features::features(), true)?,
+        Verb::Own(verb) => return own(global, verb),
     }
     Ok(0)
 }
 
-fn check(global: &Global, args: &Check) -> anyhow::Result<u8> {
-    let findings = runtime::check::check(&CheckOptions {
-        bundle: args.bundle.clone(),
-        root: Store::new(global.root.clone(), rootless(global))?.root().to_owned(),
-        config: config(global)?,
-        binary: std::env::current_exe()?,
-        systemd_cgroup: global.systemd_cgroup,
-    });
-    match args.format {
-        Format::Json => print_json(&findings, true)?,
-        Format::Table => print(runtime::check::table(&findings).as_bytes())?,
-    }
-    Ok(if findings.iter().any(|finding| finding.verdict == Verdict::Fails) { FAILED } else { 0 })
-}
-
-fn cache(args: &Cache, settings: &Settings) -> anyhow::Result<()> {
-    let cache = runtime::cache::Cache::open(settings.cache_dir()?, settings.cache_size())?;
-    match args.verb {
-        CacheVerb::Ls { format: Format::Json } => print_json(&cache.list()?, false),
-        CacheVerb::Ls { format: Format::Table } => {
-            let table = runtime::cache::table(&cache.list()?, std::time::SystemTime::now());
-            std::io::stdout().write_all(table.as_bytes()).context("standard output: cannot be written")
-        }
-        CacheVerb::Prune { keep } => {
-            let current = runtime::compile::recipe(&std::env::current_exe()?, false)?;
-            print_json(&cache.prune(Some(&current), keep)?, true)
-        }
-    }
+/// Where the containers' states are.
+pub(crate) fn store(global: &Global) -> anyhow::Result<Store> {
+    Ok(Store::new(global.root.clone(), rootless(global))?)
 }
 
 /// Absolute: what compiles in the background reads it from another folder.
-fn config(global: &Global) -> anyhow::Result<PathBuf> {
+pub(crate) fn config(global: &Global) -> anyhow::Result<PathBuf> {
     std::path::absolute(&global.config).context("--config: is no path")
 }
 
@@ -367,7 +304,7 @@ fn update(store: &Store, args: &Update) -> anyhow::Result<()> {
     Ok(runtime::update::update(store, &id, &limits)?)
 }
 
-fn exit_code(code: i32) -> anyhow::Result<u8> {
+pub(crate) fn exit_code(code: i32) -> anyhow::Result<u8> {
     u8::try_from(code).with_context(|| format!("exit code {code}: is none"))
 }
 

@@ -41,8 +41,8 @@ const WITHOUT_ENGINE: [&str; 16] = [
     "update",
 ];
 
-/// Verbs that need it, or look up names of hosts, for which a C library loads others.
-const WITH_ENGINE: [&str; 7] =
+/// Verbs that runc has not: they need it, or look up names of hosts, for which a C library loads others.
+pub const OWN: [&str; 7] =
     ["cache", "check", "compile", "compiler-background", "compiler-child", "hose", "invoke"];
 
 /// The program that a command line is for, as far as that can be told of its words.
@@ -66,7 +66,7 @@ pub fn choose<'a>(mut words: impl Iterator<Item = &'a [u8]>) -> Choice {
         } else if is_one_of(&WITHOUT_ENGINE, word) {
             Some(Choice::Native)
         } else {
-            is_one_of(&WITH_ENGINE, word).then_some(Choice::Whole)
+            is_one_of(&OWN, word).then_some(Choice::Whole)
         }
     });
     choice.unwrap_or(Choice::Whole)
