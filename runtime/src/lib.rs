@@ -36,6 +36,7 @@ pub mod list;
 mod lock;
 mod lodging;
 pub mod mount;
+mod mountinfo;
 mod native;
 mod network;
 mod notify;

@@ -27,7 +27,8 @@ use crate::config::Settings;
 use crate::control;
 use crate::endpoint::Endpoint;
 use crate::engine::{Engine, Folders, Prepared};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::mountinfo::{self, Mount};
 use crate::network;
 use crate::rendezvous::{Claim, End, Planned, milliseconds};
 use crate::statistics::Page;
@@ -365,9 +366,7 @@ pub(crate) fn procfs(spec: &Spec, bundle: &Bundle) -> Result<Vec<PathBuf>> {
         let message = "linux.namespaces: a Wasm container needs a mount namespace of its own, to keep procfs out of reach";
         return Err(Error::new(ErrorKind::Bundle, message));
     }
-    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo")
-        .context(ErrorKind::System, || "/proc/self/mountinfo: cannot be read".to_owned())?;
-    Ok(procfs_places(spec, bundle.path(), bundle.rootfs(), &procfs_mounts(&mountinfo)))
+    Ok(procfs_places(spec, bundle.path(), bundle.rootfs(), &procfs_mounts(&mountinfo::read()?)))
 }
 
 /// Refuses a mount that the function could not reach.
@@ -413,19 +412,7 @@ pub(crate) fn mask(spec: &mut Spec, places: &[PathBuf]) {
 
 /// Mount points of the host where a procfs is mounted.
 fn procfs_mounts(mountinfo: &str) -> Vec<PathBuf> {
-    let point = |line: &str| {
-        let (mount, kind) = line.split_once(" - ")?;
-        let place = mount.split(' ').nth(4)?;
-        kind.starts_with("proc ").then(|| PathBuf::from(unescape(place)))
-    };
-    mountinfo.lines().filter_map(point).collect()
-}
-
-/// The kernel writes space, tab, newline and backslash of a path as octal escapes (`proc_pid_mountinfo(5)`).
-fn unescape(text: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(text.to_owned(), |text, (escape, plain)| text.replace(escape, plain))
+    Mount::all(mountinfo).filter(|mount| mount.kind == "proc").map(|mount| mount.point()).collect()
 }
 
 /// Where in the container a procfs would be seen: mounted as such, or within what is bound from the host, the root file

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 
 use crate::error::{Context, ErrorKind, Result};
+use crate::mountinfo::{self, Mount};
 
 /// Whether version 2 is all there is.
 pub(crate) fn is_version2() -> bool {
@@ -32,7 +33,7 @@ impl Host {
         if let Some(host) = HOST.get() {
             return Ok(host);
         }
-        let hierarchies = Hierarchy::all(&read("/proc/self/mountinfo")?);
+        let hierarchies = Hierarchy::all(&mountinfo::read()?);
         let own = read("/proc/self/cgroup")?;
         Ok(HOST.get_or_init(|| Self { hierarchies, own }))
     }
@@ -47,7 +48,7 @@ pub(super) fn read(path: &str) -> Result<String> {
     fs::read_to_string(path).context(ErrorKind::System, || format!("{path}: cannot be read"))
 }
 
-/// One line of `/proc/self/mountinfo` that mounts a hierarchy.
+/// Where a hierarchy is mounted.
 #[derive(Debug)]
 pub(super) struct Hierarchy {
     pub(super) mount: PathBuf,
@@ -60,7 +61,7 @@ impl Hierarchy {
     /// Those of a whole mountinfo, each where it is mounted first: others may be anybody's, and gone in a moment, as criu's are.
     pub(super) fn all(mountinfo: &str) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
-        for hierarchy in mountinfo.lines().filter_map(Self::parse) {
+        for hierarchy in Mount::all(mountinfo).filter_map(|mount| Self::of(&mount)) {
             if !all.iter().any(|other| other.controllers == hierarchy.controllers) {
                 all.push(hierarchy);
             }
@@ -68,21 +69,15 @@ impl Hierarchy {
         all
     }
 
-    /// See proc_pid_mountinfo(5): `id parent dev root mount options [fields] - type source super-options`.
-    pub(super) fn parse(line: &str) -> Option<Self> {
-        let (left, right) = line.split_once(" - ")?;
-        let mut right = right.split(' ');
-        let version2 = match right.next()? {
-            "cgroup" => false,
-            "cgroup2" => true,
+    /// If it is a mount of one.
+    fn of(mount: &Mount<'_>) -> Option<Self> {
+        let options = || mount.options.split(',').filter(|option| !["rw", "ro"].contains(option));
+        let controllers = match mount.kind {
+            "cgroup" => options().map(str::to_owned).collect(),
+            "cgroup2" => Vec::new(),
             _ => return None,
         };
-        let mut left = left.split(' ').skip(3);
-        let (root, mount) = (left.next()?, left.next()?);
-        let options = right.nth(1).unwrap_or_default();
-        let controllers = options.split(',').filter(|option| !["rw", "ro"].contains(option));
-        let controllers = if version2 { Vec::new() } else { controllers.map(str::to_owned).collect() };
-        Some(Self { mount: unescape(mount), root: unescape(root), controllers })
+        Some(Self { mount: mount.point(), root: mount.root(), controllers })
     }
 
     /// Where a cgroup of that path is. A relative one is below the caller's, which `own` is the list of.
@@ -118,10 +113,4 @@ pub(super) fn within(path: &Path) -> PathBuf {
         }
     }
     within
-}
-
-/// mountinfo writes space, tab, newline and backslash as three octal digits.
-fn unescape(text: &str) -> PathBuf {
-    let replaced = text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n");
-    PathBuf::from(replaced.replace("\\134", "\\"))
 }

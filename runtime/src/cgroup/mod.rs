@@ -514,7 +514,7 @@ mod tests {
 
     #[test]
     fn only_folders_that_init_was_moved_to_are_the_containers() {
-        let hierarchies: Vec<_> = MOUNTS.lines().filter_map(Hierarchy::parse).collect();
+        let hierarchies = Hierarchy::all(MOUNTS);
         assert_eq!(hierarchies.len(), 3);
         let own = "3:freezer:/docker/x\n2:cpu,cpuacct:/\n0::/\n";
         let theirs = "3:freezer:/docker/x/c1\n2:cpu,cpuacct:/c1\n0::/\n";
@@ -536,21 +536,20 @@ mod tests {
     #[test]
     fn a_cgroup_is_looked_for_where_the_container_will_be() {
         let own = "3:freezer:/docker/x/me\n2:cpu,cpuacct:/\n0::/\n";
-        let parsed = |mounts: &str| mounts.lines().filter_map(Hierarchy::parse).collect::<Vec<_>>();
-        let folder = |path: &str| folder_that_freezes(&parsed(MOUNTS), own, Path::new(path));
+        let folder = |path: &str| folder_that_freezes(&Hierarchy::all(MOUNTS), own, Path::new(path));
         assert_eq!(folder("/a/b").as_deref(), Some(Path::new("/sys/fs/cgroup/freezer/a/b")));
         assert_eq!(folder("c1").as_deref(), Some(Path::new("/sys/fs/cgroup/freezer/me/c1")));
         for (outside, inside) in [("/../../etc/x", "etc/x"), ("../../x", "me/x"), ("/a/../..", "")] {
             assert_eq!(folder(outside), Some(Path::new("/sys/fs/cgroup/freezer").join(inside)), "{outside}");
         }
         let version2 = "32 24 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw";
-        let found = folder_that_freezes(&parsed(version2), "0::/me\n", Path::new("/a"));
+        let found = folder_that_freezes(&Hierarchy::all(version2), "0::/me\n", Path::new("/a"));
         assert_eq!(found.as_deref(), Some(Path::new("/sys/fs/cgroup/a")));
     }
 
     #[test]
     fn a_hierarchys_own_root_is_never_taken_for_a_containers_folder() {
-        let hierarchies: Vec<_> = MOUNTS.lines().filter_map(Hierarchy::parse).collect();
+        let hierarchies = Hierarchy::all(MOUNTS);
         let cgroup = Cgroup::match_up(&hierarchies, "0::/x\n", "0::/\n");
         assert_eq!(cgroup, Cgroup::default());
     }
