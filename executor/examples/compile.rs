@@ -1,6 +1,6 @@
 //! Compiles one module ahead of time, through the executor's table: `compile MODULE OUT fuel|plain|interruptible`.
 //!
-//! libwasmedge finds LLVM by its soname: run it with the real one preloaded, as the runtime's compiler child loads it first.
+//! Run it with LLVM preloaded, and the libwasmedge that lies beside it and knows of it: the runtime's compiler child loads these first.
 
 #![expect(unsafe_code, reason = "calls the C boundary")]
 

@@ -1,6 +1,6 @@
 //! Ahead-of-time compilation: bytes of a module in, bytes of a universal Wasm file out.
 //!
-//! Runs in the runtime's compiler child, which is a sandbox of its own and has the real LLVM mapped. What comes out
+//! Runs in the runtime's compiler child, which is a sandbox of its own and has LLVM mapped. What comes out
 //! is the module itself with native code in a custom section of the engine's, and one of ours ([`Mark`]) that says
 //! which engine made it and how: the engine would run code without counters under a limit of instructions, and never stop.
 

@@ -1,6 +1,6 @@
 //! Ahead-of-time code: compiled by this executor, it does what the interpreter does.
 //!
-//! Needs the real LLVM, which is found as the runtime finds it: below `RR_ENGINE_DIR`.
+//! Needs LLVM, and the libwasmedge that knows of it, which are found as the runtime finds them: below `RR_ENGINE_DIR`.
 
 mod common;
 
@@ -10,15 +10,17 @@ use std::process::Command;
 use common::{Case, wat};
 use executor_abi::request::Limits;
 
-/// Compiles the module of `case` in a process that has the real LLVM mapped.
+/// Compiles the module of `case` in a process that has LLVM mapped.
 fn compile(case: &Case, fuel: bool) -> PathBuf {
     let out = case.folder.path().join(if fuel { "fuel.aot" } else { "plain.aot" });
     let engine = env!("RR_ENGINE_DIR");
     let mut command = Command::new(common::example("compile"));
     command.arg(case.path()).arg(&out).arg(if fuel { "fuel" } else { "plain" });
-    let llvm = Path::new(engine).join("llvm/libLLVM.so.21.1");
-    assert!(llvm.exists(), "{} is part of the engine's set-up", llvm.display());
-    let output = command.env("LD_PRELOAD", llvm).output().expect("the example");
+    let libraries = ["libLLVM.so.21.1", "libwasmedge.so.0"].map(|name| format!("{engine}/llvm/{name}"));
+    for library in &libraries {
+        assert!(Path::new(library).exists(), "{library} is part of the engine's set-up");
+    }
+    let output = command.env("LD_PRELOAD", libraries.join(":")).output().expect("the example");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     out
 }

@@ -93,6 +93,14 @@ impl Folders {
         Ok(Self { executor, engine })
     }
 
+    /// The first library, in alphabetical order, whose name begins so: its path within the engine's folder.
+    fn library(&self, folder: &str, name: &str) -> Option<PathBuf> {
+        let entries = fs::read_dir(self.engine.join(folder)).ok()?;
+        let names = entries.filter_map(|entry| entry.ok().map(|entry| entry.file_name()));
+        let first = names.filter(|file| file.to_string_lossy().starts_with(name)).min()?;
+        Some(Path::new(folder).join(first))
+    }
+
     /// What tells one build of the executor from another: part of the key of compiled code.
     ///
     /// # Errors
@@ -113,20 +121,21 @@ impl Engine {
     ///
     /// [`ErrorKind::Engine`], with the dynamic linker's reason.
     pub fn load(folders: &Folders) -> Result<Self> {
-        Self::load_after(folders, None)
+        Self::load_after(folders, &[folders.library("lib", WASMEDGE)])
     }
 
-    /// Loads LLVM first, and the executor then, which so binds to it: for the compiler's process only.
+    /// Loads LLVM first, then a libwasmedge that knows of it, if functions have one that does not, and the executor, which so binds to
+    /// these: for the compiler's process only.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Engine`], with the dynamic linker's reason.
     pub fn load_compiler(folders: &Folders) -> Result<Self> {
-        let llvm = library(&folders.engine.join("llvm"), LLVM);
-        Self::load_after(folders, llvm.as_deref())
+        let wasmedge = folders.library("llvm", WASMEDGE).or_else(|| folders.library("lib", WASMEDGE));
+        Self::load_after(folders, &[folders.library("llvm", LLVM), wasmedge])
     }
 
-    fn load_after(folders: &Folders, llvm: Option<&Path>) -> Result<Self> {
+    fn load_after(folders: &Folders, libraries: &[Option<PathBuf>]) -> Result<Self> {
         let clone = |folder: &Path| {
             mount::read_only_clone(folder)
                 .context(ErrorKind::Engine, || format!("{}: cannot be opened", folder.display()))
@@ -135,13 +144,9 @@ impl Engine {
         if folders.engine.exists() {
             // One clone where both are one folder, as they are once they are installed.
             let other = (folders.engine != folders.executor).then(|| clone(&folders.engine)).transpose()?;
-            let engine = other.as_ref().unwrap_or(&executor);
-            if let Some(llvm) = llvm {
-                open(engine, llvm.strip_prefix(&folders.engine).unwrap_or(llvm))?;
-            }
-            // By its own path, so that what it needs is found beside it in the clone, and not by a path of the host's.
-            if let Some(wasmedge) = library(&folders.engine.join("lib"), WASMEDGE) {
-                open(engine, wasmedge.strip_prefix(&folders.engine).unwrap_or(&wasmedge))?;
+            // By their own paths, so that what they need is found beside them in the clone, and not by a path of the host's.
+            for library in libraries.iter().flatten() {
+                open(other.as_ref().unwrap_or(&executor), library)?;
             }
         }
         let library = open(&executor, Path::new(LIBRARY))?;
@@ -247,12 +252,6 @@ impl Drop for Answer {
         // SAFETY: the executor gave this buffer and has not had it back: it was just taken out of `self`.
         unsafe { (self.table.free)(buffer) };
     }
-}
-
-/// The first file in `folder` whose name begins with `name`, in alphabetical order.
-fn library(folder: &Path, name: &str) -> Option<PathBuf> {
-    let entries = fs::read_dir(folder).ok()?.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-    entries.filter(|path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name))).min()
 }
 
 /// Loads a library for good.
