@@ -59,16 +59,25 @@ def settle(verdicts, ask_again):
 
 def traces():
     """Where the suites leave something: folders of controllers that this machine has not mounted, which others would take for such, and configurations of criu, by
-    which every later one would write its log elsewhere."""
+    which every later one would write its log elsewhere. Another user's are another run's."""
     configurations = Path("/etc/criu")
-    return set(Path("/sys/fs/cgroup").iterdir()) | {path for path in [*configurations.glob("*.conf"), configurations] if path.exists()}
+    places = [*Path("/sys/fs/cgroup").iterdir(), *configurations.glob("*.conf"), configurations]
+    return {path for path in places if is_own(path)}
+
+
+def is_own(path):
+    """Whether it is there, and this user's."""
+    try:
+        return path.lstat().st_uid == os.getuid()
+    except FileNotFoundError:
+        return False
 
 
 def tidy(before):
     """Takes that away."""
     for path in sorted(traces() - before, reverse=True):
         if path.is_file():
-            path.unlink()
+            path.unlink(missing_ok=True)
         elif path.is_dir() and not path.is_mount():
             shutil.rmtree(path, ignore_errors=True)
 
