@@ -31,10 +31,11 @@
 #include <unistd.h>
 
 #if defined(__x86_64__)
-enum { MACHINE = EM_X86_64, ABSOLUTE = R_X86_64_64, ADDRESS = R_X86_64_GLOB_DAT, CALL = R_X86_64_JUMP_SLOT, RELATIVE = R_X86_64_RELATIVE };
+enum { MACHINE = EM_X86_64, ABSOLUTE = R_X86_64_64, ADDRESS = R_X86_64_GLOB_DAT, CALL = R_X86_64_JUMP_SLOT, RELATIVE = R_X86_64_RELATIVE, NONE = R_X86_64_NONE };
 #elif defined(__aarch64__)
 enum {
-    MACHINE = EM_AARCH64, ABSOLUTE = R_AARCH64_ABS64, ADDRESS = R_AARCH64_GLOB_DAT, CALL = R_AARCH64_JUMP_SLOT, RELATIVE = R_AARCH64_RELATIVE
+    MACHINE = EM_AARCH64, ABSOLUTE = R_AARCH64_ABS64, ADDRESS = R_AARCH64_GLOB_DAT, CALL = R_AARCH64_JUMP_SLOT, RELATIVE = R_AARCH64_RELATIVE,
+    NONE = R_AARCH64_NONE
 };
 #else
 #error "the relocations of this machine are not known here"
@@ -263,6 +264,15 @@ static void resize(struct library *library, Elf64_Addr from, Elf64_Addr to, size
     one->sh_size = size;
 }
 
+/* A table of relocations has so many of those that it had. */
+static void shorten(struct library *library, const struct table *table, size_t count)
+{
+    Elf64_Addr address = value(library, table->at);
+
+    set(library, table->size, count * sizeof(Elf64_Rela));
+    resize(library, address, address, count * sizeof(Elf64_Rela));
+}
+
 /* Takes a library off those whose versions of names are asked for, and says which numbers those had. Whether it was one of them. */
 static bool forget_versions(struct library *library, const char *soname, bool gone[VERSIONS])
 {
@@ -320,6 +330,45 @@ static Elf64_Dyn *need(const struct library *library, const char *soname)
     return NULL;
 }
 
+/* Marks references to names of those versions as none, and makes their places zero. */
+static bool mark(struct library *library, const struct table *table, const bool gone[VERSIONS], struct counts *counts)
+{
+    for (Elf64_Rela *one = table->first; one < table->first + table->count; one++) {
+        size_t index = ELF64_R_SYM(one->r_info);
+        const Elf64_Half *version = at(library, value(library, DT_VERSYM) + index * sizeof(*version), sizeof(*version));
+        const Elf64_Sym *symbol = symbol_of(library, one);
+        unsigned char *place = at(library, one->r_offset, WORD);
+        if (version == NULL || symbol == NULL)
+            return false;
+        if (index == 0 || symbol->st_shndx != SHN_UNDEF || !gone[*version & (VERSIONS - 1)])
+            continue;
+        if (place == NULL)
+            return false;
+        memset(place, 0, WORD);
+        one->r_info = ELF64_R_INFO(index, NONE);
+        counts->cut++;
+    }
+    return true;
+}
+
+/* Removes what is marked, whose names need not be found any more: linkers ask for them, too. */
+static void remove_marked(struct library *library, const struct table *table)
+{
+    Elf64_Rela *kept = table->first;
+
+    for (const Elf64_Rela *one = kept; one < table->first + table->count; one++) {
+        size_t index = ELF64_R_SYM(one->r_info);
+        if (index == 0 || ELF64_R_TYPE(one->r_info) != NONE) {
+            *kept++ = *one;
+            continue;
+        }
+        Elf64_Sym *symbol = symbol_of(library, one);
+        symbol->st_info = ELF64_ST_INFO(STB_WEAK, ELF64_ST_TYPE(symbol->st_info));
+        *(Elf64_Half *)at(library, value(library, DT_VERSYM) + index * sizeof(Elf64_Half), sizeof(Elf64_Half)) = VER_NDX_GLOBAL;
+    }
+    shorten(library, table, (size_t)(kept - table->first));
+}
+
 /* See the top. What it looks up there by name has a version, as everything does that is LLVM's. */
 static bool cut_off(struct library *library, const char *soname, struct counts *counts)
 {
@@ -333,30 +382,11 @@ static bool cut_off(struct library *library, const char *soname, struct counts *
     remove_entry(library, need(library, soname));
     int found = tables(library, table);
     for (int i = 0; i < found; i++) {
-        Elf64_Rela *kept = table[i].first;
-        for (Elf64_Rela *one = kept; one < table[i].first + table[i].count; one++) {
-            size_t index = ELF64_R_SYM(one->r_info);
-            Elf64_Half *version = at(library, value(library, DT_VERSYM) + index * sizeof(*version), sizeof(*version));
-            Elf64_Sym *symbol = symbol_of(library, one);
-            unsigned char *place = at(library, one->r_offset, WORD);
-            if (version == NULL || symbol == NULL)
-                return false;
-            /* Of a name that is looked for more than once, later ones find it weak, which the others are not. */
-            bool is_weak = ELF64_ST_BIND(symbol->st_info) == STB_WEAK && symbol->st_shndx == SHN_UNDEF && *version == VER_NDX_GLOBAL;
-            if (index == 0 || symbol->st_shndx != SHN_UNDEF || !(is_weak || gone[*version & (VERSIONS - 1)])) {
-                *kept++ = *one;
-                continue;
-            }
-            if (place == NULL)
-                return false;
-            memset(place, 0, WORD);
-            /* For linkers, which otherwise look for it where nothing is needed. */
-            symbol->st_info = ELF64_ST_INFO(STB_WEAK, ELF64_ST_TYPE(symbol->st_info));
-            *version = VER_NDX_GLOBAL;
-            counts->cut++;
-        }
-        set(library, table[i].size, (Elf64_Xword)((kept - table[i].first) * (long)sizeof(*kept)));
+        if (!mark(library, &table[i], gone, counts))
+            return false;
     }
+    for (int i = 0; i < found; i++)
+        remove_marked(library, &table[i]);
     return found >= 0;
 }
 
@@ -491,8 +521,7 @@ static void take_out(struct library *library, const struct table *table)
         else
             *kept++ = *one;
     }
-    set(library, table->size, (Elf64_Xword)(kept - table->first) * sizeof(*kept));
-    resize(library, value(library, table->at), value(library, table->at), (size_t)(kept - table->first) * sizeof(*kept));
+    shorten(library, table, (size_t)(kept - table->first));
 }
 
 /* What is packed stands behind what is left of the first table. A library without room for that is left as it is. */
