@@ -200,7 +200,7 @@ pub(crate) enum Verb {
     Own(OwnVerb),
 }
 
-/// Verbs that runc has not, all of which are the whole program's ([`first_stage::OWN`]).
+/// Verbs that runc has not, all of which are the whole program's (`first_stage::OWN`).
 #[derive(Debug, Subcommand)]
 pub(crate) enum OwnVerb {
     /// Say what will not work on this host, with its configuration, or of a bundle, and why

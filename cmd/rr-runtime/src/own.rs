@@ -15,7 +15,7 @@ pub(crate) fn run(global: &Global, verb: OwnVerb) -> anyhow::Result<u8> {
         OwnVerb::Cache(args) => cache(&args, &Settings::load(&config(global)?)?)?,
         OwnVerb::Hose(args) => hose::run(&store(global)?, &args, &config(global)?)?,
         OwnVerb::Invoke(args) => hose::invoke(&store(global)?, *args.0)?,
-        // Started without an environment that would say where states are.
+        // These are started without an environment that would say where states are.
         OwnVerb::CompilerChild(job) => return exit_code(runtime::compile::child_main(&job.job)),
         OwnVerb::CompilerBackground(job) => return exit_code(runtime::compile::background_main(&job.job)),
     }
