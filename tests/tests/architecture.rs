@@ -20,6 +20,7 @@ const EDGES: &[&str] = &[
     "executor -> hose",
     "guest-sdk -> guest-abi",
     "rr-native -> rr-runtime",
+    "rr-runtime -> first-stage (dev)",
     "rr-runtime -> runtime",
     "runtime -> executor-abi",
     "runtime -> first-stage",
