@@ -331,16 +331,23 @@ fn what_a_killed_compiler_leaves_the_next_one_removes() {
     let case = wasm_case!();
     let cache = Cache::new(&case);
     let bundle = large(&case);
-    let left = |pid: u32| {
+    let folders = |pid: u32| {
         let name = format!("rr-runtime-compiler-{pid}");
-        let below = |hierarchy| Path::new("/sys/fs/cgroup").join(hierarchy).join(&name).exists();
-        ["", "memory", "pids", "unified"].into_iter().any(below)
+        let below = |hierarchy| Path::new("/sys/fs/cgroup").join(hierarchy).join(&name);
+        ["", "memory", "pids", "unified"].map(below)
+    };
+    let left = |pid: u32| folders(pid).iter().any(|folder| folder.exists());
+    // Its own child among them, which is killed by its end, and at the least of priorities.
+    let has_processes = |pid: u32| {
+        let processes =
+            |folder: &PathBuf| fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+        folders(pid).iter().any(|folder| !processes(folder).is_empty())
     };
     let _ = cache.cmd("run", &bundle, &case.id()).piped().output().success();
     let lodged = || compilers(&case).into_iter().find(|pid| left(*pid));
     let killed = tests::command::poll(tests::command::TIMEOUT, lodged).expect("a compiler in its cgroup");
     tests::command::send_signal(killed, rustix::process::Signal::KILL);
-    eventually("it is over", || compilers(&case).is_empty());
+    eventually("it is over", || compilers(&case).is_empty() && !has_processes(killed));
     assert!(left(killed), "it is killed and its cgroup gone");
     let _ = cache.cmd("run", &bundle, &case.id()).piped().output().success();
     eventually("its cgroup is removed", || !left(killed));
