@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
@@ -91,15 +91,18 @@ impl Workshop {
         Ok(std::array::from_fn(|_| counts.next().flatten().expect("a count").expect("a number")))
     }
 
-    /// Whether the program can load it.
+    /// What the program says that loads it.
+    fn load(&self, library: &Path) -> Output {
+        Command::new(self.path("program")).arg(library).output().expect("the program")
+    }
+
     fn loads(&self, library: &Path) -> bool {
-        let output = Command::new(self.path("program")).arg(library).output().expect("the program");
-        output.status.success()
+        self.load(library).status.success()
     }
 
     /// Whose answers the library has: its own are 1, the program's 2.
     fn answers(&self, library: &Path) -> String {
-        let output = Command::new(self.path("program")).arg(library).output().expect("the program");
+        let output = self.load(library);
         assert!(output.status.success(), "{}: cannot be loaded", library.display());
         String::from_utf8_lossy(&output.stdout).into_owned()
     }

@@ -71,9 +71,9 @@ impl Hierarchy {
 
     /// If it is a mount of one.
     fn of(mount: &Mount<'_>) -> Option<Self> {
-        let options = || mount.options.split(',').filter(|option| !["rw", "ro"].contains(option));
+        let options = mount.options.split(',').filter(|option| !["rw", "ro"].contains(option));
         let controllers = match mount.kind {
-            "cgroup" => options().map(str::to_owned).collect(),
+            "cgroup" => options.map(str::to_owned).collect(),
             "cgroup2" => Vec::new(),
             _ => return None,
         };
