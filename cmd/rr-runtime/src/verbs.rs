@@ -325,15 +325,13 @@ fn list(store: &Store, args: &List) -> anyhow::Result<()> {
     let reports = runtime::list::list(store)?;
     if args.quiet {
         let names: String = reports.iter().map(|report| format!("{}\n", report.id)).collect();
-        return std::io::stdout().write_all(names.as_bytes()).context("standard output: cannot be written");
+        return print(names.as_bytes());
     }
     match args.format {
         // runc prints a list that was never allocated.
         Format::Json if reports.is_empty() => print_json(&(), false),
         Format::Json => print_json(&reports, false),
-        Format::Table => std::io::stdout()
-            .write_all(table(&reports).as_bytes())
-            .context("standard output: cannot be written"),
+        Format::Table => print(table(&reports).as_bytes()),
     }
 }
 
@@ -372,9 +370,6 @@ fn ps(store: &Store, args: &Ps) -> anyhow::Result<()> {
     let id = ContainerId::parse(&args.id)?;
     match args.format {
         Format::Json => print_json(&runtime::list::pids(store, &id)?, false),
-        Format::Table => {
-            let text = runtime::list::ps(store, &id, &args.args)?;
-            std::io::stdout().write_all(text.as_bytes()).context("standard output: cannot be written")
-        }
+        Format::Table => print(runtime::list::ps(store, &id, &args.args)?.as_bytes()),
     }
 }
