@@ -16,6 +16,12 @@ fn text(out: &Output) -> String {
     format!("{} {:?} {:?}", out.code, out.stdout, out.stderr)
 }
 
+/// What ctr shows of a process that ends at once. It drops those of the streams whose FIFO it has not opened when the
+/// process is over (3 of 400 with both processors busy, under either runtime), so it is asked again, five times at most.
+fn heard(said: &str, ask: impl Fn() -> String) -> String {
+    std::iter::repeat_with(&ask).take(4).find(|seen| seen == said).unwrap_or_else(&ask)
+}
+
 /// In the foreground: exit codes, streams, environment, mounts, terminal.
 fn foreground(case: &Case, form: Form) -> Option<Steps> {
     let containerd = Containerd::with_image(case, form)?;
@@ -28,12 +34,15 @@ fn foreground(case: &Case, form: Form) -> Option<Steps> {
         let out = run(&[], &["/tool", "exit", code]).output();
         steps.expect("exit status", text(&out), &format!("{code} \"\" \"\""));
     }
-    let out = run(&[], &[]).ok();
-    steps.expect("the image's command", out, "default\n");
-    let out = run(&[], &["/tool", "args", "a b", ""]).ok();
-    steps.expect("arguments", out, "[/tool]\n[args]\n[a b]\n[]\n");
-    let out = run(&[], &["/tool", "say", "out", "err"]).output();
-    steps.expect("streams", text(&out), "0 \"out\\n\" \"err\\n\"");
+    let mut says = |step: &str, flags: &[&str], command: &[&str], said: &str| {
+        let seen = heard(said, || text(&run(flags, command).output()));
+        steps.expect(step, seen, said);
+    };
+    says("the image's command", &[], &[], r#"0 "default\n" "\n""#);
+    says("arguments", &[], &["/tool", "args", "a b", ""], r#"0 "[/tool]\n[args]\n[a b]\n[]\n" """#);
+    says("streams", &[], &["/tool", "say", "out", "err"], r#"0 "out\n" "err\n""#);
+    says("working directory", &["--cwd", "/work"], &["/tool", "cat", "here"], r#"0 "work\n" """#);
+    says("--net-host", &["--net-host"], &["/tool", "say", "host", "net"], r#"0 "host\n" "net\n""#);
     let out = run(&["--env", "B=flag"], &["/tool", "env"]).ok();
     for variable in ["A=image", "B=flag"] {
         steps.expect(variable, out.lines().any(|line| line == variable), "true");
@@ -49,15 +58,11 @@ fn foreground(case: &Case, form: Form) -> Option<Steps> {
         (out.code != 0, volume.join("y").exists()) == (true, false),
         "true",
     );
-    let out = run(&["--cwd", "/work"], &["/tool", "cat", "here"]).ok();
-    steps.expect("working directory", out, "work\n");
     // A line, not all of it: ctr 1.6 does not pass the end of its input on.
     let out = run(&[], &["/tool", "line"]).stdin("piped\n").ok();
     steps.expect("input", out, "ready\ngot piped\n");
     let out = run(&["--read-only"], &["/tool", "put", "/x", "y"]).output();
     steps.expect("--read-only", out.code != 0, "true");
-    let out = run(&["--net-host"], &["/tool", "say", "host", ""]).ok();
-    steps.expect("--net-host", out, "host\n");
     let (mut terminal, slave) = Terminal::pair();
     let running = run(&["--tty"], &["/tool", "line"]).terminal(slave).spawn();
     terminal.expect("ready");
@@ -99,10 +104,15 @@ fn background(case: &Case, form: Form) -> Option<Steps> {
     let metrics = containerd.ctr(["task", "metrics", "--format", "json", &id]).ok();
     steps.expect("task metrics", serde_json::from_str::<Value>(&metrics).is_ok(), "true");
     let exec = |args: &[&str]| containerd.ctr(["task", "exec", "--exec-id", "e", &id]).args(args);
-    let out = exec(&["/tool", "say", "beside", "aside"]).output();
-    steps.expect("task exec", text(&out), "0 \"beside\\n\" \"aside\\n\"");
+    let said = "0 \"beside\\n\" \"aside\\n\"";
+    steps.expect(
+        "task exec",
+        heard(said, || text(&exec(&["/tool", "say", "beside", "aside"]).output())),
+        said,
+    );
     steps.expect("exit status of task exec", exec(&["/tool", "exit", "9"]).output().code, "9");
-    steps.expect("input of task exec", exec(&["/tool", "stdin"]).stdin("in").ok(), "in");
+    let echo = || exec(&["/tool", "stdin"]).stdin("in").ok();
+    steps.expect("input of task exec", heard("in", echo), "in");
     let out = exec(&["/nosuch"]).output();
     steps.expect(
         "task exec of nothing",
