@@ -22,6 +22,7 @@ use crate::hoses::without_hose;
 use crate::id::ContainerId;
 use crate::state::{State, Status, Store};
 use crate::tree::Tree;
+use crate::turn::Turn;
 use crate::wasm;
 use crate::workload::{self, Further};
 
@@ -65,7 +66,7 @@ pub fn add(
         fuel: annotations.limits().fuel.is_some(),
         interruptible: true,
     };
-    let mut code = compile::code(wanted, binary, &folders, engine, settings)?;
+    let mut code = compile::code(wanted, binary, &folders, engine, settings, &Turn::default())?;
     let own = vec![endpoint.name.clone()];
     let senders = if senders.is_empty() { own } else { senders.iter().map(ToString::to_string).collect() };
     let function = wasm::function(module, wasm::module(&wanted, &code, settings)?);

@@ -38,6 +38,7 @@ use crate::engine::{Engine, Folders};
 use crate::error::{Context, Error, ErrorKind, Result, chain};
 use crate::process::Identity;
 use crate::tree::Tree;
+use crate::turn::Turn;
 use crate::workload;
 use crate::{detach, lodging, sandbox};
 
@@ -158,12 +159,13 @@ pub(crate) fn code(
     folders: &Folders,
     engine: Engine,
     settings: &Settings,
+    turn: &Turn,
 ) -> Result<Code> {
     check_size(wanted.path, wanted.identity.size, settings)?;
     if wanted.aot == Aot::Off {
         return Ok(Code::default());
     }
-    match lookup(wanted, binary, folders, engine, settings) {
+    match lookup(wanted, binary, folders, engine, settings, turn) {
         // Code ahead of time is a gain in speed; a cache that cannot be used costs that, and no more.
         Err(error) if wanted.aot == Aot::Cache && error.kind() != ErrorKind::Module => {
             tracing::warn!("module {} is interpreted: {}", wanted.path.display(), chain(&error));
@@ -179,6 +181,7 @@ fn lookup(
     folders: &Folders,
     engine: Engine,
     settings: &Settings,
+    turn: &Turn,
 ) -> Result<Code> {
     let cache = Cache::open(settings.cache_dir()?, settings.cache_size())?;
     let recipe = Recipe::new(&engine.describe()?, &folders.build()?, wanted.fuel, wanted.interruptible)?;
@@ -189,6 +192,7 @@ fn lookup(
     let path = wanted.path.to_owned();
     let job = Background { path, binary: binary.to_owned(), config: settings.file().to_owned(), recipe };
     if wanted.aot == Aot::Wait {
+        turn.give_back();
         let digest = make(&cache, settings, &job, wanted.file).map_err(|error| named(wanted.path, error))?;
         let key = job.recipe.key(digest);
         return Ok(Code { entry: cache.get(key), digest: digest.to_string(), pending: None });

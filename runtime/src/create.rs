@@ -18,7 +18,7 @@ use libcontainer::syscall::syscall::SyscallType;
 use oci_spec::runtime::{Hook, Hooks, LinuxNamespaceType, Spec};
 use rustix::process::{Signal, WaitOptions};
 
-use crate::annotation::{Annotations, Aot};
+use crate::annotation::Annotations;
 use crate::builders;
 use crate::bundle::Bundle;
 use crate::cgroup::{self, Beside, Cgroup, Prepared, Wanted};
@@ -153,7 +153,7 @@ pub(crate) fn create_locked(
     signals: Inherited,
 ) -> Result<Created> {
     store.check_free(id)?;
-    let turn = if takes_a_while(bundle, &workload) { Turn::default() } else { store.turn() };
+    let turn = if runs_hooks(bundle) { Turn::default() } else { store.turn() };
     // What stands in the way may be what another one of that name has made meanwhile.
     let spec = handover::for_init(bundle, id, options.systemd_cgroup);
     let mut spec = spec.map_err(|error| store.check_free(id).err().unwrap_or(error))?;
@@ -170,10 +170,9 @@ pub(crate) fn create_locked(
     }
 }
 
-/// Whether others run while this container is created, for as long as they like: its hooks, or the compiler. Nobody else shall wait for these.
-fn takes_a_while(bundle: &Bundle, workload: &Workload) -> bool {
-    let compiled = matches!(workload, Workload::Wasm(config) if config.aot() == Aot::Wait);
-    compiled || bundle.spec().hooks().as_ref().is_some_and(|hooks| *hooks != Hooks::default())
+/// Whether others run while this container is created, for as long as they like. Nobody else shall wait for these.
+fn runs_hooks(bundle: &Bundle) -> bool {
+    bundle.spec().hooks().as_ref().is_some_and(|hooks| *hooks != Hooks::default())
 }
 
 /// Checks that this process may have enough descriptors to start another one.
@@ -218,7 +217,8 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
         // Ours to run, see `start::poststart`.
         hooks.set_poststart(None);
     }
-    let installed = Installed { binary: &options.binary, config: &options.config, folder: claim.folder() };
+    let installed =
+        Installed { binary: &options.binary, config: &options.config, folder: claim.folder(), turn };
     let cgroup = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
     let cgroup = cgroup.filter(|_| !options.systemd_cgroup);
     // Should this process be killed in the midst of it, `delete` finds there what it has made.

@@ -33,6 +33,7 @@ use crate::signals::Inherited;
 use crate::state::{State, Status, Store};
 use crate::terminal::{Caller, Console, Relay};
 use crate::tree::Tree;
+use crate::turn::Turn;
 use crate::workload::Workload;
 
 /// What `exec` is told.
@@ -166,7 +167,8 @@ fn build(
     let affinity = process.exec_cpu_affinity().as_ref().and_then(|affinity| affinity.initial().clone());
     let (mut spec, namespaces) = handover::for_exec(bundle.spec(), process, cgroup, init)?;
     let root = init::adapt(&mut spec, &workload, bundle, joined)?;
-    let installed = Installed { binary: &options.binary, config: &options.config, folder };
+    let turn = Turn::default();
+    let installed = Installed { binary: &options.binary, config: &options.config, folder, turn: &turn };
     let ready = Ready::new(&workload, bundle.spec(), &state.id, installed, signals, root, &|_| Ok(()))?
         .joining(doors);
     let beside = Beside::of(&state.cgroup);

@@ -26,6 +26,7 @@ use crate::root::Root;
 use crate::signals::{self, Inherited};
 use crate::terminal;
 use crate::trust;
+use crate::turn::Turn;
 use crate::wasm::{self, Function, Launch, Surroundings};
 use crate::workload::Workload;
 
@@ -131,6 +132,8 @@ pub(crate) struct Installed<'a> {
     pub(crate) config: &'a Path,
     /// The container's state folder.
     pub(crate) folder: &'a Path,
+    /// This start's turn.
+    pub(crate) turn: &'a Turn,
 }
 
 /// A workload that is ready for libcontainer.
@@ -168,6 +171,7 @@ impl Ready {
             spec,
             id: id.as_str(),
             folder: installed.folder,
+            turn: installed.turn,
         };
         let launch = wasm::launch(config, &around, matches!(root, Some(Root::Of(_))), announce)?;
         let root = Rc::new(RefCell::new(root));

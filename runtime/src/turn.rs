@@ -8,9 +8,10 @@
 //! [`crate::lock`], which ends with the process that has it, also when that is killed. It is no promise: who has waited for [`PATIENCE`] goes on
 //! without, as does who cannot use the file, so that nobody's start depends on another's.
 
+use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -34,24 +35,29 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// After so long a start that waits for one turn looks whether another one is free.
 const LOOKS_AROUND: Duration = Duration::from_millis(50);
 
-/// Held while a container is created.
+/// Held while a container is created; none by default.
 #[derive(Debug, Default)]
-pub(crate) struct Turn(Option<File>);
+pub(crate) struct Turn(RefCell<Option<File>>);
 
 impl Turn {
     /// Waits for a turn; `folder` is the one of the user's states.
     pub(crate) fn take(folder: &Path) -> Self {
         let turns = EACH * affinity::count();
         let taken = open(folder).and_then(|file| Ok(wait(&file, turns)?.then_some(file)));
-        Self(taken.unwrap_or_else(|error| {
+        Self(RefCell::new(taken.unwrap_or_else(|error| {
             tracing::debug!("{}: no turn is waited for: {error}", folder.join(FILE).display());
             None
-        }))
+        })))
+    }
+
+    /// Before what may take as long as it likes: nobody else shall wait for that.
+    pub(crate) fn give_back(&self) {
+        self.0.take();
     }
 
     /// Its descriptor, which a process that is forked meanwhile has no use for: the lock is not its own.
     pub(crate) fn descriptor(&self) -> Option<i32> {
-        self.0.as_ref().map(|file| file.as_raw_fd())
+        self.0.borrow().as_ref().map(AsRawFd::as_raw_fd)
     }
 }
 

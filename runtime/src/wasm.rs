@@ -32,6 +32,7 @@ use crate::mountinfo::{self, Mount};
 use crate::network;
 use crate::rendezvous::{Claim, End, Planned, milliseconds};
 use crate::statistics::Page;
+use crate::turn::Turn;
 use crate::workload::WasmConfig;
 
 /// Variables that libcontainer adds for socket activation, see sd_listen_fds(3).
@@ -52,6 +53,8 @@ pub struct Surroundings<'a> {
     pub id: &'a str,
     /// Its state folder.
     pub folder: &'a Path,
+    /// This start's turn, which it gives back if it has to wait for a compiler.
+    pub(crate) turn: &'a Turn,
 }
 
 /// Is told of what will be published, before it is: whoever is killed meanwhile leaves that to be taken back.
@@ -110,7 +113,7 @@ pub fn launch(
     let modules = modules(config, join);
     let mut codes = Vec::new();
     for wanted in &modules {
-        codes.push(compile::code(*wanted, around.binary, &folders, engine, settings)?);
+        codes.push(compile::code(*wanted, around.binary, &folders, engine, settings, around.turn)?);
     }
     let own = config.hose().filter(|_| !join);
     // What can be refused first: what is published is withdrawn by a launch only.

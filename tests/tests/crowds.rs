@@ -1,10 +1,12 @@
 //! Many at once, and again and again: nothing is left, and nothing gets slower. `RR_CROWD=1000` and `RR_CYCLES=10000` make of them what they were meant to be.
 
-use std::fs::File;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::fs::{FlockOperation, fcntl_lock, flock};
 use serde_json::Value;
+use tests::command::eventually;
 use tests::{Bundle, Case};
 
 /// How many, when nobody says so.
@@ -58,6 +60,33 @@ fn one_that_is_stuck_keeps_nobody_from_starting() {
     fcntl_lock(&turns, FlockOperation::NonBlockingLockExclusive).expect("nobody has one");
     let taken = run();
     assert!(taken > free && taken > Duration::from_secs(1), "{taken:?}, and {free:?} before");
+    case.nothing_left();
+}
+
+/// Compiling takes as long as it takes: nobody else waits for that.
+#[test]
+fn who_waits_for_compiled_code_has_given_back_the_turn() {
+    let case = Case::ours();
+    let cache = case.folder();
+    fs::set_permissions(&cache, Permissions::from_mode(0o700)).expect("chmod");
+    let config = case.dir().join("config.toml");
+    fs::write(&config, format!("[cache]\ndirectory = \"{}\"\n", cache.display())).expect("write");
+    let lock = File::create(cache.join("lock")).expect("the cache's lock");
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).expect("nobody has it");
+
+    let bundle = case.wasm("(module (func (export \"_start\")))");
+    bundle.annotation("io.roadrunner.wasm/aot", "wait");
+    let run = case.cmd(["--rootless", "true", "--config"]).arg(&config).args(["run", "--bundle"]);
+    let run = run.arg(bundle.dir()).arg(case.id()).env("XDG_RUNTIME_DIR", case.dir()).spawn();
+    let inode = format!(":{} ", lock.metadata().expect("its inode").ino());
+    let waits = |line: &str| line.contains("-> FLOCK") && line.contains(&inode);
+    eventually("its code is to be stored", || {
+        fs::read_to_string("/proc/locks").expect("procfs").lines().any(waits)
+    });
+    let turns = File::options().write(true).open(case.dir().join("rr-runtime/@turns")).expect("the turns");
+    fcntl_lock(&turns, FlockOperation::NonBlockingLockExclusive).expect("nobody has one");
+    drop((turns, lock));
+    run.wait().success();
     case.nothing_left();
 }
 

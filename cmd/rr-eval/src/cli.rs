@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 
 use crate::cold::Workload;
-use crate::contestant::{self, Contestant, Workshop};
+use crate::contestant::{self, Contestant, ENGINE_PEERS, Workshop};
 use crate::interrupt::Interrupt;
 use crate::journal::Journal;
 use crate::machine::{Machine, TOO_BUSY};
@@ -125,6 +125,9 @@ struct Run {
     /// A crun that runs modules in WasmEdge (scripts/setup-crun)
     #[arg(long, value_name = "PATH")]
     crun_wasmedge: Option<PathBuf>,
+    /// One that loads the engine's libraries as they are prepared for ours
+    #[arg(long, value_name = "PATH")]
+    crun_prepared: Option<PathBuf>,
     /// How long a transfer may take, beside what its bytes need
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     patience: u64,
@@ -335,7 +338,9 @@ fn workshop(run: &Run, folder: &Path) -> Result<Workshop> {
     let workshop = Workshop {
         runtime,
         peer: launch::installed("runc"),
-        engine_peer: run.crun_wasmedge.clone(),
+        engine_peers: std::iter::zip(ENGINE_PEERS, [&run.crun_wasmedge, &run.crun_prepared])
+            .filter_map(|(name, program)| Some((name, program.clone()?)))
+            .collect(),
         modules: run.functions.join("wasm32-wasip1/release"),
         native: run
             .functions

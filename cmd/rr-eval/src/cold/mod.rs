@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::contestant::{ENGINE_PEER, PEERS, Workshop};
+use crate::contestant::{PEERS, Workshop};
 use crate::interrupt::Interrupt;
 use crate::launch::{Launcher, Outcome, installed};
 use crate::progress::Progress;
@@ -135,7 +135,7 @@ fn runtimes(workshop: &Workshop) -> Vec<(&'static str, PathBuf)> {
             None => eprintln!("rr-eval: {name} is left out: it is not installed"),
         }
     }
-    all.extend(workshop.engine_peer.clone().map(|program| (ENGINE_PEER, program)));
+    all.extend(workshop.engine_peers.clone());
     all
 }
 

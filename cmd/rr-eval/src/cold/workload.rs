@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::OURS;
 use crate::apart::Apart;
 use crate::bundle::Bundle;
-use crate::contestant::{ENGINE_PEER, Workshop};
+use crate::contestant::{ENGINE_PEERS, Workshop};
 use crate::launch::Launcher;
 use crate::plan::Effort;
 
@@ -40,7 +40,7 @@ struct Program {
 
 /// Whether a runtime starts the function's module, and not a native program that does the same.
 fn runs_modules(name: &str) -> bool {
-    name == OURS || name == ENGINE_PEER
+    name == OURS || ENGINE_PEERS.contains(&name)
 }
 
 /// What the interpreter is told.
@@ -130,6 +130,12 @@ impl Workload {
 
     /// What starts it, by the runtime of this name.
     pub(super) fn launcher(self, workshop: &Workshop, name: &str, runtime: &Path) -> Result<Launcher> {
+        // The others are interpreted by it for seconds, however it was loaded.
+        ensure!(
+            name != ENGINE_PEERS[1] || self == Self::Hello,
+            "it would differ from {} in nothing",
+            ENGINE_PEERS[0]
+        );
         let program = self.program(workshop, name).context("there are no samples (--samples)")?;
         let missing = |file: &Path| format!("{} is not there", file.display());
         ensure!(program.file.is_file(), missing(&program.file));
@@ -138,13 +144,16 @@ impl Workload {
         if program.system {
             args.insert(0, PYTHON);
         } else {
-            let file = if name == ENGINE_PEER { workshop.universal(&program.file)? } else { program.file };
+            let file =
+                if ENGINE_PEERS.contains(&name) { workshop.universal(&program.file)? } else { program.file };
             files.push((file, if runs_modules(name) { "function.wasm" } else { "function" }));
             args.insert(0, if runs_modules(name) { "/function.wasm" } else { "/function" });
         }
         let annotations = match name {
             OURS => BTreeMap::from([("io.roadrunner.wasm/aot".to_owned(), "wait".to_owned())]),
-            ENGINE_PEER => BTreeMap::from([("run.oci.handler".to_owned(), "wasm".to_owned())]),
+            name if ENGINE_PEERS.contains(&name) => {
+                BTreeMap::from([("run.oci.handler".to_owned(), "wasm".to_owned())])
+            }
             _ => BTreeMap::new(),
         };
         let args = args.into_iter().map(str::to_owned).collect();

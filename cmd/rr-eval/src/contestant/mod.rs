@@ -52,8 +52,8 @@ pub(crate) struct Workshop {
     pub(crate) runtime: PathBuf,
     /// runc, where it is installed.
     pub(crate) peer: Option<PathBuf>,
-    /// A crun that runs modules in WasmEdge, where there is one.
-    pub(crate) engine_peer: Option<PathBuf>,
+    /// Cruns that run modules in WasmEdge, by their names: those of [`ENGINE_PEERS`] that there are.
+    pub(crate) engine_peers: Vec<(&'static str, PathBuf)>,
     /// Folder of the modules.
     pub(crate) modules: PathBuf,
     /// The native program.
@@ -261,15 +261,15 @@ const OURS: &str = "ours";
 /// Other runtimes of native programs.
 pub(crate) const PEERS: [&str; 2] = ["runc", "crun"];
 
-/// The name of the other runtime of modules, and of its states' folder.
-pub(crate) const ENGINE_PEER: &str = "crun + WasmEdge";
+/// Names of the other runtime of modules, and of its states' folders: with the engine's libraries as they are packaged, and with those that are prepared
+/// for ours.
+pub(crate) const ENGINE_PEERS: [&str; 2] = ["crun + WasmEdge", "crun + our WasmEdge"];
 
 impl Workshop {
     /// The folders of states, and whose they are.
     pub(crate) fn roots(&self) -> Vec<(&'static str, PathBuf)> {
         let peers = PEERS.into_iter().filter_map(|name| Some((name, launch::installed(name)?)));
-        let engine_peer = self.engine_peer.clone().map(|program| (ENGINE_PEER, program));
-        peers.chain(engine_peer).chain([(OURS, self.runtime.clone())]).collect()
+        peers.chain(self.engine_peers.clone()).chain([(OURS, self.runtime.clone())]).collect()
     }
 
     /// The runtime's words before its verb.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{Contestant, ENGINE_PEER, Function, Line, Placement, Recipe, Road, Workshop, over_http};
+use super::{Contestant, Function, Line, Placement, Recipe, Road, Workshop, over_http};
 use crate::apart;
 use crate::bundle::{Bundle, Network};
 
@@ -47,7 +47,7 @@ impl Sockets {
 
     /// Why it cannot take part, beside a module that is not built.
     pub(super) fn missing(self, workshop: &Workshop) -> Option<String> {
-        let missing = self.by == Engine::Crun && workshop.engine_peer.is_none();
+        let missing = self.by == Engine::Crun && workshop.engine_peers.is_empty();
         missing.then(|| "there is no crun with WasmEdge (--crun-wasmedge)".to_owned())
     }
 
@@ -85,9 +85,9 @@ impl Sockets {
                 vec![("io.roadrunner.wasm/aot", "wait"), ("io.roadrunner.hose/mode", "none")],
             ),
             Engine::Crun => {
-                let program = workshop.engine_peer.as_deref().context("there is no crun with WasmEdge")?;
-                let words =
-                    apart::words(program).into_iter().chain(workshop.theirs(ENGINE_PEER, program)).collect();
+                let (name, program) =
+                    workshop.engine_peers.first().context("there is no crun with WasmEdge")?;
+                let words = apart::words(program).into_iter().chain(workshop.theirs(name, program)).collect();
                 (words, workshop.universal(&module)?, vec![("run.oci.handler", "wasm")])
             }
         };

@@ -14,7 +14,7 @@ use super::pictures::Pictures;
 use super::plot::Chart;
 use super::warm::Warm;
 use crate::cold::{self, OURS, Series, Start, Workload};
-use crate::contestant::{ENGINE_PEER, PEERS};
+use crate::contestant::{ENGINE_PEERS, PEERS};
 use crate::idle::{self, Look};
 use crate::statistics::{Estimate, percentile};
 use crate::{pictures, warm};
@@ -103,7 +103,7 @@ impl Further {
             groups.iter().filter(|((_, series, _, name), _)| *series == Series::AtOnce && *name == OURS);
         let row = |(&(workload, series, at_once, name), starts): (&Group<'_>, &Vec<&Start>)| {
             let samples = first_bytes(starts);
-            let peers = PEERS.iter().chain([&ENGINE_PEER]).filter_map(|peer| {
+            let peers = PEERS.iter().chain(&ENGINE_PEERS).filter_map(|peer| {
                 let theirs = groups.get(&(workload, series, at_once, *peer))?;
                 Some(format!("{peer} {:.2} ms", Estimate::of(&first_bytes(theirs))?.median))
             });
