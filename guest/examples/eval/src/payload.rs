@@ -152,6 +152,10 @@ impl Check {
     }
 }
 
+/// Bytes that are read before a loop looks whether there are more. A function that can be stopped looks at each turn whether it shall be, too, and
+/// its compiler does not join turns, as it does those of other code.
+const TURN: usize = 128;
+
 fn touch(payload: &[u8]) -> u64 {
     touched(payload.iter().step_by(STRIDE).chain(payload.last()).copied())
 }
@@ -163,13 +167,23 @@ pub fn touched(bytes: impl Iterator<Item = u8>) -> u64 {
 
 /// The receipt of [`Work::Read`]. Those of pieces of whole words add up to that of all.
 ///
-/// By vectors, as in a native program. Not the whole module: LLVM 21 crashes where it optimizes some that have them everywhere.
+/// By vectors, as in a native program, and [`TURN`] bytes at a time. Not the whole module: LLVM 21 crashes where it optimizes some that have
+/// vectors everywhere.
 #[must_use]
 #[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
 pub fn read(payload: &[u8]) -> u64 {
-    let (words, rest) = payload.as_chunks::<8>();
+    let (turns, rest) = payload.as_chunks::<TURN>();
+    let mut sums = [0_u64; 4];
+    for turn in turns {
+        for words in turn.as_chunks::<32>().0 {
+            for (sum, word) in sums.iter_mut().zip(words.as_chunks().0) {
+                *sum = sum.wrapping_add(u64::from_le_bytes(*word));
+            }
+        }
+    }
+    let (words, rest) = rest.as_chunks::<8>();
     let mut last = [0; 8];
     last[..rest.len()].copy_from_slice(rest);
-    let sum = words.iter().fold(0_u64, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)));
-    sum.wrapping_add(u64::from_le_bytes(last))
+    let words = words.iter().chain([&last]).map(|word| u64::from_le_bytes(*word));
+    sums.into_iter().chain(words).fold(0, u64::wrapping_add)
 }
