@@ -26,6 +26,7 @@ pub mod leftovers;
 pub mod native;
 pub mod placement;
 pub mod podman;
+pub mod ports;
 pub mod proc;
 pub mod runtime;
 pub mod samples;

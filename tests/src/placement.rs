@@ -2,12 +2,11 @@
 //! one of the host, and at an address.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 
 use serde_json::Value;
 
-use crate::{Case, Output, flow};
+use crate::{Case, Output, flow, ports};
 
 /// Where a manager's containers find the modules.
 pub const FUNCTIONS: &str = "/functions";
@@ -62,8 +61,7 @@ pub fn auto_takes_another_way(case: &Case, folder: &Path, manager: &impl Manager
         let _ = manager.run("source.wasm", &annotations(&source)).exits(42);
     };
     send(("modules", &flow::pin("sink", &format!("{FUNCTIONS}/sink.wasm"), &sink)));
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
-    let at = format!("tcp://{free}");
+    let at = format!("tcp://127.0.0.1:{}", ports::free(1)[0]);
     let listen = ("listen", at.as_str());
     for (mode, more, transport) in [("kernel", None, "unix"), ("network", Some(listen), "tcp")] {
         let sink = [("mode", mode), ("name", "sink"), ("lifecycle", "serve")];

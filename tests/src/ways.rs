@@ -2,11 +2,10 @@
 //! space), each in one of its own on a host (kernel space), or in such that know each other by address (network).
 
 use std::ffi::OsString;
-use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::{Bundle, Case, Flow, Hoses, Invocation, Output, Running};
+use crate::{Bundle, Case, Flow, Hoses, Invocation, Output, Running, ports};
 
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,9 +106,8 @@ fn in_one_container(case: &Case, modules: &[&[u8]]) -> Bundle {
 
 /// As if each were on a host of its own: what they share is a network, here the host's loopback.
 fn know_each_other_by_address(containers: &[Bundle]) {
-    let held: Vec<TcpListener> =
-        containers.iter().map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
-    let at = |index: usize| format!("tcp://{}", held[index].local_addr().expect("an address"));
+    let free = ports::free(containers.len());
+    let at = |index: usize| format!("tcp://127.0.0.1:{}", free[index]);
     for (index, bundle) in containers.iter().enumerate() {
         bundle.without_namespace("network");
         bundle.edit(|config| {

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tests::command::{eventually, poll};
 use tests::console::ConsoleSocket;
-use tests::{Bundle, Case, Criu, Invocation, Runtime, agree, proc, skip};
+use tests::{Bundle, Case, Criu, Invocation, Runtime, agree, ports, proc, skip};
 
 /// Counts in a file, from what it has counted so far.
 const COUNTER: &str = "n=0; while :; do n=$((n+1)); echo $n >/count; sleep 0.02; done";
@@ -351,8 +351,7 @@ fn pages_wait_until_somebody_has_asked_for_them() {
     let criu = criu!();
     let seen = agree(|case| {
         let (bundle, id, images) = counting(case, criu);
-        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-        let address = free.expect("a port").to_string();
+        let address = format!("127.0.0.1:{}", ports::free(1)[0]);
         let ready = case.dir().join("ready");
         let flags = ["--lazy-pages", "--page-server", &address, "--status-fd", "9"];
         let script = format!("exec \"$@\" 9>{}", ready.display());

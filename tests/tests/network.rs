@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use tests::command::eventually;
-use tests::{Bundle, Case, Invocation, guest, wasm_case};
+use tests::{Bundle, Case, Invocation, guest, ports, wasm_case};
 
 const SOURCE: &str = "wasm32-wasip1/release/pattern-source.wasm";
 const SINK: &str = "wasm32-wasip1/release/pattern-sink.wasm";
@@ -32,7 +32,7 @@ impl<'a> Pair<'a> {
     /// Nothing where there is no compiler for the guests.
     fn new(case: &'a Case) -> Option<Self> {
         let (source, sink) = (guest::example(SOURCE)?, guest::example(SINK)?);
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+        let port = ports::free(1)[0];
         let bundle = |module: &[u8], name: &str, args: &[&str]| {
             let bundle = case.wasm_bytes(module);
             bundle.args(["/module.wasm"].iter().chain(args)).without_namespace("network");
@@ -48,12 +48,12 @@ impl<'a> Pair<'a> {
             bundle
         };
         let (source, sink) = (bundle(&source, "source", &["65537"]), bundle(&sink, "sink", &[]));
-        let at = format!("tcp://127.0.0.1:{}", free.port());
+        let at = format!("tcp://127.0.0.1:{port}");
         source
             .annotation(&format!("{HOSE}target"), "sink")
             .annotation(&format!("{HOSE}address"), &format!("sink={at}"));
         sink.annotation(&format!("{HOSE}listen"), &at);
-        Some(Self { case, port: free.port(), source, sink })
+        Some(Self { case, port, source, sink })
     }
 
     /// An administrator's file with this folder of keys.

@@ -1,9 +1,7 @@
 //! Workflows of the paper's shapes over each transport, and mixed: a chain of ten, a fan-out to a hundred, a fan-in from a hundred. Every
 //! function changes what it passes on, so that an answer says which way it came.
 
-use std::net::TcpListener;
-
-use tests::{Bundle, Case, Flow, Hoses, wasm_case};
+use tests::{Bundle, Case, Flow, Hoses, ports, wasm_case};
 
 const HOSE: &str = "io.roadrunner.hose/";
 const CHAIN: usize = 10;
@@ -85,13 +83,6 @@ struct Containers<'a> {
     way: Way,
 }
 
-/// Ports of loopback that are free now.
-fn ports(count: usize) -> Vec<u16> {
-    let held: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
-    held.iter().map(|socket| socket.local_addr().expect("an address").port()).collect()
-}
-
 impl<'a> Containers<'a> {
     fn new(case: &'a Case, way: Way) -> Self {
         Self { hoses: Hoses::new(case), way }
@@ -147,7 +138,7 @@ fn a_chain_of_ten_between_containers() {
     let case = wasm_case!();
     for way in WAYS {
         let containers = Containers::new(&case, way);
-        let ports = ports(CHAIN);
+        let ports = ports::free(CHAIN);
         let function = |module: &[u8], index: usize| {
             let next = (index + 1 < CHAIN).then(|| (index + 1, ports[index + 1]));
             containers.function(module, index, ports[index], next.as_slice())
@@ -180,7 +171,7 @@ fn a_fan_out_to_a_hundred_containers() {
     let case = wasm_case!();
     for way in WAYS {
         let containers = Containers::new(&case, way);
-        let ports = ports(MANY + 1);
+        let ports = ports::free(MANY + 1);
         let rest: Vec<_> = (1..=MANY)
             .map(|index| containers.hoses.run(&containers.function(&last(), index, ports[index], &[])))
             .collect();
@@ -210,7 +201,7 @@ fn a_fan_in_from_a_hundred_containers() {
     let case = wasm_case!();
     for way in WAYS {
         let containers = Containers::new(&case, way);
-        let port = ports(1)[0];
+        let port = ports::free(1)[0];
         let own = if way == Way::Network { 1 } else { 0 };
         let sum = containers.function(&counter(), own, port, &[]);
         sum.annotation(&format!("{HOSE}lifecycle"), "serve");

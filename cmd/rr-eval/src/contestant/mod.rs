@@ -7,6 +7,8 @@ mod sockets;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -248,11 +250,21 @@ impl Placement {
     }
 }
 
-/// Ports of loopback that nobody has right now.
+/// Ports of loopback that nobody has, below those that the kernel gives to whoever asks for any (`ip_local_port_range`, ip(7)): nobody
+/// gets one by chance before it is listened at.
 fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let held: std::io::Result<Vec<_>> =
-        (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0")).collect();
-    Ok(held?.iter().map(|socket| socket.local_addr().map(|at| at.port())).collect::<std::io::Result<_>>()?)
+    let mut held = Vec::new();
+    while held.len() < count {
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, fastrand::u16(10_000..30_000))) {
+            Ok(listener) => held.push(listener),
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(held
+        .iter()
+        .map(|listener| listener.local_addr().map(|at| at.port()))
+        .collect::<std::io::Result<_>>()?)
 }
 
 /// The folder of rr-runtime's states in a run's folder; another runtime's bears its name.
