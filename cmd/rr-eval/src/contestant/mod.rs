@@ -11,6 +11,7 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::Result;
@@ -242,20 +243,27 @@ impl Placement {
             }
             // All ports of the namespace are ours; each is used once, so that nobody meets another one's receiver.
             Self::Nodes { address, .. } => {
-                static NEXT: AtomicU16 = AtomicU16::new(0);
-                let port = || 10_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 20_000;
-                Ok((0..count).map(|_| format!("{address}:{}", port())).collect())
+                Ok((0..count).map(|_| format!("{address}:{}", next_port())).collect())
             }
         }
     }
 }
 
-/// Ports of loopback that nobody has, below those that the kernel gives to whoever asks for any (`ip_local_port_range`, ip(7)): nobody
-/// gets one by chance before it is listened at.
+/// The port after the last one, from any on, as others choose theirs at the same time. All are below those that the kernel gives to whoever asks
+/// for any (`ip_local_port_range`, ip(7)): nobody gets one by chance before it is listened at.
+fn next_port() -> u16 {
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(..PORTS)));
+    10_000 + NEXT.fetch_add(1, Ordering::Relaxed) % PORTS
+}
+
+/// How many ports there are to choose from.
+const PORTS: u16 = 20_000;
+
+/// Ports of loopback that nobody has.
 fn free_ports(count: usize) -> Result<Vec<u16>> {
     let mut held = Vec::new();
     while held.len() < count {
-        match TcpListener::bind((Ipv4Addr::LOCALHOST, fastrand::u16(10_000..30_000))) {
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, next_port())) {
             Ok(listener) => held.push(listener),
             Err(error) if error.kind() == ErrorKind::AddrInUse => {}
             Err(error) => return Err(error.into()),
