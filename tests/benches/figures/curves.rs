@@ -1,5 +1,5 @@
 //! Over all sizes: what a payload takes between two containers of a host, and by address over loopback, until the receiver's handler has
-//! read a byte of each page and the sender knows. `bench-output/unix.csv` and `tcp.csv`; `scripts/plot` draws them.
+//! read a byte of each page and the sender knows. `bench-output/unix.csv` and `tcp.csv`; `scripts/bench-docs` draws them.
 //!
 //! In nanoseconds, medians. Receivers run compiled, and interpreted; beside them is the bare baseline of `hose/examples/transfer.rs`, which
 //! writes to a socket and reads from it, and touches the same pages.
