@@ -120,9 +120,8 @@ impl Keeper for Kept<'_> {
         else {
             return call();
         };
-        dog.arm(OWN, canceller, deadline);
-        let outcome = call();
-        if dog.disarm(OWN) {
+        let (outcome, late) = dog.keep(OWN, canceller, deadline, call);
+        if late {
             self.late.set(true);
             self.vm.forget_cancel();
         }

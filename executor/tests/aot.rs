@@ -4,26 +4,10 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Case, wat};
+use common::{compile, wat};
 use executor_abi::request::Limits;
-
-/// Compiles the module of `case` in a process that has LLVM mapped.
-fn compile(case: &Case, fuel: bool) -> PathBuf {
-    let out = case.folder.path().join(if fuel { "fuel.aot" } else { "plain.aot" });
-    let engine = env!("RR_ENGINE_DIR");
-    let mut command = Command::new(common::example("compile"));
-    command.arg(case.path()).arg(&out).arg(if fuel { "fuel" } else { "plain" });
-    let libraries = ["libLLVM.so.21.1", "libwasmedge.so.0"].map(|name| format!("{engine}/llvm/{name}"));
-    for library in &libraries {
-        assert!(Path::new(library).exists(), "{library} is part of the engine's set-up");
-    }
-    let output = command.env("LD_PRELOAD", libraries.join(":")).output().expect("the example");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    out
-}
 
 const FIB: &str = r#"(module (func $fib (export "fib") (param i32) (result i32)
     (if (result i32) (i32.lt_u (local.get 0) (i32.const 2)) (then (local.get 0))

@@ -366,7 +366,7 @@ const SLEEP: &str = r#"
     (memory.fill (i32.const 1024) (i32.const 0) (i32.const 48))
     (i32.store (i32.const 1040) (i32.const 1))
     (i64.store (i32.const 1048) (i64.const 10000000000))
-    (drop (call $poll (i32.const 1024) (i32.const 1100) (i32.const 1) (i32.const 1200)))"#;
+    (drop (call $poll (i32.const 1024) (i32.const 1104) (i32.const 1) (i32.const 1200)))"#;
 
 #[test]
 fn a_call_that_loops_or_sleeps_is_stopped_at_its_deadline_and_the_sender_goes_on() {
@@ -390,27 +390,56 @@ fn a_call_that_loops_or_sleeps_is_stopped_at_its_deadline_and_the_sender_goes_on
     }
 }
 
+/// A workflow of compiled functions: a command, and `b`, which it sends to.
+fn compiled(main: Case, b: Case) -> Flow {
+    let [main_code, b_code] = [&main, &b].map(|case| common::compile(case, false));
+    let mut flow = Flow::new(main.aot(&main_code), &["b"], vec![("b", &[], b.aot(&b_code))]);
+    let function = &mut flow.hose().functions[0];
+    let (digest, code) = (function.digest.clone(), function.module.aot.as_mut().expect("code"));
+    (code.fd, code.digest) = (21, digest);
+    flow.main.open(21, &b_code);
+    flow
+}
+
 #[test]
-fn compiled_functions_are_stopped_too() {
-    let looping = every_second("(loop $for_ever (br $for_ever))");
-    let out = looping.folder.path().join("b.aot");
-    let status = std::process::Command::new(common::example("compile"))
-        .args([looping.path(), &out])
-        .arg("interruptible")
-        .status()
-        .expect("the compiler");
-    if !status.success() {
-        println!("SKIPPED: the engine has no compiler here");
-        return;
+fn a_compiled_function_is_stopped_wherever_it_is_and_its_sender_is_not() {
+    let host = "(drop (call $targets))";
+    let name = "(drop (call $peer (local.get 0) (i32.const 1000) (i32.const 60)))";
+    let fill = "(memory.fill (i32.const 0x200000) (i32.const 7) (i32.const 0xd00000))";
+    let copy = "(memory.copy (i32.const 0x200000) (i32.const 0x200001) (i32.const 0xd00000))";
+    let write = "(i32.store (i32.const 4096) (i32.add (i32.load (i32.const 4096)) (i32.const 1)))";
+    let refused = "(drop (memory.grow (i32.const 65000)))";
+    for within in ["", write, fill, copy, refused, host, name, SLEEP] {
+        let b = every_second(&format!("(loop $for_ever {within} (br $for_ever))"));
+        let start = std::time::Instant::now();
+        let ended = compiled(command(SEND_OFTEN), b).io_timeout(100).run();
+        let late = Status::TIMEOUT.0;
+        assert_eq!(
+            (ended.code, ended.stdout.as_str()),
+            (0, format!("1 {late} 1 {late} ").as_str()),
+            "{within}: {ended:?}"
+        );
+        assert_eq!(
+            ended.stderr.matches("did not handle a payload within 100ms").count(),
+            2,
+            "{within}: {ended:?}"
+        );
+        assert!(start.elapsed() < std::time::Duration::from_secs(5), "{within}: {:?}", start.elapsed());
     }
-    let looping = looping.aot(&out);
-    let mut flow = Flow::new(command(SEND_OFTEN), &["b"], vec![("b", &[], looping)]).io_timeout(200);
-    let digest = flow.hose().functions[0].digest.clone();
-    flow.hose().functions[0].module.aot.as_mut().expect("code").digest = digest;
-    flow.main.open(20, &out);
-    let ended = flow.run();
-    let late = Status::TIMEOUT.0;
-    assert_eq!((ended.code, ended.stdout.as_str()), (0, format!("1 {late} 1 {late} ").as_str()), "{ended:?}");
+}
+
+#[test]
+fn a_thousand_calls_that_are_stopped_leave_their_process_as_it_was() {
+    let body = r#"
+        (loop $for_ever
+            (memory.fill (i32.const 0x200000) (i32.const 7) (i32.const 0x3000))
+            (i32.store (i32.const 4096) (i32.add (i32.load (i32.const 4096)) (i32.const 1)))
+            (drop (call $peer (local.get 0) (i32.const 1000) (i32.const 60)))
+            (br $for_ever))"#;
+    let often = SEND_OFTEN.replace("(i32.const 4))))", "(i32.const 1000))))");
+    let ended = compiled(command(&often), handler(body)).io_timeout(1).run();
+    let late = format!("{} ", Status::TIMEOUT.0);
+    assert_eq!((ended.code, ended.stdout), (0, late.repeat(1000)), "{}", ended.stderr);
 }
 
 #[test]

@@ -36,7 +36,8 @@ impl<'a> Podman<'a> {
     #[must_use]
     pub fn new(case: &'a Case) -> Self {
         let dir = case.folder();
-        // A machine may not let limits be raised, and may have neither AppArmor nor systemd.
+        // A machine may not let limits be raised, and may have neither AppArmor nor systemd. Locks in shared memory are those of all podmans of a
+        // machine, of which two that find none make them at the same time, and one fails.
         let config = r#"
 [containers]
 default_ulimits = ["nofile=1024:4096", "nproc=4096:20000"]
@@ -44,6 +45,7 @@ apparmor_profile = "unconfined"
 init_path = "/usr/bin/catatonit"
 [engine]
 cgroup_manager = "cgroupfs"
+lock_type = "file"
 events_logger = "none"
 "#;
         fs::write(dir.join("containers.conf"), config).expect("write");

@@ -3,6 +3,7 @@
 //! to other containers.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tests::flow::pin;
@@ -45,6 +46,7 @@ fn handler(body: &str) -> Vec<u8> {
     wat(&format!(
         r#"(module
           (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+          (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
           (import "roadrunner" "set_status" (func $set_status (param i32) (result i32)))
           (import "roadrunner" "send_to_host" (func $send (param i32 i32) (result i32)))
           (memory (export "memory") 2)
@@ -53,6 +55,14 @@ fn handler(body: &str) -> Vec<u8> {
           (func (export "read_memory_wasm") (param i32 i32) {body}))"#
     ))
 }
+
+/// Waits for a clock, again and again.
+const SLEEP: &str = r#"
+  (i32.store (i32.const 1040) (i32.const 1)) (i64.store (i32.const 1048) (i64.const 20000000000))
+  (loop $ever
+    (drop (call $poll (i32.const 1024) (i32.const 1104) (i32.const 1) (i32.const 1200)))
+    (br $ever))"#;
+const SLEEPS: Duration = Duration::from_secs(20);
 
 const PRINT: &str = r#"
   (i32.store (i32.const 0) (local.get 0)) (i32.store (i32.const 4) (local.get 1))
@@ -115,11 +125,18 @@ fn compiled_functions_move_pages_and_keep_deadlines() {
         let out = case.run(flow.bundle(), &case.id()).output().success();
         assert_eq!(out.stdout.lines().count(), 5, "{transfer}: {}", out.stdout);
     }
-    let flow = Flow::new(&case, &wat(TEXT), &[], &["b"]).with("b", &handler("(loop $ever (br $ever))"), &[]);
-    flow.hose("io-timeout", "300ms");
-    flow.bundle().annotation("io.roadrunner.wasm/aot", "wait");
-    let out = case.run(flow.bundle(), &case.id()).output().exits(99);
-    assert!(out.stderr.contains("function b did not handle a payload within 300ms"), "{}", out.stderr);
+    for aot in ["off", "wait"] {
+        for late in ["(loop $ever (br $ever))", SLEEP] {
+            let start = Instant::now();
+            let flow = Flow::new(&case, &wat(TEXT), &[], &["b"]).with("b", &handler(late), &[]);
+            flow.hose("io-timeout", "300ms");
+            flow.bundle().annotation("io.roadrunner.wasm/aot", aot);
+            let out = case.run(flow.bundle(), &case.id()).output().exits(99);
+            let said = "function b did not handle a payload within 300ms";
+            assert!(out.stderr.contains(said), "{aot}, {late}: {}", out.stderr);
+            assert!(start.elapsed() < SLEEPS, "{aot}, {late}: it was not interrupted");
+        }
+    }
 }
 
 #[test]

@@ -185,3 +185,18 @@ pub fn example(name: &str) -> PathBuf {
     assert!(example.exists(), "{} is built by cargo test", example.display());
     example
 }
+
+/// Compiles the module of `case` in a process that has LLVM mapped.
+pub fn compile(case: &Case, fuel: bool) -> PathBuf {
+    let out = case.folder.path().join(if fuel { "fuel.aot" } else { "plain.aot" });
+    let engine = env!("RR_ENGINE_DIR");
+    let mut command = Command::new(example("compile"));
+    command.arg(case.path()).arg(&out).arg(if fuel { "fuel" } else { "plain" });
+    let libraries = ["libLLVM.so.21.1", "libwasmedge.so.0"].map(|name| format!("{engine}/llvm/{name}"));
+    for library in &libraries {
+        assert!(Path::new(library).exists(), "{library} is part of the engine's set-up");
+    }
+    let output = command.env("LD_PRELOAD", libraries.join(":")).output().expect("the example");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    out
+}
