@@ -309,6 +309,42 @@ fn of_a_fan_out_from_a_prepared_buffer_all_get_the_same_memory_and_none_sees_wha
 }
 
 #[test]
+fn of_a_fan_out_from_ordinary_memory_nobody_sees_what_another_writes_and_what_is_lent_stays() {
+    // Of the first thousand bytes and the last.
+    let sum = |at: &str, len: &str| {
+        let end = format!("(i32.add {at} (i32.sub {len} (i32.const 1000)))");
+        let [first, last] = [at, &end].map(|at| format!("(call $sum {at} (i32.const 1000))"));
+        format!("(i32.add {first} {last})")
+    };
+    let handled = format!(
+        "(drop (call $set_status {})) (memory.fill (local.get 0) (i32.const 1) (local.get 1))",
+        sum("(local.get 0)", "(local.get 1)")
+    );
+    let (at, len) = ("(i32.const 0x200000)", "(i32.const 9000000)");
+    let send = format!("(call $send {at} {len})");
+    let give = format!("(call $give (i32.const 0) (i32.const 0) {at} {len})");
+    for transfer in ["auto", "memfd", "copy"] {
+        for (how, left) in [(&send, 240_000), (&give, 0)] {
+            let body = format!(
+                "(memory.fill {at} (i32.const 120) {len}) (drop (call $register {at} {len}))
+                 (drop {how})
+                 (loop $again
+                    (call $number (call $target_status (local.get $i))) (call $line)
+                    (local.set $i (i32.add (local.get $i) (i32.const 1)))
+                    (br_if $again (i32.lt_u (local.get $i) (call $targets))))
+                 (call $number {}) (call $line)",
+                sum(at, len)
+            );
+            let targets = ["b", "c", "d", "e"];
+            let others = targets.map(|name| (name, &[][..], handler(&handled)));
+            let flow = Flow::new(command(&body), &targets, others.into()).transfer(transfer);
+            let sums = "240000\n".repeat(4);
+            assert_eq!(flow.prints(), format!("{sums}{left}\n"), "{transfer}, {how}");
+        }
+    }
+}
+
+#[test]
 fn what_could_not_be_given_stays() {
     let refuses = with_exports(
         r#"(func (export "allocate_memory") (param i32) (result i32) (i32.const 0))

@@ -193,6 +193,11 @@ impl Counter<'_> {
         self.add(TRANSFERS + transfer as usize, 1);
     }
 
+    /// Bytes have been copied before they crossed.
+    pub fn copied(&self, bytes: u64) {
+        self.add(COPIED, bytes);
+    }
+
     /// A payload has been handled, this long after it was sent, or came; or has not been, or failed.
     pub fn called(&self, took: Duration, failed: bool) {
         let microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);

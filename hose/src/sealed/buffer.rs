@@ -107,7 +107,7 @@ impl Buffer {
     }
 
     /// Copies a payload to its beginning; one that it cannot hold is [`ErrorKind::Invalid`].
-    pub(crate) fn fill(&mut self, payload: &[u8]) -> Result<()> {
+    pub fn fill(&mut self, payload: &[u8]) -> Result<()> {
         if payload.len() > self.capacity() {
             let message = format!("a payload of {} bytes in a buffer of {}", payload.len(), self.capacity());
             return Err(Error::new(ErrorKind::Invalid, message));
