@@ -323,7 +323,7 @@ impl Host {
     fn make_sealable(&self, guest: &Guest<'_>, covered: Covered, region: Region) -> bool {
         let sealable = self.hose.as_ref().is_some_and(Hose::gives_sealed_memory);
         if !sealable
-            || (region.len as usize) < hose::sealed::FROZEN_MIN
+            || (region.len as usize) < hose::sealed::GIVEN_MIN
             || self.mappings.borrow().overlaps(region)
         {
             return false;

@@ -53,9 +53,12 @@ pub(crate) const PAGE: usize = 4096;
 /// Bytes of a huge page.
 pub(crate) const HUGE: usize = 2 << 20;
 
-/// A payload from this length on is worth sealing where it lies on memory that can be, and goes as a descriptor: a shorter one has no whole
-/// huge page, and costs more to map than to copy (`examples/transfer.rs`, `frozen` against `inline`).
-pub const FROZEN_MIN: usize = HUGE;
+/// What lies in a buffer from this length on goes as a descriptor: it is one huge page to map, where its receiver has room for that, and no more than two
+/// thirds of it are wasted. A shorter one costs more to map than to copy, or to wipe than it saves.
+pub const GIVEN_MIN: usize = 768 << 10;
+
+/// What else is worth sealing, and copied for that first.
+pub(crate) const FROZEN_MIN: usize = HUGE;
 
 /// A payload from this length on gets huge pages: below, what one costs to wipe is more than what it saves (`examples/transfer.rs`).
 pub(crate) const HUGE_MIN: usize = 512 << 10;

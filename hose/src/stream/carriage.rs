@@ -5,7 +5,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use super::outgoing::{LET_GO, Outgoing, Payload};
 use super::statistics::How;
 use crate::config::Transfer;
-use crate::sealed::{FROZEN_MIN, Frozen, Pool, View};
+use crate::sealed::{FROZEN_MIN, Frozen, GIVEN_MIN, Pool, View};
 use crate::{Error, ErrorKind, Result};
 
 /// One in ordinary memory from this length on is copied into a memfd, if one waits in the pool: to make one takes as long as copying twice, and
@@ -116,9 +116,9 @@ impl<'a> Cargo<'a> {
     /// For a connection that can pass descriptors, or not.
     pub(super) fn carriage(&self, passes: bool) -> Carriage {
         let (min_frozen, min_bytes) = match self.transfer {
-            Transfer::Auto | Transfer::Move if self.pool.borrow().has(self.len()) => (FROZEN_MIN, WARM_MIN),
-            Transfer::Auto | Transfer::Move if self.shared => (FROZEN_MIN, FROZEN_MIN),
-            Transfer::Auto | Transfer::Move => (FROZEN_MIN, usize::MAX),
+            Transfer::Auto | Transfer::Move if self.pool.borrow().has(self.len()) => (GIVEN_MIN, WARM_MIN),
+            Transfer::Auto | Transfer::Move if self.shared => (GIVEN_MIN, FROZEN_MIN),
+            Transfer::Auto | Transfer::Move => (GIVEN_MIN, usize::MAX),
             Transfer::Memfd => (1, 1),
             Transfer::Copy | Transfer::Splice => (usize::MAX, usize::MAX),
         };
