@@ -1,4 +1,4 @@
-//! Compiles one module ahead of time, through the executor's table: `compile MODULE OUT fuel|plain`.
+//! Compiles one module ahead of time, through the executor's table: `compile MODULE OUT fuel|plain|interruptible`.
 //!
 //! Run it with LLVM preloaded, and the libwasmedge that lies beside it and knows of it: the runtime's compiler child loads these first.
 
@@ -11,12 +11,13 @@ use executor_abi::{Buffer, Slice};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [module, out, kind] = args.as_slice() else { panic!("compile MODULE OUT fuel|plain") };
+    let [module, out, kind] = args.as_slice() else { panic!("compile MODULE OUT fuel|plain|interruptible") };
     let scratch = std::path::Path::new(out).parent().and_then(|folder| folder.to_str()).expect("a folder");
     let request = Compile {
         module_fd: std::fs::File::open(module).expect("a module").into_raw_fd(),
         scratch: scratch.to_owned(),
         fuel: kind == "fuel",
+        interruptible: kind == "interruptible",
         optimize: true,
     };
     let request = serde_json::to_vec(&request).expect("JSON");

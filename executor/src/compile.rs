@@ -13,7 +13,7 @@ use wasmedge_sys::Compiler;
 
 use crate::engine::{self, Ast, Settings};
 use crate::error::{Error, ErrorKind, Result};
-use crate::{interrupt, machine_code, module, process};
+use crate::{machine_code, module, process};
 
 /// Largest module that is compiled. The runtime has a lower bound of its own.
 const MAX_SIZE: u64 = 1 << 30;
@@ -21,39 +21,56 @@ const MAX_SIZE: u64 = 1 << 30;
 /// How much is optimized; the last one also if the engine cannot run what comes of the first, and where nothing shall be optimized.
 const LEVELS: [CompilerOptimizationLevel; 2] = [CompilerOptimizationLevel::O2, CompilerOptimizationLevel::O0];
 
+/// What is asked of ahead-of-time code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kind {
+    /// It counts instructions.
+    pub(crate) fuel: bool,
+    /// Another thread can stop it.
+    pub(crate) interruptible: bool,
+}
+
+impl Kind {
+    fn words(self) -> &'static str {
+        match (self.fuel, self.interruptible) {
+            (false, false) => "plain",
+            (true, false) => "fuel",
+            (false, true) => "interruptible",
+            (true, true) => "fuel interruptible",
+        }
+    }
+}
+
 /// How ahead-of-time code was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
     engine: String,
-    /// It counts instructions.
-    fuel: bool,
+    kind: Kind,
 }
 
 impl Mark {
-    fn new(fuel: bool) -> Self {
-        Self { engine: engine::version(), fuel }
+    fn new(kind: Kind) -> Self {
+        Self { engine: engine::version(), kind }
     }
 
     pub(crate) fn parse(section: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(section).ok()?;
-        let (engine, kind) = text.strip_prefix("wasmedge ")?.split_once(' ')?;
-        let fuel = [false, true].into_iter().find(|fuel| kind_of(*fuel) == kind)?;
-        Some(Self { engine: engine.to_owned(), fuel })
+        let (engine, words) = text.strip_prefix("wasmedge ")?.split_once(' ')?;
+        let all = [false, true].map(|fuel| [false, true].map(|interruptible| Kind { fuel, interruptible }));
+        let kind = all.into_iter().flatten().find(|kind| kind.words() == words)?;
+        Some(Self { engine: engine.to_owned(), kind })
     }
 
     fn text(&self) -> String {
-        format!("wasmedge {} {}", self.engine, kind_of(self.fuel))
+        format!("wasmedge {} {}", self.engine, self.kind.words())
     }
 
-    /// Whether this engine may run the code for a function with a limit of instructions, or for one without. Code with counters stops at its first
-    /// one where there is no limit, and code without them never does.
-    pub(crate) fn serves(&self, fuel: bool) -> bool {
-        self.engine == engine::version() && self.fuel == fuel
+    /// Whether this engine may run the code where `kind` is asked for. Code with counters stops at its first one where there
+    /// is no limit, and code without them never does; code that can be stopped serves also where nobody will.
+    pub(crate) fn serves(&self, kind: Kind) -> bool {
+        let stops = self.kind.interruptible || !kind.interruptible;
+        self.engine == engine::version() && self.kind.fuel == kind.fuel && stops
     }
-}
-
-fn kind_of(fuel: bool) -> &'static str {
-    if fuel { "fuel" } else { "plain" }
 }
 
 /// Compiles the module of `request`.
@@ -72,15 +89,17 @@ pub fn compile(request: &Compile) -> Result<Vec<u8>> {
         .map_err(|reason| Error::new(ErrorKind::Module, format!("module: {reason}")))?;
     check(&bytes)?;
     let out = std::path::Path::new(&request.scratch).join("module.wasm");
+    let kind = Kind { fuel: request.fuel, interruptible: request.interruptible };
     let levels = if request.optimize { &LEVELS[..] } else { &LEVELS[1..] };
     for &level in levels {
-        let compiled = translate(&bytes, &out, request.fuel, level)
+        let compiled = translate(&bytes, &out, kind, level)
             .and_then(|()| std::fs::read(&out).map_err(failed("read code")));
         let removed = std::fs::remove_file(&out);
         let mut compiled = compiled?;
         removed.map_err(failed("remove temporary file"))?;
-        if is_usable(&compiled, request.fuel)? {
-            append_section(&mut compiled, module::MARK, Mark::new(request.fuel).text().as_bytes());
+        if is_usable(&compiled, kind)? {
+            machine_code::relax_checks(&mut compiled);
+            append_section(&mut compiled, module::MARK, Mark::new(kind).text().as_bytes());
             return Ok(compiled);
         }
     }
@@ -92,14 +111,14 @@ pub fn compile(request: &Compile) -> Result<Vec<u8>> {
 /// For some arithmetic its optimizer calls functions of the C library, such as `fmaxf` for a maximum in a function that was inlined.
 /// Nobody binds such a call. Where the function's name begins with an `f` or a `t`, the engine also takes it for one of the
 /// module's, and leaves all of the code unused, if the numbers do not happen to fit.
-fn is_usable(compiled: &[u8], fuel: bool) -> Result<bool> {
-    let config = engine::config(settings(fuel))?;
+fn is_usable(compiled: &[u8], kind: Kind) -> Result<bool> {
+    let config = engine::config(settings(kind.fuel))?;
     engine::take_log();
     Ast::parse(&config, compiled).map_err(|stop| {
         Error::new(ErrorKind::Engine, format!("compile module: its code is invalid: {}", stop.message()))
     })?;
     let used = !engine::leaves_code_unused(&engine::take_log());
-    Ok(used && machine_code::parts(compiled) == Some(1))
+    Ok(used && machine_code::executable(compiled).is_some_and(|all| all.len() == 1))
 }
 
 fn settings(fuel: bool) -> Settings {
@@ -118,15 +137,15 @@ fn check(bytes: &[u8]) -> Result<()> {
 fn translate(
     bytes: &[u8],
     out: &std::path::Path,
-    fuel: bool,
+    kind: Kind,
     level: CompilerOptimizationLevel,
 ) -> Result<()> {
-    let mut config = engine::config(settings(fuel))?;
+    let mut config = engine::config(settings(kind.fuel))?;
     config.set_aot_compiler_output_format(CompilerOutputFormat::Wasm);
     config.set_aot_optimization_level(level);
     config.dump_ir(false);
     config.generic_binary(false);
-    config.interruptible(interrupt::CODE_LOOKS);
+    config.interruptible(kind.interruptible);
     let failed = |error| {
         let log = engine::take_log().join("; ");
         Error::with(ErrorKind::Engine, format!("compile module ({log})"), error)
@@ -163,10 +182,17 @@ mod tests {
     use super::*;
     use crate::module::Outline;
 
+    const KINDS: [Kind; 4] = [
+        Kind { fuel: false, interruptible: false },
+        Kind { fuel: false, interruptible: true },
+        Kind { fuel: true, interruptible: false },
+        Kind { fuel: true, interruptible: true },
+    ];
+
     #[test]
     fn a_mark_survives_its_section() {
-        for fuel in [false, true] {
-            let mark = Mark::new(fuel);
+        for kind in KINDS {
+            let mark = Mark::new(kind);
             let mut module = b"\0asm\x01\0\0\0".to_vec();
             append_section(&mut module, module::MARK, mark.text().as_bytes());
             let read = Outline::of(&module).mark.expect("the section");
@@ -176,11 +202,12 @@ mod tests {
 
     #[test]
     fn code_serves_what_it_was_made_for_and_another_engines_serves_nothing() {
-        for made in [false, true] {
-            for asked in [false, true] {
-                assert_eq!(Mark::new(made).serves(asked), made == asked, "{made:?} {asked:?}");
+        for made in KINDS {
+            for asked in KINDS {
+                let serves = made.fuel == asked.fuel && made.interruptible >= asked.interruptible;
+                assert_eq!(Mark::new(made).serves(asked), serves, "{made:?} {asked:?}");
             }
-            let foreign = Mark { engine: "0.0.1".to_owned(), fuel: made };
+            let foreign = Mark { engine: "0.0.1".to_owned(), kind: made };
             assert!(!foreign.serves(made));
         }
         assert_eq!(Mark::parse(b"wasmedge 1 fast"), None);

@@ -194,9 +194,9 @@ impl Stop {
         self.raw == ffi::WasmEdge_ErrCode_Terminated
     }
 
-    /// A [`Canceller`] has stopped it, or a fault that may be one of `interrupt`'s.
-    pub(crate) fn is_from_outside(self) -> bool {
-        self.raw == ffi::WasmEdge_ErrCode_Interrupted || self.is_out_of_bounds()
+    /// A [`Canceller`] has stopped it.
+    pub(crate) fn is_cancelled(self) -> bool {
+        self.raw == ffi::WasmEdge_ErrCode_Interrupted
     }
 
     /// The instructions that were granted are used up.
@@ -617,7 +617,7 @@ impl Drop for Canceller {
 }
 
 impl Canceller {
-    /// Stops what the executor runs, if it is interpreted, at its next branch or call.
+    /// Stops what the executor runs at its next loop or call.
     pub(crate) fn cancel(&self) {
         // SAFETY: the run is live, and the executor, too.
         unsafe { ffi::WasmEdge_AsyncCancel(self.0.as_ptr()) };

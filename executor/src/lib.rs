@@ -26,7 +26,6 @@
 //! | `control` | functions that are added to a running workflow |
 //! | `parcel` | a payload that waits to be pulled by another thread |
 //! | `watch` | deadlines of calls |
-//! | `interrupt` | how a call is ended from another thread |
 //! | `memory` | the only two ways into linear memory |
 //! | `trap` | what is said about a trap |
 //! | `process` | descriptors, signals, clock, `/proc/PID` |
@@ -48,7 +47,6 @@ mod engine;
 mod error;
 mod faults;
 mod host;
-mod interrupt;
 mod link;
 mod machine_code;
 mod memory;

@@ -87,7 +87,7 @@ impl Loader {
 
     fn load_asked(&self, function: &Function, asked: Asked<'_>, wasi: &Instance) -> Result<Further> {
         let args = [function.name.clone()];
-        let mut loaded = load(asked, &self.limits, wasi, self.start(&args)?)?;
+        let mut loaded = load(asked, &self.limits, wasi, self.start(&args)?, true)?;
         let entry = function.module.function.as_deref();
         loaded.entry = link::entry(loaded.source.path(), &loaded.ast, entry, &args, true)?;
         Ok(Further { name: name(&function.name)?, targets: names(&function.targets)?, loaded })
@@ -193,7 +193,7 @@ pub fn prepare(request: Prepare) -> Result<Prepared> {
     let start = loader.start(&request.args)?;
     let identity = start.clone();
     let serves = request.hose.as_ref().is_some_and(|hose| hose.lifecycle != Lifecycle::Oneshot);
-    let mut main = load(main, &request.limits, &wasi, start)?;
+    let mut main = load(main, &request.limits, &wasi, start, serves)?;
     main.entry = link::entry(
         main.source.path(),
         &main.ast,
@@ -216,13 +216,19 @@ pub fn prepare(request: Prepare) -> Result<Prepared> {
 }
 
 /// Reads, checks and links one module.
-fn load(asked: Asked<'_>, limits: &Limits, wasi: &Instance, start: wasi::Start) -> Result<Loaded> {
+fn load(
+    asked: Asked<'_>,
+    limits: &Limits,
+    wasi: &Instance,
+    start: wasi::Start,
+    interruptible: bool,
+) -> Result<Loaded> {
     let Asked { module, code, digest } = asked;
     let (source, file) = Source::open(module)?;
-    let fuel = limits.fuel.is_some();
-    let aot = module.aot.as_ref().zip(code).and_then(|(aot, code)| usable(&source, fuel, aot, code));
+    let kind = compile::Kind { fuel: limits.fuel.is_some(), interruptible };
+    let aot = module.aot.as_ref().zip(code).and_then(|(aot, code)| usable(&source, kind, aot, code));
     let max_pages = max_pages(limits);
-    let settings = Settings { aot: aot.is_some(), max_pages, fuel };
+    let settings = Settings { aot: aot.is_some(), max_pages, fuel: limits.fuel.is_some() };
     let config = engine::config(settings)?;
     // Code was chosen by the digest of the module that it was made of; without code the bytes themselves are looked at.
     let code = match aot {
@@ -309,14 +315,14 @@ fn file_name(path: &str) -> &str {
 ///
 /// A cache entry that does not fit is no error: the runtime chose it before it could see the container's own file,
 /// and the module runs without it. Who wants to know asks [`Prepared::compiled`].
-fn usable(source: &Source, fuel: bool, aot: &Aot, entry: OwnedFd) -> Option<(Mmap, Outline)> {
+fn usable(source: &Source, kind: compile::Kind, aot: &Aot, entry: OwnedFd) -> Option<(Mmap, Outline)> {
     if !source.is(&aot.module) {
         return None;
     }
     let bytes = module::map_aot(aot, entry).ok()?;
     let outline = Outline::of(&bytes);
     let mark = compile::Mark::parse(outline.mark.as_deref()?)?;
-    mark.serves(fuel).then_some((bytes, outline))
+    mark.serves(kind).then_some((bytes, outline))
 }
 
 fn parse(path: &str, config: &Config, bytes: &[u8]) -> Result<Ast> {

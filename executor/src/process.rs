@@ -175,6 +175,43 @@ fn use_for_handlers(stack: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
+/// A thread of this process, by its number. (The C library's number of the first thread is that of the runtime's, which was cloned without its knowing.)
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Thread(rustix::process::Pid);
+
+impl Thread {
+    /// The calling one.
+    pub(crate) fn this() -> Self {
+        Self(rustix::thread::gettid())
+    }
+}
+
+/// Interrupts the system call that a thread waits in, if it does: the call fails with EINTR. The thread must be one that is
+/// known to run: whoever it makes a call for holds it there.
+pub(crate) fn interrupt(thread: Thread) {
+    let process = rustix::process::getpid().as_raw_pid();
+    // SAFETY: takes numbers. The thread runs (the caller's word), and the signal has a handler that does nothing.
+    unsafe { libc::syscall(libc::SYS_tgkill, process, thread.0.as_raw_pid(), interrupting_signal()) };
+}
+
+fn interrupting_signal() -> c_int {
+    libc::SIGRTMAX() - 1
+}
+
+/// Makes [`interrupt`] harmless. After [`install_signals`].
+pub(crate) fn allow_interrupts() -> Result<()> {
+    extern "C" fn nothing(_: c_int) {}
+    // SAFETY: all zero is a valid sigaction; without SA_RESTART a call that was interrupted fails.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = nothing as *const () as usize;
+    action.sa_flags = libc::SA_ONSTACK;
+    // SAFETY: the handler has the signature that is asked for, and does nothing.
+    if unsafe { libc::sigaction(interrupting_signal(), &raw const action, ptr::null_mut()) } != 0 {
+        return Err(failed("sigaction of the interrupting signal"));
+    }
+    Ok(())
+}
+
 fn is_fatal(signal: c_int) -> bool {
     // Between the last classic signal and SIGRTMIN lie those that the C library keeps for itself.
     let known = signal <= libc::SIGSYS || signal >= libc::SIGRTMIN();

@@ -26,7 +26,6 @@ use crate::engine::{Stop, Val};
 use crate::error::{Error, ErrorKind, Result};
 use crate::faults;
 use crate::host::{Hose, Host, Local};
-use crate::interrupt;
 use crate::link::{Call, START};
 use crate::outside::Outside;
 use crate::prepare::{Prepared, Ready};
@@ -159,7 +158,7 @@ fn serving(name: Name, io_timeout: Duration, workflow: Option<&Workflow>) -> Res
     let dog = match workflow {
         Some(workflow) => workflow.dog().cloned(),
         None => {
-            interrupt::allow()?;
+            process::allow_interrupts()?;
             Some(Watchdog::start()?)
         }
     };
@@ -229,7 +228,7 @@ fn connect(ready: Ready, wake: Option<&OwnedFd>) -> Result<(Option<Arc<Workflow>
     let workflow =
         Workflow::new(name, Arc::clone(&targets), transfer, max_size, limits.io_timeout(), statistics);
     within.functions.into_iter().for_each(|function| workflow.join(function));
-    interrupt::allow()?;
+    process::allow_interrupts()?;
     workflow.start()?;
     if let Some(socket) = within.control {
         control::listen(socket, within.loader, Arc::clone(&workflow));

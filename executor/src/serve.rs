@@ -120,8 +120,9 @@ impl Keeper for Kept<'_> {
         else {
             return call();
         };
-        let (outcome, late) = dog.keep(OWN, canceller, deadline, call);
-        if late {
+        dog.arm(OWN, canceller, deadline);
+        let outcome = call();
+        if dog.disarm(OWN) {
             self.late.set(true);
             self.vm.forget_cancel();
         }

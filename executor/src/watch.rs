@@ -1,12 +1,10 @@
 //! Deadlines of calls, kept from outside: a function that is called on its sender's thread may loop or wait for ever.
 //!
-//! One thread sleeps until the first deadline, and ends what it finds late, or interrupts the system call in which it may be. Calls
+//! One thread sleeps until the first deadline, stops what it finds late, and interrupts the system call in which it may be. Calls
 //! that return in time never meet it: arming is two locks that nobody else holds, and a clock. As deadlines grow with time, the
 //! thread is woken only by one that is earlier than what it sleeps until.
 //!
-//! Interpreted code is told by the engine that it shall stop, compiled code by a signal (`interrupt`).
-//!
-//! Invariant: a call that has returned from [`Watchdog::keep`] is not stopped any more, and that says whether it was: then the
+//! Invariant: a call that has been disarmed is not stopped any more, and [`Watchdog::disarm`] says whether it was: then the
 //! executor has to be told to forget it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,12 +13,11 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Canceller;
 use crate::error::{Error, ErrorKind, Result};
-use crate::interrupt::{Call, Thread};
+use crate::process::{self, Thread};
 
 /// No deadline.
 const NEVER: u64 = u64::MAX;
-/// How often a late call is told again: one that waits in a system call goes on to the next one, and a function that was left for one of the
-/// host's may call another.
+/// How often a late call is told again: one that waits in a system call goes on to the next one.
 const AGAIN: Duration = Duration::from_millis(10);
 
 /// Makes calls into a guest, and keeps their deadline.
@@ -59,7 +56,6 @@ pub(crate) struct Watch {
     /// Nanoseconds since the watchdog's beginning.
     deadline: AtomicU64,
     state: Mutex<State>,
-    call: Call,
 }
 
 #[derive(Debug, Default)]
@@ -103,24 +99,9 @@ impl Watchdog {
         Ok(dog)
     }
 
-    /// Makes a call into function number `function`, and says whether it was stopped, or may have been: its executor has to forget that.
-    pub(crate) fn keep<R>(
-        &self,
-        function: usize,
-        canceller: &Arc<Canceller>,
-        deadline: Instant,
-        call: impl FnOnce() -> R,
-    ) -> (R, bool) {
+    /// Sets the deadline of the call that this thread is about to make into function number `function`.
+    pub(crate) fn arm(&self, function: usize, canceller: &Arc<Canceller>, deadline: Instant) {
         let watch = self.watch(function);
-        watch.call.make(|| {
-            self.arm(watch, canceller, deadline);
-            let outcome = call();
-            (outcome, watch.disarm())
-        })
-    }
-
-    /// Sets the deadline of the call that this thread is about to make.
-    fn arm(&self, watch: &Watch, canceller: &Arc<Canceller>, deadline: Instant) {
         let mut state = lock(&watch.state);
         state.armed = Some((Arc::clone(canceller), Thread::this()));
         state.cancelled = false;
@@ -131,6 +112,15 @@ impl Watchdog {
             drop(lock(&self.gate));
             self.wake.notify_one();
         }
+    }
+
+    /// The call has returned. Whether it was stopped, or may have been: its executor has to forget that.
+    pub(crate) fn disarm(&self, function: usize) -> bool {
+        let watch = self.watch(function);
+        watch.deadline.store(NEVER, Ordering::SeqCst);
+        let mut state = lock(&watch.state);
+        state.armed = None;
+        state.cancelled
     }
 
     /// The watch of a function, made where there is none yet. (Two threads may make one too many, which is never armed.)
@@ -168,20 +158,11 @@ impl Watchdog {
 
 impl Default for Watch {
     fn default() -> Self {
-        Self { deadline: AtomicU64::new(NEVER), state: Mutex::default(), call: Call::default() }
+        Self { deadline: AtomicU64::new(NEVER), state: Mutex::new(State::default()) }
     }
 }
 
 impl Watch {
-    /// The call has returned. Whether it was stopped, or may have been.
-    fn disarm(&self) -> bool {
-        self.deadline.store(NEVER, Ordering::SeqCst);
-        let mut state = lock(&self.state);
-        state.armed = None;
-        self.call.resume();
-        state.cancelled
-    }
-
     /// Stops the call if it is late. When to look again.
     fn look(&self, now: u64) -> u64 {
         let deadline = self.deadline.load(Ordering::SeqCst);
@@ -196,7 +177,7 @@ impl Watch {
         }
         if let Some((canceller, thread)) = &state.armed {
             canceller.cancel();
-            self.call.end(*thread);
+            process::interrupt(*thread);
             state.cancelled = true;
         }
         now + u64::try_from(AGAIN.as_nanos()).unwrap_or(0)

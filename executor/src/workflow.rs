@@ -589,11 +589,12 @@ impl Workflow {
             let text = format!("function {} neither receives nor is a handler", self.functions[to].name);
             return Delivered::refused(Status::REFUSED, text);
         }
-        let handle = || vm.host().handle(&vm.guest(), peer, payload, deadline, answer);
-        let (handled, late) = match self.dog().zip(vm.canceller()) {
-            Some((dog, canceller)) => dog.keep(to, canceller, deadline, handle),
-            None => (handle(), false),
-        };
+        let watched = self.dog().zip(vm.canceller());
+        if let Some((dog, canceller)) = watched {
+            dog.arm(to, canceller, deadline);
+        }
+        let handled = vm.host().handle(&vm.guest(), peer, payload, deadline, answer);
+        let late = watched.is_some_and(|(dog, _)| dog.disarm(to));
         if late {
             vm.forget_cancel();
         }
@@ -717,7 +718,7 @@ pub(crate) fn fail(
     io_timeout: Duration,
 ) -> (Status, String) {
     let (code, line) = loaded.report(ended);
-    if late && ended.stop.is_from_outside() {
+    if late && ended.stop.is_cancelled() {
         let text = format!("function {name} did not handle a payload within {io_timeout:?}");
         process::say(&format!("{} stopped: {text}", loaded.source.path()));
         return (Status::TIMEOUT, text);

@@ -39,7 +39,7 @@ fn compiled_code_gives_the_interpreters_result() {
         for fuel in [None, Some(1 << 40)] {
             let limits = Limits { fuel, ..Limits::default() };
             let case = wat(module).function(function).args(&args).limits(limits);
-            let entry = compile(&case, fuel.is_some());
+            let entry = compile(&case, if fuel.is_some() { "fuel" } else { "plain" });
             let compiled = case.aot(&entry).run();
             assert_eq!((compiled.code, &compiled.stdout), (0, &interpreted.stdout), "{function}");
         }
@@ -52,7 +52,7 @@ fn compiled_code_is_what_runs() {
     let slow = std::time::Instant::now();
     assert_eq!(case.run().stdout, "832040\n");
     let slow = slow.elapsed();
-    let entry = compile(&case, false);
+    let entry = compile(&case, "plain");
     let case = case.aot(&entry);
     let fast = std::time::Instant::now();
     assert_eq!(case.run().stdout, "832040\n");
@@ -80,7 +80,7 @@ fn traps_of_compiled_code_are_named_wherever_the_kernel_puts_it() {
                 (func $before nop) (func $guilty (export "f") (local i32) {body}) (func (export "after") nop))"#
         ))
         .function("f");
-        let entry = compile(&case, false);
+        let entry = compile(&case, "plain");
         let case = case.aot(&entry);
         // Whether the engine's library lies above the code is decided anew each time: see both.
         for _ in 0..10 {
@@ -97,7 +97,7 @@ fn proc_exit_in_compiled_code_gives_its_code() {
     let case = wat(r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
         (func (export "f") (result i32) (call $exit (i32.const 9)) (i32.const 1)))"#)
     .function("f");
-    let entry = compile(&case, false);
+    let entry = compile(&case, "plain");
     let ended = case.aot(&entry).run();
     assert_eq!((ended.code, ended.stdout.as_str()), (9, ""));
 }
@@ -109,7 +109,7 @@ fn fuel_and_time_run_out_in_compiled_code() {
     let fuel = Limits { fuel: Some(1_000_000), ..Limits::default() };
     let time = Limits { timeout_ms: Some(300), ..Limits::default() };
     let case = wat(spin);
-    let (counting, plain) = (compile(&case, true), compile(&case, false));
+    let (counting, plain) = (compile(&case, "fuel"), compile(&case, "plain"));
     let case = case.limits(fuel.clone()).aot(&counting);
     let ended = case.run();
     assert!(ended.stderr.ends_with("fuel limit of 1000000 instructions reached\n"), "{ended:?}");
@@ -124,7 +124,7 @@ fn fuel_and_time_run_out_in_compiled_code() {
 #[test]
 fn an_entry_of_another_module_is_not_used() {
     let other = wat(r#"(module (func (export "f") (result i32) (i32.const 1)))"#);
-    let entry = compile(&other, false);
+    let entry = compile(&other, "plain");
     let mut case =
         wat(r#"(module (func (export "f") (result i32) (i32.const 2)))"#).function("f").aot(&entry);
     // The identity is that of the file in the container; the entry's says otherwise.
@@ -135,7 +135,7 @@ fn an_entry_of_another_module_is_not_used() {
 #[test]
 fn a_damaged_entry_is_not_used() {
     let case = wat(r#"(module (func (export "f") (result i32) (i32.const 3)))"#).function("f");
-    let entry = compile(&case, false);
+    let entry = compile(&case, "plain");
     let bytes = std::fs::read(&entry).expect("the entry");
     std::fs::write(&entry, &bytes[..bytes.len() / 2]).expect("half an entry");
     let case = case.aot(&entry);
@@ -156,7 +156,7 @@ fn endless_recursion_ends_by_the_signal_of_the_stack() {
             (i32.store (i32.const 8) (i32.add (call $deep (i32.add (local.get 0) (i32.const 3))) (i32.load (i32.const 8))))
             (i32.load (i32.const 8)))
         (func (export "_start") (drop (call $deep (i32.const 0)))))"#);
-    let entry = compile(&case, false);
+    let entry = compile(&case, "plain");
     let case = case.aot(&entry);
     let mut command = Command::new("sh");
     // As much stack as there is: the bound is the executor's own.

@@ -428,7 +428,7 @@ fn a_call_that_loops_or_sleeps_is_stopped_at_its_deadline_and_the_sender_goes_on
 
 /// A workflow of compiled functions: a command, and `b`, which it sends to.
 fn compiled(main: Case, b: Case) -> Flow {
-    let [main_code, b_code] = [&main, &b].map(|case| common::compile(case, false));
+    let [main_code, b_code] = [&main, &b].map(|case| common::compile(case, "interruptible"));
     let mut flow = Flow::new(main.aot(&main_code), &["b"], vec![("b", &[], b.aot(&b_code))]);
     let function = &mut flow.hose().functions[0];
     let (digest, code) = (function.digest.clone(), function.module.aot.as_mut().expect("code"));

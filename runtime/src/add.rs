@@ -64,6 +64,7 @@ pub fn add(
         identity: opened.identity(),
         aot,
         fuel: annotations.limits().fuel.is_some(),
+        interruptible: true,
     };
     let mut code = compile::code(wanted, binary, &folders, engine, settings, &Turn::default())?;
     let own = vec![endpoint.name.clone()];

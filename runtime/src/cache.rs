@@ -93,6 +93,9 @@ pub struct Recipe {
     pub cpu: String,
     /// Whether the code counts instructions.
     pub fuel: bool,
+    /// Whether another thread can stop the code, as a workflow's functions need it.
+    #[serde(default)]
+    pub interruptible: bool,
 }
 
 impl Recipe {
@@ -106,12 +109,13 @@ impl Recipe {
     /// # Errors
     ///
     /// [`ErrorKind::System`] when the processor cannot be examined.
-    pub fn new(description: &Description, build: &str, fuel: bool) -> Result<Self> {
+    pub fn new(description: &Description, build: &str, fuel: bool, interruptible: bool) -> Result<Self> {
         Ok(Self {
             engine: format!("{} {}", description.engine, description.version),
             executor: format!("{} {build}", description.executor),
             cpu: cpu()?,
             fuel,
+            interruptible,
         })
     }
 
@@ -119,7 +123,12 @@ impl Recipe {
     #[must_use]
     pub fn key(&self, module: Digest) -> Key {
         let mut hash = Sha256::new();
-        let kind = if self.fuel { "fuel" } else { "" };
+        let kind = match (self.fuel, self.interruptible) {
+            (false, false) => "",
+            (true, false) => "fuel",
+            (false, true) => "interruptible",
+            (true, true) => "fuel interruptible",
+        };
         let module = module.to_string();
         for part in ["rr-runtime aot 1", &module, &self.engine, &self.executor, &self.cpu, kind] {
             hash.update((part.len() as u64).to_le_bytes());
@@ -794,7 +803,13 @@ mod tests {
 
     fn recipe() -> Recipe {
         let text = |text: &str| text.to_owned();
-        Recipe { engine: text("wasmedge 0.17.1"), executor: text("0.1.0 1"), cpu: text("cpu"), fuel: false }
+        Recipe {
+            engine: text("wasmedge 0.17.1"),
+            executor: text("0.1.0 1"),
+            cpu: text("cpu"),
+            fuel: false,
+            interruptible: false,
+        }
     }
 
     fn digest(seed: u8) -> Digest {
@@ -875,8 +890,9 @@ mod tests {
         let (outdated, others) = (put(&old, 1), put(&old, 2));
         let counting = put(&Recipe { fuel: true, ..recipe() }, 1);
         assert!(case.read(outdated).is_none(), "what counts instructions is made by the new engine, too");
+        let stoppable = put(&Recipe { interruptible: true, ..recipe() }, 1);
         let new = put(&recipe(), 1);
-        assert!([new, counting, others].iter().all(|key| case.read(*key).is_some()));
+        assert!([new, stoppable, counting, others].iter().all(|key| case.read(*key).is_some()));
     }
 
     #[test]
@@ -888,6 +904,8 @@ mod tests {
             Recipe { executor: "0.1.0 2".to_owned(), ..recipe() }.key(digest(1)),
             Recipe { cpu: "other".to_owned(), ..recipe() }.key(digest(1)),
             Recipe { fuel: true, ..recipe() }.key(digest(1)),
+            Recipe { interruptible: true, ..recipe() }.key(digest(1)),
+            Recipe { fuel: true, interruptible: true, ..recipe() }.key(digest(1)),
             // The same text, divided differently.
             Recipe { engine: "wasmedge 0.17.10".to_owned(), executor: ".1.0 1".to_owned(), ..recipe() }
                 .key(digest(1)),

@@ -71,6 +71,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) aot: Aot,
     /// The code has to count instructions.
     pub(crate) fuel: bool,
+    /// Another thread has to be able to stop the code.
+    pub(crate) interruptible: bool,
 }
 
 /// What a function gets of the cache.
@@ -107,6 +109,7 @@ pub struct Background {
 struct Job {
     binary: PathBuf,
     fuel: bool,
+    interruptible: bool,
     optimize: bool,
     bounds: sandbox::Bounds,
 }
@@ -181,7 +184,7 @@ fn lookup(
     turn: &Turn,
 ) -> Result<Code> {
     let cache = Cache::open(settings.cache_dir()?, settings.cache_size())?;
-    let recipe = Recipe::new(&engine.describe()?, &folders.build()?, wanted.fuel)?;
+    let recipe = Recipe::new(&engine.describe()?, &folders.build()?, wanted.fuel, wanted.interruptible)?;
     let digest = cache.digest(wanted.file, wanted.identity)?;
     if let Some(entry) = cache.get(recipe.key(digest)) {
         return Ok(Code { entry: Some(entry), digest: digest.to_string(), pending: None });
@@ -322,7 +325,7 @@ fn cannot_lock(path: &Path) -> String {
 /// [`ErrorKind::Engine`], [`ErrorKind::System`].
 pub fn recipe(binary: &Path, fuel: bool) -> Result<Recipe> {
     let folders = Folders::find(binary)?;
-    Recipe::new(&Engine::load(&folders)?.describe()?, &folders.build()?, fuel)
+    Recipe::new(&Engine::load(&folders)?.describe()?, &folders.build()?, fuel, false)
 }
 
 /// `rr-runtime compile MODULE`: puts a module's code into the cache, where it is not there. With `output` a copy of it, a universal
@@ -399,6 +402,7 @@ fn make(cache: &Cache, settings: &Settings, job: &Background, module: &File) -> 
         optimize: true,
         binary: job.binary.clone(),
         fuel: job.recipe.fuel,
+        interruptible: job.recipe.interruptible,
         bounds: sandbox::Bounds {
             memory: compiler.max_memory,
             seconds: compiler.timeout.as_secs(),
@@ -609,6 +613,7 @@ pub fn child_main(job: &str) -> i32 {
             module_fd,
             scratch: sandbox::SCRATCH.to_owned(),
             fuel: job.fuel,
+            interruptible: job.interruptible,
             optimize: job.optimize,
         };
         let answer = engine.compile(&request)?;

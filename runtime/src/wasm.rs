@@ -148,18 +148,21 @@ pub fn launch(
 /// The modules of a process: the container's own function first.
 fn modules(config: &WasmConfig, join: bool) -> Vec<Wanted<'_>> {
     let hose = config.hose().filter(|_| !join);
+    let serves = hose.is_some_and(|hose| hose.service().lifecycle() == Lifecycle::Serve);
     let own = Wanted {
         path: config.path(),
         file: config.module(),
         identity: config.identity(),
         aot: config.aot(),
         fuel: config.limits().fuel.is_some(),
+        interruptible: serves,
     };
     let further = hose.map(Hose::modules).unwrap_or_default().iter().zip(config.further());
     let further = further.map(|(module, opened)| Wanted {
         path: module.path(),
         file: opened.file(),
         identity: opened.identity(),
+        interruptible: true,
         ..own
     });
     std::iter::once(own).chain(further).collect()

@@ -39,7 +39,6 @@ const UNSAFE: &[(&str, &str)] = &[
     ("executor/src/crew.rs", "what other threads help with is borrowed from the one that waits for them"),
     ("executor/src/engine.rs", "WasmEdge's C interface"),
     ("executor/src/faults.rs", "the engine library's table of functions, and handlers of signals"),
-    ("executor/src/interrupt.rs", "a signal handler that changes where its thread goes on"),
     ("executor/src/memory.rs", "borrows of a guest's linear memory"),
     ("executor/src/module.rs", "an entry of the cache is mapped"),
     ("executor/src/parcel.rs", "the memory of one thread's guest is read by another, which is waited for"),

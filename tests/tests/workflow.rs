@@ -113,6 +113,59 @@ fn a_chain_and_a_fan_out_follow_the_routes() {
     assert_eq!(out.stdout, "texttext");
 }
 
+/// Whatever compiled functions are at, on several threads at once: loops, memory, tables, the engine, the host.
+#[test]
+fn a_fan_out_to_functions_that_never_end_is_stopped_again_and_again() {
+    const ROUNDS: usize = 100;
+    let case = wasm_case!();
+    let source = format!(
+        r#"(module
+          (import "roadrunner" "send_to_host" (func $send (param i32 i32) (result i32)))
+          (import "roadrunner" "register_memory" (func $register (param i32 i32) (result i32)))
+          (memory (export "memory") 1)
+          (func (export "_start") (local $i i32)
+            (drop (call $register (i32.const 1024) (i32.const 4)))
+            (loop $again
+              (drop (call $send (i32.const 1024) (i32.const 4)))
+              (local.set $i (i32.add (local.get $i) (i32.const 1)))
+              (br_if $again (i32.lt_u (local.get $i) (i32.const {ROUNDS}))))))"#
+    );
+    let handler = |body: &str| {
+        wat(&format!(
+            r#"(module
+              (import "roadrunner" "peer_name" (func $peer (param i32 i32 i32) (result i32)))
+              (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+              (memory (export "memory") 64)
+              (table 1000 funcref)
+              (func $deep (param i32)
+                (if (local.get 0) (then (call $deep (i32.sub (local.get 0) (i32.const 1))))))
+              (func (export "allocate_memory") (param i32) (result i32) (i32.const 4096))
+              (func (export "deallocate_memory") (param i32))
+              (func (export "read_memory_wasm") (param i32 i32) (loop $ever {body} (br $ever))))"#
+        ))
+    };
+    let bodies = [
+        "",
+        "(memory.fill (i32.const 65536) (i32.const 1) (i32.const 1000000))",
+        "(call $deep (i32.const 300))",
+        "(drop (call $random (i32.const 8192) (i32.const 100)))",
+        "(drop (call $peer (local.get 0) (i32.const 1000) (i32.const 60)))",
+        "(table.fill (i32.const 0) (ref.null func) (i32.const 1000))",
+    ];
+    let names: Vec<String> = (0..bodies.len()).map(|i| format!("b{i}")).collect();
+    let targets: Vec<&str> = names.iter().map(String::as_str).collect();
+    let flow = Flow::new(&case, &wat(&source), &[], &targets);
+    let flow = names.iter().zip(bodies).fold(flow, |flow, (name, body)| flow.with(name, &handler(body), &[]));
+    flow.hose("io-timeout", "2ms");
+    flow.bundle().annotation("io.roadrunner.wasm/aot", "wait");
+    let out = case.run(flow.bundle(), &case.id()).output().success();
+    let late = out.stderr.matches("did not handle a payload within 2ms").count();
+    // One that was not instantiated in time is not called.
+    let not_ready = out.stderr.matches("was not ready").count();
+    assert!(late + not_ready >= ROUNDS && late > 0, "{late} late, {not_ready} not ready: {}", out.stderr);
+    assert!(!out.stderr.contains("trapped"), "{}", out.stderr);
+}
+
 /// Compiled ahead of time, at once: what can be given away, and what is too late.
 #[test]
 fn compiled_functions_move_pages_and_keep_deadlines() {

@@ -280,6 +280,8 @@ pub struct Compile {
     pub scratch: String,
     /// Code that counts instructions, for a workload with `wasm/fuel`.
     pub fuel: bool,
+    /// Code that another thread can stop, for the functions of a workflow.
+    pub interruptible: bool,
     /// Whether it is optimized. The optimizer crashes with some modules.
     pub optimize: bool,
 }

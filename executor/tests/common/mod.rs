@@ -186,12 +186,12 @@ pub fn example(name: &str) -> PathBuf {
     example
 }
 
-/// Compiles the module of `case` in a process that has LLVM mapped.
-pub fn compile(case: &Case, fuel: bool) -> PathBuf {
-    let out = case.folder.path().join(if fuel { "fuel.aot" } else { "plain.aot" });
+/// Compiles the module of `case` in a process that has LLVM mapped, as `fuel`, `plain` or `interruptible`.
+pub fn compile(case: &Case, kind: &str) -> PathBuf {
+    let out = case.folder.path().join(format!("{kind}.aot"));
     let engine = env!("RR_ENGINE_DIR");
     let mut command = Command::new(example("compile"));
-    command.arg(case.path()).arg(&out).arg(if fuel { "fuel" } else { "plain" });
+    command.arg(case.path()).arg(&out).arg(kind);
     let libraries = ["libLLVM.so.21.1", "libwasmedge.so.0"].map(|name| format!("{engine}/llvm/{name}"));
     for library in &libraries {
         assert!(Path::new(library).exists(), "{library} is part of the engine's set-up");
