@@ -152,8 +152,8 @@ impl Check {
     }
 }
 
-/// Bytes that are read before a loop looks whether there are more. On processors on which a function looks at each turn whether it shall be stopped, too,
-/// its compiler joins none.
+/// Bytes that are read before a loop looks whether there are more. A function that can be stopped looks at each turn whether it shall be, too, and
+/// its compiler does not join turns, as it does those of other code.
 const TURN: usize = 128;
 
 fn touch(payload: &[u8]) -> u64 {
