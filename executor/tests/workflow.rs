@@ -404,25 +404,27 @@ const SLEEP: &str = r#"
     (i64.store (i32.const 1048) (i64.const 10000000000))
     (drop (call $poll (i32.const 1024) (i32.const 1104) (i32.const 1) (i32.const 1200)))"#;
 
+/// The workflow's command is [`SEND_OFTEN`], and its target [`every_second`], which never ends then.
+#[track_caller]
+fn is_stopped_each_time(flow: Flow, milliseconds: u64, never_ends: &str) {
+    let start = std::time::Instant::now();
+    let ended = flow.io_timeout(milliseconds).run();
+    let late = Status::TIMEOUT.0;
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (0, format!("1 {late} 1 {late} ").as_str()),
+        "{never_ends}: {ended:?}"
+    );
+    let said = format!("did not handle a payload within {milliseconds}ms");
+    assert_eq!(ended.stderr.matches(&said).count(), 2, "{never_ends}: {ended:?}");
+    assert!(start.elapsed() < std::time::Duration::from_secs(5), "{never_ends}: {:?}", start.elapsed());
+}
+
 #[test]
 fn a_call_that_loops_or_sleeps_is_stopped_at_its_deadline_and_the_sender_goes_on() {
     for ends in ["(loop $for_ever (br $for_ever))", &format!("(loop $for_ever {SLEEP} (br $for_ever))")] {
         let flow = Flow::new(command(SEND_OFTEN), &["b"], vec![("b", &[], every_second(ends))]);
-        let start = std::time::Instant::now();
-        let ended = flow.io_timeout(200).run();
-        let late = Status::TIMEOUT.0;
-        assert_eq!(
-            (ended.code, ended.stdout.as_str()),
-            (0, format!("1 {late} 1 {late} ").as_str()),
-            "{ended:?}"
-        );
-        assert_eq!(
-            ended.stderr.matches("did not handle a payload within 200ms").count(),
-            2,
-            "{}",
-            ended.stderr
-        );
-        assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
+        is_stopped_each_time(flow, 200, ends);
     }
 }
 
@@ -447,20 +449,7 @@ fn a_compiled_function_is_stopped_wherever_it_is_and_its_sender_is_not() {
     let refused = "(drop (memory.grow (i32.const 65000)))";
     for within in ["", write, fill, copy, refused, host, name, SLEEP] {
         let b = every_second(&format!("(loop $for_ever {within} (br $for_ever))"));
-        let start = std::time::Instant::now();
-        let ended = compiled(command(SEND_OFTEN), b).io_timeout(100).run();
-        let late = Status::TIMEOUT.0;
-        assert_eq!(
-            (ended.code, ended.stdout.as_str()),
-            (0, format!("1 {late} 1 {late} ").as_str()),
-            "{within}: {ended:?}"
-        );
-        assert_eq!(
-            ended.stderr.matches("did not handle a payload within 100ms").count(),
-            2,
-            "{within}: {ended:?}"
-        );
-        assert!(start.elapsed() < std::time::Duration::from_secs(5), "{within}: {:?}", start.elapsed());
+        is_stopped_each_time(compiled(command(SEND_OFTEN), b), 100, within);
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use guest_abi::{Received, Region, Status};
 use hose::pages::Range;
-use hose::sealed::{Buffer, Frozen};
+use hose::sealed::{Buffer, FROZEN_MIN, Frozen};
 use hose::{Delivery, Fate, Gift, Name, Outgoing, Sender, Transfer};
 
 use super::receive::Item;
@@ -23,12 +23,12 @@ use crate::workflow::{Delivered, Payload};
 /// Longest name that is read; the hose's own are shorter.
 const MAX_NAME: u32 = 256;
 
-/// A payload in ordinary memory is copied once, to be mapped by all functions of this process that it goes to, if they are so many, and copies
-/// for each would have so many bytes. On two processors and with caches of 32 MB a copy for each takes, for 2 MiB to 8 and 16 of them, 0.24 and 0.55 ms, one
+/// A payload in ordinary memory is copied once, to be mapped by all functions of this process that it goes to, if they are so many, and
+/// copies for each would have [`SHARED_BYTES`]. On two processors and with caches of 32 MB a copy for each takes, for 2 MiB to 8 and 16 of them, 0.24 and 0.55 ms, one
 /// for all 0.24 and 0.32; for 10 MB to 3, 4 and 16 0.65, 1.06 and 5.4, and 0.65, 0.65 and 1.1.
 const SHARED_FROM: usize = 4;
+/// Of all copies.
 const SHARED_BYTES: usize = 32 << 20;
-const SHARED_MIN: usize = 2 << 20;
 
 /// Whether the bytes stay the guest's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -297,7 +297,7 @@ impl Host {
         let workflow = &local.workflow;
         let shares = matches!(workflow.transfer, Transfer::Auto | Transfer::Memfd);
         let len = region.len as usize;
-        let large = len >= SHARED_MIN && len.saturating_mul(to.len()) >= SHARED_BYTES;
+        let large = len >= FROZEN_MIN && len.saturating_mul(to.len()) >= SHARED_BYTES;
         if !shares || !large || to.len() < SHARED_FROM {
             return None;
         }

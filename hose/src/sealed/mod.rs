@@ -58,7 +58,7 @@ pub(crate) const HUGE: usize = 2 << 20;
 pub const GIVEN_MIN: usize = 768 << 10;
 
 /// What else is worth sealing, and copied for that first.
-pub(crate) const FROZEN_MIN: usize = HUGE;
+pub const FROZEN_MIN: usize = HUGE;
 
 /// A payload from this length on gets huge pages: below, what one costs to wipe is more than what it saves (`examples/transfer.rs`).
 pub(crate) const HUGE_MIN: usize = 512 << 10;

@@ -21,7 +21,7 @@ use super::{Answer, Delivery, Gift, Local, Outgoing, Payload, Receiver, Sender};
 use crate::config::Transfer;
 use crate::rendezvous::{Folder, Published, Record};
 use crate::sealed::tests::{Place, frauds, frozen};
-use crate::sealed::{Buffer, Pages};
+use crate::sealed::{Buffer, GIVEN_MIN, Pages};
 use crate::{Config, Error, ErrorKind, Fate, Limits, Name, Result, Secret, Status, TraceContext};
 
 /// Long enough for a loaded machine, short enough to wait for.
@@ -1290,6 +1290,24 @@ fn small_payloads_and_large_ones_go_different_ways() {
         sender.send(&name("b"), &large).unwrap();
         let statistics = sender.statistics(&name("b"));
         assert_eq!((statistics.inline, statistics.sealed, statistics.copied), (3, 2, 200 + (16 << 20)));
+    });
+}
+
+#[test]
+fn a_buffer_is_sealed_from_a_length_on_and_the_same_in_ordinary_memory_is_not() {
+    let scene = Scene::new();
+    let a = scene.end("a", &["b"], LONG, LONG).transfer(Transfer::Auto);
+    let b = scene.end("b", &[], LONG, LONG);
+    thread::scope(|s| {
+        s.spawn(|| take(&mut b.receiver(), 3));
+        let mut sender = a.sender();
+        let payload = pattern(GIVEN_MIN);
+        sender.send(&name("b"), &payload).unwrap();
+        sender.send(&name("b"), &frozen(&payload[1..])).unwrap();
+        let ways = |sender: &Sender| sender.statistics(&name("b"));
+        assert_eq!((ways(&sender).inline, ways(&sender).sealed), (2, 0));
+        sender.send(&name("b"), &frozen(&payload)).unwrap();
+        assert_eq!((ways(&sender).inline, ways(&sender).sealed), (2, 1));
     });
 }
 
