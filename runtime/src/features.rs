@@ -12,7 +12,7 @@ const APPLIED: Option<&str> = option_env!("RR_LIBCONTAINER_PATCHES");
 const BINDS_TREES: &str = "0015-bind-what-the-caller-has-opened";
 
 /// What each patch gives, by its name. A build without it lacks the guarantee.
-const GUARANTEES: [(&str, &str); 41] = [
+const GUARANTEES: [(&str, &str); 42] = [
     (
         "0001-builders-accept-a-spec",
         "exec joins the user namespace, and has the user, limits and profile of the configuration",
@@ -93,6 +93,7 @@ const GUARANTEES: [(&str, &str); 41] = [
     ("0004-weights-of-single-devices", "cgroup v1 weighs single block devices"),
     ("0005-rootless-without-a-hierarchy", "users without a cgroup of version 1 have containers"),
     ("0006-read-the-mounts-once", "a cgroup of version 1 is entered by few calls"),
+    ("0007-leave-the-console-to-the-host", "no container of cgroup v1 may use the host's console"),
 ];
 
 /// Options of mounts that have a meaning of their own; others are the file system's.

@@ -81,6 +81,29 @@ fn value<'a>(limits: &'a [(&str, String)], file: &str) -> Option<&'a str> {
 }
 
 #[test]
+fn nobody_may_use_a_device_that_was_not_asked_for() {
+    if !Path::new("/sys/fs/cgroup/devices").exists() {
+        skip!(
+            "this host has no cgroup version 1 for devices; of version 2 nobody can read what is permitted"
+        );
+    }
+    let lines = agree(|case| {
+        let bundle = sleeper(case);
+        bundle.edit(|config| {
+            config["linux"]["resources"]["devices"] = json!([
+                { "allow": false, "access": "rwm" },
+                { "allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw" },
+            ]);
+        });
+        let id = case.id();
+        let permitted = limit(case.start(&bundle, &id), "devices.list").expect("a list");
+        case.force_delete(&id);
+        permitted.lines().map(str::to_owned).collect::<BTreeSet<_>>()
+    });
+    assert!(lines.contains("c 10:229 rw"), "{lines:?}");
+}
+
+#[test]
 fn each_flag_changes_its_limit_and_no_other() {
     let all = after(&[
         (&["--memory", "67108864"], ""),
