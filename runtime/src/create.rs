@@ -219,10 +219,10 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
     }
     let installed =
         Installed { binary: &options.binary, config: &options.config, folder: claim.folder(), turn };
-    let cgroup = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
-    let cgroup = cgroup.filter(|_| !options.systemd_cgroup);
-    // Should this process be killed in the midst of it, `delete` finds there what it has made.
-    state.cgroup = cgroup.as_deref().map_or_else(|| Ok(Cgroup::default()), Cgroup::planned)?;
+    if !options.systemd_cgroup {
+        // Should this process be killed in the midst of it, `delete` finds there what it has made.
+        state.cgroup = cgroup_path(&spec).map_or_else(|| Ok(Cgroup::default()), Cgroup::planned)?;
+    }
     let announce =
         |wasm: &wasm::State| claim.save_draft(&State { wasm: Some(wasm.clone()), ..state.clone() });
     let ready = Ready::new(&workload, &spec, id, installed, signals, root, &announce)?;
@@ -232,8 +232,8 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
     claim.save_config(bundle.text())?;
     let prepared = prepare_cgroup(id, bundle, &mut spec, options.systemd_cgroup)?;
     if let Some(prepared) = prepared.as_ref().filter(|_| options.systemd_cgroup) {
-        state.cgroup = prepared.cgroup();
-        state.unit = prepared.unit();
+        state.cgroup = prepared.cgroup().clone();
+        state.unit = prepared.unit().map(str::to_owned);
         claim.save_draft(&state)?;
     }
     let by_systemd =
@@ -242,7 +242,7 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
     let console = Console::at(terminal, claim.folder(), "console.sock")?;
     let receiver = PidReceiver::connect(options.pidfd_socket.as_deref())?;
     let sources = sources::open(&mut spec, bundle.path(), bundle.rootfs())?;
-    let beside = cgroup.as_deref().and_then(Beside::make);
+    let beside = cgroup_path(&spec).filter(|_| !by_systemd).and_then(Beside::make);
     let unwanted = beside.as_ref().map(|beside| beside.as_fd().as_raw_fd());
     let namespaces = handover::hold_namespaces(&mut spec)?;
     let unwanted = unwanted.into_iter().chain(sources.socket());
@@ -285,24 +285,25 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
     }
 }
 
-/// Where version 2 is all there is, makes a new container's cgroup, and leaves libcontainer nothing of it but to enter it.
+fn cgroup_path(spec: &Spec) -> Option<&Path> {
+    spec.linux().as_ref()?.cgroups_path().as_deref()
+}
+
+/// Makes a new container's cgroup where that is not left to libcontainer, which has nothing of it to do then but to enter it, and in version 1 to limit it.
 fn prepare_cgroup(
     id: &ContainerId,
     bundle: &Bundle,
     spec: &mut Spec,
     systemd: bool,
 ) -> Result<Option<Prepared>> {
-    if !cgroup::is_version2() {
-        return Ok(None);
-    }
-    let Some(path) = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone()) else {
-        return Ok(None);
-    };
-    let prepared = Prepared::make(Wanted::new(id, bundle.spec(), spec, &path, systemd))?;
+    let Some(path) = cgroup_path(spec) else { return Ok(None) };
+    let prepared = Prepared::make(Wanted::new(id, bundle.spec(), spec, path, systemd))?;
     let Some(linux) = spec.linux_mut().as_mut() else { return Ok(prepared) };
-    linux.set_resources(None);
+    if cgroup::is_version2() {
+        linux.set_resources(None);
+    }
     if let Some(path) = prepared.as_ref().and_then(Prepared::path) {
-        linux.set_cgroups_path(Some(path));
+        linux.set_cgroups_path(Some(path.to_owned()));
     }
     Ok(prepared)
 }

@@ -156,12 +156,13 @@ fn build(
     console: &Console,
     signals: Inherited,
 ) -> Result<i32> {
-    let doors = state.cgroup.doors_below(&options.cgroup)?;
+    let below = state.cgroup.doors_below(&options.cgroup)?;
     let init =
         state.init.ok_or_else(|| Error::new(ErrorKind::Status, "cannot exec in a stopped container"))?;
     let given = bundle.spec().linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
-    let cgroup = state.cgroup.door(init);
-    let cgroup = cgroup.unwrap_or_else(|| crate::cgroup::path(given.as_deref(), &state.id, state.systemd));
+    let configured = || (crate::cgroup::path(given.as_deref(), &state.id, state.systemd), Vec::new());
+    let (cgroup, mut doors) = state.cgroup.way_in(init)?.unwrap_or_else(configured);
+    doors.extend(below);
     let joined = function_root(state, init)?;
     let workload = workload(joined.as_ref(), &process, bundle.spec())?;
     let affinity = process.exec_cpu_affinity().as_ref().and_then(|affinity| affinity.initial().clone());

@@ -101,7 +101,7 @@ pub struct State {
     /// Whether systemd manages its cgroup.
     #[serde(default)]
     pub systemd: bool,
-    /// The unit of systemd's that it is, where version 2 is all there is.
+    /// The unit of systemd's that it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
     /// Whether it has poststart hooks.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxResources, LinuxThrottleDevice};
 
+use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::spelling;
@@ -189,6 +190,17 @@ pub(crate) fn limit(folder: &Path, resources: &LinuxResources, unit: Option<(&st
     group.write_all(writes, unit, &mut Vec::new())
 }
 
+/// Has a unit of systemd's say the limits of a new container, whose cgroup is of version 1. They are written to its files by libcontainer.
+///
+/// # Errors
+///
+/// As [`update`].
+pub(crate) fn announce(cgroup: &Cgroup, resources: &LinuxResources, unit: (&str, &mut Bus)) -> Result<()> {
+    let group = Files { find: &|file| cgroup.file(file) };
+    let writes = group.plan(&limits_of(resources))?;
+    group.announce(&writes, unit.0, unit.1)
+}
+
 /// The limits of single devices, in the order that runc writes them in.
 fn devices(block: &LinuxBlockIo) -> Vec<Device> {
     let weights = block.weight_device().iter().flatten().filter_map(|device| {
@@ -291,21 +303,32 @@ impl Files<'_> {
     ) -> Result<()> {
         if let Some((name, bus)) = unit {
             self.weigh_or_idle(&mut writes);
-            let mut properties = Vec::new();
             for Write { file, value } in &mut writes {
                 if file == "cpu.max" {
                     *value = systemd::rounded(value);
                 }
-                properties.extend(systemd::properties(file, value));
             }
-            if !properties.is_empty() {
-                Unit::set(name, bus, &properties)?;
-            }
+            self.announce(&writes, name, bus)?;
         }
         for Write { file, value } in writes {
             self.write(&self.path(&file)?, &value, written)?;
         }
         Ok(())
+    }
+
+    /// Has a unit's properties say what is to be written.
+    fn announce(&self, writes: &[Write], unit: &str, bus: &mut Bus) -> Result<()> {
+        let properties = writes.iter().flat_map(|write| systemd::properties(&write.file, &write.value));
+        let mut properties: Vec<_> = properties.collect();
+        let given =
+            |file: &str| writes.iter().find(|write| write.file == file).map(|write| write.value.clone());
+        let (quota, period) = (given("cpu.cfs_quota_us"), given("cpu.cfs_period_us"));
+        if quota.is_some() || period.is_some() {
+            let now = |given: Option<String>, file| given.map_or_else(|| self.read(file), Ok);
+            let (quota, period) = (now(quota, "cpu.cfs_quota_us")?, now(period, "cpu.cfs_period_us")?);
+            properties.extend(systemd::properties("cpu.max", &format!("{quota} {period}")));
+        }
+        if properties.is_empty() { Ok(()) } else { Unit::set(unit, bus, &properties) }
     }
 
     /// To systemd a group that is idle is one whose weight is 0: it has either, and a weight ends the other.

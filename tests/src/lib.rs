@@ -30,6 +30,7 @@ pub mod ports;
 pub mod proc;
 pub mod runtime;
 pub mod samples;
+pub mod systemd;
 pub mod user;
 pub mod ways;
 pub mod workload;

@@ -2,6 +2,7 @@
 //! capabilities, seccomp and cgroup, under the runtime under test and under runc.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::json;
 use tests::command::eventually;
@@ -524,4 +525,32 @@ fn options_may_follow_the_id() {
     case.cmd(["delete", &id, "--force"]).ok();
     let bundle = case.busybox();
     case.cmd(["run", &case.id(), "--bundle"]).arg(bundle.dir()).ok();
+}
+
+/// Without a `cgroupsPath` a container is below its caller's cgroup. Whoever calls later, from wherever, joins it there.
+#[test]
+fn a_further_process_is_in_the_containers_cgroup_whoever_calls() {
+    const HIERARCHIES: [&str; 3] = ["cpu", "freezer", "pids"];
+    let mount = |hierarchy: &str| Path::new("/sys/fs/cgroup").join(hierarchy);
+    if HIERARCHIES.iter().any(|hierarchy| !mount(hierarchy).is_dir()) {
+        skip!("this host has no cgroup version 1, where a caller may be in several places at once");
+    }
+    agree(|case| {
+        let (_bundle, id, pid) = sleeping(case, |_| {});
+        let elsewhere = case.id();
+        for hierarchy in HIERARCHIES {
+            fs::create_dir(mount(hierarchy).join(&elsewhere)).expect("a cgroup");
+        }
+        let script = format!(
+            "for one in {}; do echo $$ > /sys/fs/cgroup/$one/{elsewhere}/cgroup.procs; done; exec \"$@\"",
+            HIERARCHIES.join(" ")
+        );
+        let exec = case.cmd(["exec", &id, "/bin/cat", "/proc/self/cgroup"]);
+        let joined = exec.wrapped(["/bin/sh", "-c", &script, "sh"]).ok();
+        assert_eq!(joined, fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("its cgroups"));
+        case.force_delete(&id);
+        for hierarchy in HIERARCHIES {
+            fs::remove_dir(mount(hierarchy).join(&elsewhere)).expect("nothing is left in it");
+        }
+    });
 }

@@ -1,10 +1,10 @@
-//! The way of a further process into a cgroup that is there: opened on the host, gone through inside the container.
+//! The way of a further process into a cgroup that is there: opened on the host, gone through inside the container, by a process of one thread.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// A cgroup's `cgroup.procs`.
+/// A cgroup's `cgroup.procs`, or in version 1 `tasks`: to move a whole process stops every fork of the host for a while.
 #[derive(Debug)]
 pub(crate) struct Door {
     file: File,
@@ -17,7 +17,8 @@ impl Door {
     /// In runc's words, when there is no such cgroup.
     pub(super) fn open(folder: &Path) -> Result<Self, String> {
         let path = folder.join("cgroup.procs");
-        let file = OpenOptions::new().write(true).open(&path).map_err(|error| {
+        let open = |path: &Path| OpenOptions::new().write(true).open(path);
+        let file = open(&folder.join("tasks")).or_else(|_| open(&path)).map_err(|error| {
             format!("error adding pid to cgroups: open {}: {}", path.display(), reason(&error))
         })?;
         Ok(Self { file, path })

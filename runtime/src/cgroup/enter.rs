@@ -5,7 +5,7 @@ use nix::unistd::Pid;
 
 use super::beside::Beside;
 use super::hierarchy::{is_version2, read};
-use super::version2::{Prepared, Wanted};
+use super::prepared::{Prepared, Wanted};
 use crate::error::{Context, Error, ErrorKind, Result};
 
 /// Makes a container's cgroup, moves a process to it, and sets its limits: what libcontainer does for a process that it makes itself. Gives the name of the
@@ -15,16 +15,27 @@ use crate::error::{Context, Error, ErrorKind, Result};
 ///
 /// [`ErrorKind::Container`] when the kernel, or systemd, refuses.
 pub(crate) fn enter(wanted: Wanted<'_>, pid: i32) -> Result<Option<String>> {
+    let prepared = Prepared::around(wanted, Some(pid))?;
     if is_version2() {
-        return Prepared::enter(wanted, pid);
+        if let Some(prepared) = prepared.as_ref().filter(|_| !wanted.systemd) {
+            prepared.take_in(pid)?;
+        }
+    } else {
+        let path = prepared.as_ref().and_then(Prepared::path).unwrap_or(wanted.path);
+        enter_version1(Wanted { path, ..wanted }, pid)?;
     }
-    let Wanted { path, id, systemd, resources, .. } = wanted;
+    let unit = prepared.as_ref().and_then(Prepared::unit).map(str::to_owned);
+    if let Some(prepared) = prepared {
+        prepared.keep();
+    }
+    Ok(unit)
+}
+
+fn enter_version1(wanted: Wanted<'_>, pid: i32) -> Result<()> {
+    let Wanted { path, id, resources, .. } = wanted;
     let cannot = || format!("cgroup {}: cannot be made", path.display());
-    let config = CgroupConfig {
-        cgroup_path: path.to_owned(),
-        systemd_cgroup: systemd,
-        container_name: id.to_string(),
-    };
+    let config =
+        CgroupConfig { cgroup_path: path.to_owned(), systemd_cgroup: false, container_name: id.to_string() };
     let manager = create_cgroup_manager(config).context(ErrorKind::Container, cannot)?;
     manager.add_task(Pid::from_raw(pid)).context(ErrorKind::Container, cannot)?;
     if let Some(resources) = resources {
@@ -37,9 +48,7 @@ pub(crate) fn enter(wanted: Wanted<'_>, pid: i32) -> Result<Option<String>> {
         };
         manager.apply(&limits).context(ErrorKind::Container, cannot)?;
     }
-    let beside = if systemd { None } else { Beside::make(path) };
-    beside.map_or(Ok(()), |beside| beside.take_in(pid))?;
-    Ok(None)
+    Beside::make(path).map_or(Ok(()), |beside| beside.take_in(pid))
 }
 
 /// Where a process is: for each controller, which of version 2 is none, its path. See cgroups(7).

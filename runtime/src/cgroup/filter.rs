@@ -1,100 +1,16 @@
-//! Which devices the processes of a cgroup of version 2 may open and make: there is no controller for that, but a program of BPF that the kernel asks
+//! The rules for devices where there is version 2: there is no controller for that, but a program of BPF that the kernel asks
 //! (`BPF_PROG_TYPE_CGROUP_DEVICE`, bpf(2); cgroup-v2.rst, "Device controller").
 //!
-//! The rules are those of the specification, in their order, and then the standard devices, which nobody can forbid, as under runc. Of each access that is asked for
-//! the last rule that has it and fits the device decides. Version 1, where rules that overlap leave one another alone, lets the same or more pass.
+//! Of each access that is asked for the last rule that has it and fits the device decides. Version 1, where rules that overlap leave one another alone, lets the same or more pass.
 
 #![expect(unsafe_code, reason = "bpf(2)")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
-
-const MAKE: i32 = 1;
-const READ: i32 = 2;
-const WRITE: i32 = 4;
-
-const BLOCK: i32 = 1;
-const CHARACTER: i32 = 2;
-
-/// Type, major, minor: what every container may use. Of all others it may make nodes.
-const STANDARD: [(i32, i32, Option<i32>); 9] = [
-    (CHARACTER, 1, Some(3)),
-    (CHARACTER, 1, Some(5)),
-    (CHARACTER, 1, Some(7)),
-    (CHARACTER, 1, Some(8)),
-    (CHARACTER, 1, Some(9)),
-    (CHARACTER, 5, Some(0)),
-    (CHARACTER, 5, Some(2)),
-    (CHARACTER, 10, Some(200)),
-    (CHARACTER, 136, None),
-];
-
-/// A rule for one type of devices, whose numbers may be left open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Rule {
-    allow: bool,
-    kind: i32,
-    major: Option<i32>,
-    minor: Option<i32>,
-    access: i32,
-}
-
-/// All rules of a container.
-#[derive(Debug)]
-pub(super) struct Rules {
-    /// What becomes of that which no rule fits.
-    allow: bool,
-    rules: Vec<Rule>,
-}
+use super::devices::{MAKE, READ, Rules, WRITE};
 
 impl Rules {
-    pub(super) fn of(given: &[LinuxDeviceCgroup]) -> Self {
-        let mut all = Self { allow: false, rules: Vec::new() };
-        for rule in given {
-            all.add(rule);
-        }
-        let node = |kind| Rule { allow: true, kind, major: None, minor: None, access: MAKE };
-        all.rules.extend([node(CHARACTER), node(BLOCK)]);
-        all.rules.extend(STANDARD.map(|(kind, major, minor)| Rule {
-            allow: true,
-            kind,
-            major: Some(major),
-            minor,
-            access: MAKE | READ | WRITE,
-        }));
-        all
-    }
-
-    fn add(&mut self, rule: &LinuxDeviceCgroup) {
-        let kind = match rule.typ().unwrap_or_default() {
-            // One for all devices: what was said before counts no more, nor what else it says.
-            LinuxDeviceType::A => {
-                self.allow = rule.allow();
-                self.rules.clear();
-                return;
-            }
-            LinuxDeviceType::B => BLOCK,
-            LinuxDeviceType::C | LinuxDeviceType::U => CHARACTER,
-            LinuxDeviceType::P => return,
-        };
-        let letter = |letter| match letter {
-            'r' => READ,
-            'w' => WRITE,
-            'm' => MAKE,
-            _ => 0,
-        };
-        let access =
-            rule.access().as_deref().unwrap_or_default().chars().map(letter).fold(0, |all, one| all | one);
-        // As in runc a negative number is any, as is none.
-        let number = |given: Option<i64>| {
-            given.and_then(|given| i32::try_from(given).ok()).filter(|number| *number >= 0)
-        };
-        let (major, minor) = (number(rule.major()), number(rule.minor()));
-        self.rules.push(Rule { allow: rule.allow(), kind, major, minor, access });
-    }
-
     /// As a program of BPF: looks at the rules from the last to the first, and takes each access out of what is asked for as it is allowed.
     fn program(&self) -> Vec<Instruction> {
         let mut program = vec![
@@ -267,8 +183,10 @@ fn attached(folder: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
 
 #[cfg(test)]
 mod tests {
+    use oci_spec::runtime::LinuxDeviceCgroup;
     use serde_json::json;
 
+    use super::super::devices::{BLOCK, CHARACTER};
     use super::*;
 
     fn rules(given: &serde_json::Value) -> Rules {

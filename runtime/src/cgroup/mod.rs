@@ -4,11 +4,14 @@
 //! found once, when init exists, by what the kernel says of it (`/proc/PID/cgroup`, see cgroups(7)), and kept in the state.
 
 mod beside;
+mod devices;
 mod door;
 mod enter;
 mod filter;
 mod hierarchy;
 mod placeholder;
+mod prepared;
+mod version1;
 mod version2;
 
 use std::collections::BTreeSet;
@@ -29,10 +32,11 @@ use crate::id::ContainerId;
 use crate::process::{Identity, read_line};
 
 pub(crate) use beside::Beside;
+pub(crate) use devices::{Permitted, Rules};
 pub(crate) use door::Door;
 pub(crate) use enter::{enter, places};
 pub(crate) use hierarchy::is_version2;
-pub(crate) use version2::{Prepared, Wanted};
+pub(crate) use prepared::{Prepared, Wanted};
 
 /// How long a killed process may take to leave its cgroup.
 const EMPTY_WITHIN: Duration = Duration::from_secs(5);
@@ -176,6 +180,17 @@ impl Cgroup {
         Ok(planned)
     }
 
+    /// Makes the folders that are not there.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Container`], in runc's words.
+    fn make(&self) -> Result<()> {
+        self.folders
+            .iter()
+            .try_for_each(|folder| fs::create_dir_all(folder).map_err(|error| not_made(folder, error)))
+    }
+
     fn match_up(hierarchies: &[Hierarchy], own: &str, theirs: &str) -> Self {
         let own: BTreeSet<&str> = own.lines().collect();
         let mut cgroup = Self::default();
@@ -263,12 +278,39 @@ impl Cgroup {
         Self { folders: BTreeSet::from([folder.to_owned()]), freezer: Some(folder.to_owned()) }
     }
 
-    /// The path by which a further process enters it where version 2 is all there is; `None` where it is systemd that has to move it, or there is none.
+    /// How a further process enters it: by a path, and then through doors. `None` where it is systemd that has to move it, or there is none.
     ///
     /// Once the container has given its controllers to cgroups below, no process may be in its own: then the place of init is taken.
-    pub(crate) fn door(&self, init: Identity) -> Option<PathBuf> {
-        let folder = self.folders.iter().next().filter(|_| is_version2())?;
-        let host = Host::now().ok()?;
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Usage`] when a door cannot be opened.
+    pub(crate) fn way_in(&self, init: Identity) -> Result<Option<(PathBuf, Vec<Door>)>> {
+        let host = Host::now()?;
+        if is_version2() {
+            return Ok(self.place(host, init).map(|path| (path, Vec::new())));
+        }
+        self.way_into_version1(&host.hierarchies)
+    }
+
+    /// Where a caller was in one cgroup here and in another there, so is a container below it, and no path is that of all hierarchies.
+    fn way_into_version1(&self, hierarchies: &[Hierarchy]) -> Result<Option<(PathBuf, Vec<Door>)>> {
+        let version1 = hierarchies.iter().filter(|hierarchy| !hierarchy.is(&[]));
+        let folders = version1.filter_map(|hierarchy| {
+            let within = |folder: &&PathBuf| folder.starts_with(&hierarchy.mount);
+            self.folders.iter().find(within).map(|folder| (folder, folder.strip_prefix(&hierarchy.mount)))
+        });
+        let folders: Vec<_> = folders.collect();
+        let [(_, Ok(first)), rest @ ..] = folders.as_slice() else { return Ok(None) };
+        if rest.iter().all(|(_, path)| *path == Ok(*first)) {
+            return Ok(Some((Path::new("/").join(first), Vec::new())));
+        }
+        let doors = folders.iter().map(|(folder, _)| Door::open(folder).map_err(refused));
+        Ok(Some((PathBuf::from("/"), doors.collect::<Result<_>>()?)))
+    }
+
+    fn place(&self, host: &Host, init: Identity) -> Option<PathBuf> {
+        let folder = self.folders.iter().next()?;
         let hierarchy = host.version2()?;
         let parted = fs::read_to_string(folder.join("cgroup.subtree_control"));
         let folder = if parted.is_ok_and(|controllers| !controllers.trim().is_empty()) {
@@ -545,6 +587,27 @@ mod tests {
         let version2 = "32 24 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw";
         let found = folder_that_freezes(&Hierarchy::all(version2), "0::/me\n", Path::new("/a"));
         assert_eq!(found.as_deref(), Some(Path::new("/sys/fs/cgroup/a")));
+    }
+
+    #[test]
+    fn a_further_process_enters_by_the_path_that_all_hierarchies_have() {
+        let mount = tempfile::tempdir().expect("a folder");
+        let mounts = MOUNTS.replace("/sys/fs/cgroup", mount.path().to_str().expect("a path"));
+        let hierarchies = Hierarchy::all(&mounts);
+        let way = |theirs: &str| {
+            let cgroup = Cgroup::match_up(&hierarchies, "", theirs);
+            for folder in &cgroup.folders {
+                fs::create_dir_all(folder).expect("mkdir");
+                fs::write(folder.join("tasks"), "").expect("a file");
+            }
+            let way = cgroup.way_into_version1(&hierarchies).expect("a way");
+            way.map(|(path, doors)| (path, doors.len()))
+        };
+        let same = "3:freezer:/docker/x/a/c1\n2:cpu,cpuacct:/a/c1\n0::/elsewhere\n";
+        assert_eq!(way(same), Some((PathBuf::from("/a/c1"), 0)));
+        let scattered = "3:freezer:/docker/x/a/c1\n2:cpu,cpuacct:/b/c1\n0::/elsewhere\n";
+        assert_eq!(way(scattered), Some((PathBuf::from("/"), 2)));
+        assert_eq!(way("0::/c1\n"), None);
     }
 
     #[test]

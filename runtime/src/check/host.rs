@@ -91,8 +91,6 @@ fn cgroups(findings: &mut Findings<'_>, systemd: bool) {
     }
     if systemd && !Path::new("/run/systemd/system").exists() {
         findings.fails("--systemd-cgroup", "systemd is not what this host was started by");
-    } else if systemd && !version2 {
-        findings.fails("--systemd-cgroup", "libcontainer knows systemd's cgroups in version 2 only");
     }
 }
 

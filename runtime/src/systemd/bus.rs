@@ -42,6 +42,7 @@ pub(crate) enum Value {
     Bytes(Vec<u8>),
     Numbers(Vec<u32>),
     Texts(Vec<String>),
+    Pairs(Vec<(String, String)>),
 }
 
 /// A named one.
@@ -376,6 +377,16 @@ impl Writer {
             Value::Texts(texts) => {
                 self.signature("as");
                 self.array(4, |out| texts.iter().for_each(|text| out.text(text)));
+            }
+            Value::Pairs(pairs) => {
+                self.signature("a(ss)");
+                self.array(8, |out| {
+                    for (first, second) in pairs {
+                        out.align(8);
+                        out.text(first);
+                        out.text(second);
+                    }
+                });
             }
         }
     }

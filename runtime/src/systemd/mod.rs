@@ -4,6 +4,7 @@
 //! systemd rounds some, and does not know all.
 
 mod bus;
+mod devices;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use bus::Writer;
 pub(crate) use bus::{Bus, Property, Value};
+pub(crate) use devices::devices;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
@@ -214,9 +216,9 @@ fn value(text: &str) -> Option<Value> {
     quoted(text).map(Value::Text).or_else(|| text.parse().ok().map(Value::Signed))
 }
 
-/// The properties that say what files of a cgroup of version 2 say; nothing for those that systemd has none for.
+/// The properties that say what files of a cgroup say; nothing for those that systemd has none for. Of version 1 a quota is said with its period, as `cpu.max` of version 2.
 pub(crate) fn properties(file: &str, value: &str) -> Vec<Property> {
-    let number = |text: &str| if text == "max" { Some(u64::MAX) } else { text.parse().ok() };
+    let number = |text: &str| if ["max", "-1"].contains(&text) { Some(u64::MAX) } else { text.parse().ok() };
     let one =
         |name: &str, value: Option<Value>| value.map(|value| (name.to_owned(), value)).into_iter().collect();
     let value = value.trim();
@@ -227,6 +229,9 @@ pub(crate) fn properties(file: &str, value: &str) -> Vec<Property> {
         "memory.max" => "MemoryMax",
         "memory.swap.max" => "MemorySwapMax",
         "pids.max" => "TasksMax",
+        "memory.limit_in_bytes" => "MemoryLimit",
+        "cpu.shares" => "CPUShares",
+        "blkio.weight" | "blkio.bfq.weight" => "BlockIOWeight",
         "cpu.weight" => "CPUWeight",
         "cpu.idle" => return one("CPUWeight", (value == "1").then_some(Value::Number(0))),
         "cpuset.cpus" => return one("AllowedCPUs", bits(value).map(Value::Bytes)),
@@ -344,6 +349,7 @@ mod tests {
         };
         assert_eq!(one("memory.max", "max"), [Value::Number(u64::MAX)]);
         assert_eq!(one("pids.max", " 7\n"), [Value::Number(7)]);
+        assert_eq!(one("memory.limit_in_bytes", "-1"), [Value::Number(u64::MAX)]);
         assert_eq!(one("cpuset.cpus", "0-1,9"), [Value::Bytes(vec![3, 2])]);
         assert_eq!(one("cpu.max", "500000 900000"), [Value::Number(900_000), Value::Number(560_000)]);
         assert_eq!(one("cpu.max", "max 900000"), [Value::Number(900_000), Value::Number(u64::MAX)]);
