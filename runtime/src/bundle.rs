@@ -229,6 +229,9 @@ fn check_host(spec: &Spec) -> Result<()> {
 
 /// Whether a label can be had of SELinux, if there is one.
 pub(crate) fn check_label(labelled: bool) -> Result<()> {
+    if labelled && cfg!(not(libcontainer_asks_the_executor)) {
+        return Err(missing("this build has libcontainer without patches, which sets no selinux labels"));
+    }
     if labelled && !Path::new("/sys/fs/selinux/enforce").exists() {
         return Err(missing(
             "selinux label is specified in config, but selinux is disabled or not supported",

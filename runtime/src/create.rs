@@ -35,7 +35,7 @@ use crate::state::{Claim, Phase, State, Store};
 use crate::terminal::Console;
 use crate::turn::Turn;
 use crate::workload::Workload;
-use crate::{affinity, detach, hook, keyring, notify, sources, trust, wasm};
+use crate::{affinity, detach, hook, keyring, lsm, notify, sources, trust, wasm};
 
 /// Descriptors below which nothing is begun: libcontainer, and what it is made of, panics where it gets no more.
 const DESCRIPTORS: u64 = 48;
@@ -238,7 +238,7 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
     }
     let by_systemd =
         options.systemd_cgroup && prepared.as_ref().is_none_or(|prepared| prepared.path().is_none());
-    leave_the_caller(id, options.no_new_keyring)?;
+    leave_the_caller(id, lsm::label_of(spec.process().as_ref()), options.no_new_keyring)?;
     let console = Console::at(terminal, claim.folder(), "console.sock")?;
     let receiver = PidReceiver::connect(options.pidfd_socket.as_deref())?;
     let sources = sources::open(&mut spec, bundle.path(), bundle.rootfs())?;
@@ -381,13 +381,13 @@ fn listening() -> u32 {
 
 /// Gives up what a container must not inherit of the caller and libcontainer would pass on: supplementary groups, and
 /// the session keyring.
-pub(crate) fn leave_the_caller(id: &ContainerId, keep_keyring: bool) -> Result<()> {
+pub(crate) fn leave_the_caller(id: &ContainerId, label: Option<&str>, keep_keyring: bool) -> Result<()> {
     let permitted = fs::read_to_string("/proc/self/setgroups").map_or(true, |text| text.trim() != "deny");
     if permitted && rustix::process::geteuid().is_root() {
         nix::unistd::setgroups(&[])
             .context(ErrorKind::System, || "supplementary groups: cannot be dropped".to_owned())?;
     }
-    if keep_keyring { Ok(()) } else { keyring::join(id) }
+    if keep_keyring { Ok(()) } else { keyring::join(id, label) }
 }
 
 /// runc's rules for a terminal and a socket that takes it.

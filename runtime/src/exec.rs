@@ -26,6 +26,7 @@ use crate::foreground::Foreground;
 use crate::handover;
 use crate::id::ContainerId;
 use crate::init::{self, Installed, Ready};
+use crate::lsm;
 use crate::passwd;
 use crate::process::{Identity, PidReceiver};
 use crate::sealed::Program;
@@ -177,7 +178,7 @@ fn build(
     leave_behind(options.preserve_fds);
     let initial = affinity.as_deref().and_then(affinity::mask_of);
     tracing::debug!("nsexec container setup: affinity: {:#x}", initial.unwrap_or_else(affinity::mask));
-    leave_the_caller(&state.id, false)?;
+    leave_the_caller(&state.id, lsm::label_of(spec.process().as_ref()), false)?;
     let base = ContainerBuilder::new(state.id.to_string(), SyscallType::default())
         .with_executor(ready.init.clone())
         .with_console_socket(console.path())
@@ -256,6 +257,9 @@ fn read_process(path: &Path, configured: &Process) -> Result<Process> {
     }
     if process.apparmor_profile().as_ref().is_none_or(String::is_empty) {
         process.set_apparmor_profile(configured.apparmor_profile().clone());
+    }
+    if process.selinux_label().as_ref().is_none_or(String::is_empty) {
+        process.set_selinux_label(configured.selinux_label().clone());
     }
     if process.oom_score_adj().is_none() {
         process.set_oom_score_adj(configured.oom_score_adj());

@@ -12,7 +12,7 @@ const APPLIED: Option<&str> = option_env!("RR_LIBCONTAINER_PATCHES");
 const BINDS_TREES: &str = "0015-bind-what-the-caller-has-opened";
 
 /// What each patch gives, by its name. A build without it lacks the guarantee.
-const GUARANTEES: [(&str, &str); 42] = [
+const GUARANTEES: [(&str, &str); 43] = [
     (
         "0001-builders-accept-a-spec",
         "exec joins the user namespace, and has the user, limits and profile of the configuration",
@@ -85,6 +85,7 @@ const GUARANTEES: [(&str, &str); 42] = [
         "the root's propagation is that of all mounts, where it begins with r",
     ),
     ("0036-flags-of-cgroup-mounts", "hierarchies of cgroup v1 are mounted nosuid, nodev and noexec"),
+    ("0037-label-no-mount-that-takes-none", "containers with labels of SELinux can be made"),
     (
         "0001-relative-paths-below-the-callers-cgroup",
         "a container without cgroupsPath stays below its caller's cgroup",
@@ -154,7 +155,7 @@ pub fn features() -> Value {
                 "supportedFlags": named("SECCOMP_FILTER_FLAG_", FLAGS),
             },
             "apparmor": { "enabled": true },
-            "selinux": { "enabled": false },
+            "selinux": { "enabled": true },
             "intelRdt": { "enabled": false },
             "mountExtensions": { "idmap": { "enabled": applied().any(|applied| applied == BINDS_TREES) } },
         },

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 
+use libcontainer::apparmor;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 use oci_spec::runtime::{Process, Spec};
 use rustix::process::DumpableBehavior;
@@ -21,6 +22,8 @@ use crate::detach;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handover;
 use crate::id::ContainerId;
+#[cfg(libcontainer_asks_the_executor)]
+use crate::lsm::{self, Attribute, Labelled};
 use crate::native::Native;
 use crate::root::Root;
 use crate::signals::{self, Inherited};
@@ -47,19 +50,21 @@ pub(crate) struct Init {
 #[derive(Clone)]
 enum Work {
     Native(Native),
-    Wasm { function: Function, signals: Inherited, root: Rc<RefCell<Option<Root>>> },
+    Wasm {
+        function: Function,
+        signals: Inherited,
+        root: Rc<RefCell<Option<Root>>>,
+        /// Whether AppArmor is active here.
+        #[cfg_attr(not(libcontainer_asks_the_executor), expect(dead_code, reason = "nobody asks"))]
+        profiled: bool,
+    },
 }
 
 impl Executor for Init {
     #[cfg(libcontainer_asks_the_executor)]
     fn before_privileges_drop(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        let Work::Wasm { root, .. } = &self.work else {
-            return Ok(());
-        };
-        let cwd = spec.process().as_ref().map_or(Path::new("/"), |process| process.cwd());
-        let entered = root.borrow_mut().take().map_or(Ok(()), |root| root.enter(cwd));
         // It passes on a text, and no source.
-        entered.map_err(|error| ExecutorError::Other(crate::error::chain(&error)))
+        self.confine(spec).map_err(|error| ExecutorError::Other(crate::error::chain(&error)))
     }
 
     // The debug lines of these steps begin with the words of runc's log, for those who look for them.
@@ -110,6 +115,25 @@ impl Executor for Init {
                 function.exec(spec)
             }
         }
+    }
+}
+
+impl Init {
+    /// Makes the process and what is mounted what the security modules shall know them as, and gives a function its root.
+    #[cfg(libcontainer_asks_the_executor)]
+    fn confine(&self, spec: &Spec) -> Result<()> {
+        let process = spec.process().as_ref();
+        lsm::label_queues(spec)?;
+        let label = |labelled| lsm::label_of(process).map(|text| Attribute::label(labelled, text));
+        let Work::Wasm { root, profiled, .. } = &self.work else {
+            return label(Labelled::Next).transpose()?.map_or(Ok(()), |label| label.set());
+        };
+        // A function is no program that is executed, and procfs is out of its root's reach.
+        let profile = lsm::profile_of(process).filter(|_| *profiled).map(Attribute::profile);
+        let own: Vec<_> = label(Labelled::This).into_iter().chain(profile).collect::<Result<_>>()?;
+        let cwd = process.map_or(Path::new("/"), |process| process.cwd());
+        root.borrow_mut().take().map_or(Ok(()), |root| root.enter(cwd))?;
+        own.iter().try_for_each(Attribute::set)
     }
 }
 
@@ -175,7 +199,8 @@ impl Ready {
         };
         let launch = wasm::launch(config, &around, matches!(root, Some(Root::Of(_))), announce)?;
         let root = Rc::new(RefCell::new(root));
-        let work = Work::Wasm { function: launch.function(), signals, root };
+        let profiled = apparmor::is_enabled().unwrap_or(false);
+        let work = Work::Wasm { function: launch.function(), signals, root, profiled };
         Ok(Self {
             init: Init {
                 work,

@@ -9,9 +9,17 @@ use std::io;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
+use crate::lsm::{Attribute, Labelled};
 
-/// Joins the container's session keyring, which is made if there is none. What is forked afterwards is in it too.
-pub(crate) fn join(id: &ContainerId) -> Result<()> {
+/// Joins the container's session keyring, which is made if there is none, with a label of SELinux. What is forked afterwards is in it too.
+pub(crate) fn join(id: &ContainerId, label: Option<&str>) -> Result<()> {
+    let label = label.map(|text| Attribute::label(Labelled::Keys, text)).transpose()?;
+    label.as_ref().map_or(Ok(()), Attribute::set)?;
+    join_unlabelled(id)?;
+    label.as_ref().map_or(Ok(()), Attribute::clear)
+}
+
+fn join_unlabelled(id: &ContainerId) -> Result<()> {
     let name = CString::new(format!("_ses.{id}"))
         .map_err(|error| Error::with_source(ErrorKind::Id, "session keyring", error))?;
     // SAFETY: the name is a C string that outlives the call, and the kernel only reads it.

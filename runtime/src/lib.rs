@@ -35,6 +35,7 @@ pub mod kill;
 pub mod list;
 mod lock;
 mod lodging;
+mod lsm;
 pub mod mount;
 mod mountinfo;
 mod native;
