@@ -219,10 +219,9 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
     }
     let installed =
         Installed { binary: &options.binary, config: &options.config, folder: claim.folder(), turn };
-    if !options.systemd_cgroup {
-        // Should this process be killed in the midst of it, `delete` finds there what it has made.
-        state.cgroup = cgroup_path(&spec).map_or_else(|| Ok(Cgroup::default()), Cgroup::planned)?;
-    }
+    // Should this process be killed in the midst of it, `delete` finds there what it has made.
+    plan_cgroup(&mut state, cgroup_path(&spec), options.systemd_cgroup)?;
+    let missing = state.cgroup.missing();
     let announce =
         |wasm: &wasm::State| claim.save_draft(&State { wasm: Some(wasm.clone()), ..state.clone() });
     let ready = Ready::new(&workload, &spec, id, installed, signals, root, &announce)?;
@@ -261,7 +260,13 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
         .with_no_pivot(options.no_pivot);
     let has_hooks = bundle.spec().hooks().is_some();
     let built = if has_hooks { hook::within(bundle.path(), || builder.build())? } else { builder.build() };
-    let container = built.map_err(|error| container_error(&error))?;
+    let container = built.map_err(|error| container_error(&error)).inspect_err(|_| {
+        // What ends may still be in it, and libcontainer does not wait for that as long as it takes on a busy machine.
+        reap();
+        if let Err(error) = missing.remove() {
+            tracing::warn!("{error}");
+        }
+    })?;
     drop((sources, namespaces));
     let pid =
         container.pid().ok_or_else(|| Error::new(ErrorKind::Container, "libcontainer names no init"))?;
@@ -283,6 +288,16 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
             Err(error)
         }
     }
+}
+
+/// Writes down what the cgroup of a container will be that is to be.
+pub(crate) fn plan_cgroup(state: &mut State, path: Option<&Path>, systemd: bool) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    state.unit = cgroup::unit_to_be(path, systemd)?;
+    if !systemd {
+        state.cgroup = Cgroup::planned(path)?;
+    }
+    Ok(())
 }
 
 fn cgroup_path(spec: &Spec) -> Option<&Path> {
@@ -416,7 +431,7 @@ fn abandon(state: &State) {
     let _ = state.cgroup.remove();
 }
 
-/// Removes the folder of a container that did not come to be. libcontainer has removed its cgroup.
+/// Removes the folder of a container that did not come to be, whose cgroup is gone.
 pub(crate) fn undo(claim: Claim) {
     if let Err(error) = claim.remove() {
         tracing::warn!(%error, "a failed create has left its state folder");

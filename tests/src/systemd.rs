@@ -11,6 +11,9 @@ use crate::{Bundle, Case, Invocation, Runtime, announce_skip, cache};
 /// How long it may take to boot.
 const BOOTED_WITHIN: Duration = Duration::from_secs(20);
 
+/// Where the runtimes beside it have their states.
+pub const ROOT: &str = "/run/containers";
+
 /// By what it knows whose a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hierarchies {
@@ -121,7 +124,7 @@ impl<'a> Systemd<'a> {
             &format!("PATH={criu}:/usr/sbin:/usr/bin"),
             path,
             "--root",
-            "/run/containers",
+            ROOT,
             "--systemd-cgroup",
         ])
         .args(words)

@@ -203,6 +203,41 @@ fn a_container_that_does_not_come_to_be_leaves_no_scope() {
 }
 
 #[test]
+fn a_command_that_is_killed_leaves_no_scope() {
+    let case = Case::ours();
+    let Some(systemd) = Systemd::boot(&case, Hierarchies::Hybrid) else { return };
+    let scene = Scene { case: &case, systemd: &systemd, runtime: Runtime::under_test() };
+    let bundle = scene.bundle();
+    let folder = bundle.dir().to_str().expect("a path");
+    for milliseconds in 1..=25 {
+        // A start takes some ten of them.
+        let killed =
+            format!("timeout --signal KILL 0.{milliseconds:03} \"$@\" </dev/null >/dev/null 2>&1; true");
+        let mut words = vec!["sh", "-c", killed.as_str(), "sh"];
+        let path = scene.runtime.path().to_str().expect("a path");
+        words.extend([
+            path,
+            "--root",
+            tests::systemd::ROOT,
+            "--systemd-cgroup",
+            "run",
+            "--detach",
+            "--bundle",
+            folder,
+            ID,
+        ]);
+        systemd.cmd(&words).ok();
+        scene.run(&["delete", "--force", ID]).ok();
+        tests::command::eventually("its unit is gone", || {
+            systemd.properties(SCOPE, &["LoadState"]) == "LoadState=not-found\n"
+        });
+        scene.nothing_left();
+    }
+    drop(systemd);
+    case.finish();
+}
+
+#[test]
 fn a_container_that_is_restored_is_a_scope_again() {
     if Criu::find().is_none() {
         return;

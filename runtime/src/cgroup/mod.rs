@@ -36,7 +36,7 @@ pub(crate) use devices::{Permitted, Rules};
 pub(crate) use door::Door;
 pub(crate) use enter::{enter, places};
 pub(crate) use hierarchy::is_version2;
-pub(crate) use prepared::{Prepared, Wanted};
+pub(crate) use prepared::{Prepared, Wanted, unit_to_be};
 
 /// How long a killed process may take to leave its cgroup.
 const EMPTY_WITHIN: Duration = Duration::from_secs(5);
@@ -180,15 +180,11 @@ impl Cgroup {
         Ok(planned)
     }
 
-    /// Makes the folders that are not there.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Container`], in runc's words.
-    fn make(&self) -> Result<()> {
-        self.folders
-            .iter()
-            .try_for_each(|folder| fs::create_dir_all(folder).map_err(|error| not_made(folder, error)))
+    /// Those of its folders that are not there yet.
+    pub(crate) fn missing(&self) -> Self {
+        let missing = |folder: &&PathBuf| !folder.exists();
+        let folders = self.folders.iter().filter(missing).cloned().collect();
+        Self { folders, freezer: self.freezer.as_ref().filter(missing).cloned() }
     }
 
     fn match_up(hierarchies: &[Hierarchy], own: &str, theirs: &str) -> Self {

@@ -28,7 +28,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) path: &'a Path,
     /// Whether the configuration says that path.
     pub(crate) named: bool,
-    /// Whether systemd makes it. Where there is version 1 it does for nobody but root.
+    /// Whether systemd makes it.
     pub(crate) systemd: bool,
     pub(crate) annotations: Option<&'a HashMap<String, String>>,
     pub(crate) resources: Option<&'a LinuxResources>,
@@ -50,7 +50,7 @@ impl<'a> Wanted<'a> {
             id,
             path,
             named: named(given).is_some(),
-            systemd: systemd && (is_version2() || !trust::is_rootless()),
+            systemd: systemd && systemd_makes(),
             annotations: spec.annotations().as_ref(),
             resources: spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()),
             owner: owner(spec),
@@ -80,6 +80,25 @@ fn owner(spec: &Spec) -> Option<u32> {
             (offset < mapping.size()).then(|| mapping.host_id().checked_add(offset))?
         }),
     }
+}
+
+/// Whether systemd makes cgroups for this user: where there is version 1 it does for nobody but root.
+fn systemd_makes() -> bool {
+    is_version2() || !trust::is_rootless()
+}
+
+/// The name of the unit that systemd will be asked for, where it is asked: for who is killed while it is made. It is nobody else's.
+///
+/// # Errors
+///
+/// [`ErrorKind::Bundle`] when the path has another form than systemd's, [`ErrorKind::Container`] when a container is there.
+pub(crate) fn unit_to_be(path: &Path, systemd: bool) -> Result<Option<String>> {
+    if !systemd || !systemd_makes() {
+        return Ok(None);
+    }
+    let unit = Unit::of(path)?;
+    check_before(&unit.place())?;
+    Ok(Some(unit.name))
 }
 
 /// A cgroup that is ready. Dropped before it is kept, it goes.

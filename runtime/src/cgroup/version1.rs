@@ -13,7 +13,7 @@ use crate::update;
 /// The hierarchy by which systemd knows whose a process is. In hybrid mode that is version 2's, and this one is kept like it.
 const HIERARCHY: &str = "name=systemd";
 
-/// Makes it with a process in it.
+/// Makes it with a process in it. Of its folders those are there then that systemd makes, and removes when the process ends: should this one be killed, nothing is left.
 ///
 /// # Errors
 ///
@@ -26,7 +26,6 @@ pub(super) fn make(wanted: Wanted<'_>, pid: i32) -> Result<Prepared> {
     let devices = systemd::devices(&Rules::of(resources.devices().as_deref().unwrap_or_default()))?;
     let (unit, path) = start(wanted, &mut bus, pid, devices, HIERARCHY)?;
     let prepared = Prepared::new(Cgroup::planned(&path)?, Some(path), Some(unit), true);
-    prepared.cgroup().make()?;
     if let Some(unit) = prepared.unit() {
         update::announce(prepared.cgroup(), resources, (unit, &mut bus))?;
     }

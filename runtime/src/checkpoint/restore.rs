@@ -19,7 +19,8 @@ use crate::annotation::Annotations;
 use crate::bundle::Bundle;
 use crate::cgroup::{self, Cgroup, Wanted};
 use crate::create::{
-    CreateOptions, check_descriptors, check_terminal, container_error, new_state, undo, write_pid_file,
+    CreateOptions, check_descriptors, check_terminal, container_error, new_state, plan_cgroup, undo,
+    write_pid_file,
 };
 use crate::delete::end_and_clear;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -158,10 +159,8 @@ impl Plan<'_> {
         let mut state = new_state(self.id, self.bundle, &self.spec, self.create.systemd_cgroup);
         let path =
             self.spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone()).unwrap_or_default();
-        if !self.create.systemd_cgroup {
-            // Should this process be killed in the midst of it, `delete` finds there what it has made.
-            state.cgroup = Cgroup::planned(&path)?;
-        }
+        // Should this process be killed in the midst of it, `delete` finds there what it has made.
+        plan_cgroup(&mut state, Some(&path), self.create.systemd_cgroup)?;
         claim.save_draft(&state)?;
         claim.save_config(self.bundle.text())?;
         let namespaces = Namespaces::open(&self.spec, self.version)?;

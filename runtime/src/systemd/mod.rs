@@ -88,6 +88,8 @@ impl Unit {
         let mut properties = vec![
             text("Description", &format!("rr-runtime container {id}")),
             text("Slice", &self.slice),
+            // One that fails goes, too, as one does that is not there any more when it is to be started.
+            text("CollectMode", "inactive-or-failed"),
             ("PIDs".to_owned(), Value::Numbers(vec![pid.cast_unsigned()])),
             flag("Delegate", true),
             flag("DefaultDependencies", false),
