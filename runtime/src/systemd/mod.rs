@@ -20,7 +20,7 @@ use crate::id::ContainerId;
 use crate::trust;
 
 /// How long a unit of the same name may take to go.
-const GONE_WITHIN: Duration = Duration::from_secs(3);
+const GONE_WITHIN: Duration = Duration::from_secs(10);
 /// Annotations that are properties of the unit.
 const ANNOTATION: &str = "org.systemd.property.";
 /// What a second of a processor is granted in steps of, in microseconds: systemd knows whole percent only.
