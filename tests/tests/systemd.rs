@@ -2,7 +2,8 @@
 //! virtual machine's (`make conformance-vm`).
 
 use serde_json::json;
-use tests::systemd::{Hierarchies, Systemd};
+use tests::command::eventually;
+use tests::systemd::{Hierarchies, ROOT, Systemd};
 use tests::{Bundle, Case, Criu, Runtime, announce_skip};
 
 const MEMORY: u64 = 67_108_864;
@@ -118,25 +119,24 @@ impl Scene<'_> {
         self.systemd.properties(SCOPE, &NAMES)
     }
 
-    /// Where a process is, by controller.
-    #[track_caller]
-    fn place(&self, text: &str) -> Vec<String> {
-        let mut lines: Vec<_> =
-            text.lines().filter_map(|line| Some(line.split_once(':')?.1.to_owned())).collect();
-        lines.sort();
-        lines
-    }
-
+    /// Waits for it: systemd takes a moment to end a unit.
     #[track_caller]
     fn nothing_left(&self) {
-        assert_eq!(
-            self.systemd.properties(SCOPE, &["LoadState", "ActiveState"]),
-            "LoadState=not-found\nActiveState=inactive\n"
-        );
+        eventually("its unit is gone", || {
+            self.systemd.properties(SCOPE, &["LoadState"]) == "LoadState=not-found\n"
+        });
         let found = self.systemd.cmd(&["find", "/sys/fs/cgroup", "-name", SCOPE]).ok();
         assert_eq!(found, "", "cgroups of {} are left", self.runtime.name());
         assert_eq!(self.run(&["list", "-q"]).ok(), "");
     }
+}
+
+/// Where a process is, by controller, of its `/proc/PID/cgroup`.
+fn place_of(text: &str) -> Vec<String> {
+    let mut lines: Vec<_> =
+        text.lines().filter_map(|line| Some(line.split_once(':')?.1.to_owned())).collect();
+    lines.sort();
+    lines
 }
 
 fn a_container_is_a_scope(hierarchies: Hierarchies) {
@@ -144,7 +144,7 @@ fn a_container_is_a_scope(hierarchies: Hierarchies) {
         let bundle = scene.bundle();
         bundle.annotation("org.systemd.property.RuntimeMaxSec", "900");
         let pid = scene.start(&bundle);
-        let place = scene.place(&scene.systemd.cmd(&["cat", &format!("/proc/{pid}/cgroup")]).ok());
+        let place = place_of(&scene.systemd.cmd(&["cat", &format!("/proc/{pid}/cgroup")]).ok());
         for line in place.iter().filter(|line| !line.starts_with(':') || hierarchies == Hierarchies::Hybrid) {
             let in_scope = line.ends_with(&format!(":/rrt.slice/rrt-inner.slice/{SCOPE}"));
             // runc 1.1 and 1.3 leave init in the slice here, whose devices are everybody's.
@@ -152,7 +152,7 @@ fn a_container_is_a_scope(hierarchies: Hierarchies) {
             assert!(in_scope || known, "{line} of {}: {place:?}", scene.runtime.name());
         }
         if scene.runtime.is_ours() {
-            let joined = scene.place(&scene.run(&["exec", ID, "cat", "/proc/self/cgroup"]).ok());
+            let joined = place_of(&scene.run(&["exec", ID, "cat", "/proc/self/cgroup"]).ok());
             assert_eq!(joined, place, "a further process is where init is");
         }
         let created = (scene.limits(), scene.properties());
@@ -166,9 +166,7 @@ fn a_container_is_a_scope(hierarchies: Hierarchies) {
         let reloaded = (scene.limits(), scene.properties());
         assert_eq!(reloaded, updated);
         scene.run(&["kill", ID, "KILL"]).ok();
-        tests::command::eventually("it is stopped", || {
-            scene.run(&["state", ID]).ok().contains("\"stopped\"")
-        });
+        eventually("it is stopped", || scene.run(&["state", ID]).ok().contains("\"stopped\""));
         scene.run(&["delete", ID]).ok();
         (created, updated, paused)
     });
@@ -215,22 +213,9 @@ fn a_command_that_is_killed_leaves_no_scope() {
             format!("timeout --signal KILL 0.{milliseconds:03} \"$@\" </dev/null >/dev/null 2>&1; true");
         let mut words = vec!["sh", "-c", killed.as_str(), "sh"];
         let path = scene.runtime.path().to_str().expect("a path");
-        words.extend([
-            path,
-            "--root",
-            tests::systemd::ROOT,
-            "--systemd-cgroup",
-            "run",
-            "--detach",
-            "--bundle",
-            folder,
-            ID,
-        ]);
+        words.extend([path, "--root", ROOT, "--systemd-cgroup", "run", "--detach", "--bundle", folder, ID]);
         systemd.cmd(&words).ok();
         scene.run(&["delete", "--force", ID]).ok();
-        tests::command::eventually("its unit is gone", || {
-            systemd.properties(SCOPE, &["LoadState"]) == "LoadState=not-found\n"
-        });
         scene.nothing_left();
     }
     drop(systemd);

@@ -305,6 +305,7 @@ impl Cgroup {
         Ok(Some((PathBuf::from("/"), doors.collect::<Result<_>>()?)))
     }
 
+    /// Its path where version 2 is all there is, and a process may enter it by itself.
     fn place(&self, host: &Host, init: Identity) -> Option<PathBuf> {
         let folder = self.folders.iter().next()?;
         let hierarchy = host.version2()?;
