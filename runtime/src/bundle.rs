@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cgroup;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::lsm;
 use crate::passwd;
 use crate::spelling;
 
@@ -222,9 +223,8 @@ fn check_host(spec: &Spec) -> Result<()> {
     if unified.is_some_and(|unified| !unified.is_empty()) && !cgroup::is_version2() {
         return Err(missing("invalid configuration: cannot use unified on cgroup v1"));
     }
-    let label = |label: &Option<String>| label.as_deref().is_some_and(|label| !label.is_empty());
-    let process = spec.process().as_ref().is_some_and(|process| label(process.selinux_label()));
-    check_label(process || linux.is_some_and(|linux| label(linux.mount_label())))
+    let process = lsm::label_of(spec.process().as_ref());
+    check_label(process.or_else(|| lsm::mount_label_of(spec)).is_some())
 }
 
 /// Whether a label can be had of SELinux, if there is one.

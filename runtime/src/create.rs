@@ -232,7 +232,6 @@ fn build(claim: &Claim, plan: Plan<'_>) -> Result<(State, Option<OwnedFd>)> {
     let prepared = prepare_cgroup(id, bundle, &mut spec, options.systemd_cgroup)?;
     if let Some(prepared) = prepared.as_ref().filter(|_| options.systemd_cgroup) {
         state.cgroup = prepared.cgroup().clone();
-        state.unit = prepared.unit().map(str::to_owned);
         claim.save_draft(&state)?;
     }
     let by_systemd =

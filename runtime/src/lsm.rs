@@ -39,14 +39,18 @@ pub(crate) fn profile_of(process: Option<&Process>) -> Option<&str> {
     process?.apparmor_profile().as_deref().filter(|profile| !profile.is_empty())
 }
 
+/// The label of what is mounted; an empty one is none.
+pub(crate) fn mount_label_of(spec: &Spec) -> Option<&str> {
+    spec.linux().as_ref()?.mount_label().as_deref().filter(|label| !label.is_empty())
+}
+
 /// Labels the message queues that are mounted in the root that this process is in: that file system has no option for it.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::System`].
 pub(crate) fn label_queues(spec: &Spec) -> Result<()> {
-    let label = spec.linux().as_ref().and_then(|linux| linux.mount_label().as_deref());
-    let Some(label) = label.filter(|label| !label.is_empty()) else { return Ok(()) };
+    let Some(label) = mount_label_of(spec) else { return Ok(()) };
     let queues = spec.mounts().iter().flatten().filter(|mount| mount.typ().as_deref() == Some("mqueue"));
     for queue in queues.map(Mount::destination) {
         rustix::fs::setxattr(queue, "security.selinux", label.as_bytes(), XattrFlags::empty())

@@ -11,9 +11,6 @@ use crate::{Bundle, Case, Invocation, Runtime, announce_skip, cache};
 /// How long it may take to boot.
 const BOOTED_WITHIN: Duration = Duration::from_secs(20);
 
-/// Where the runtimes beside it have their states.
-pub const ROOT: &str = "/run/containers";
-
 /// By what it knows whose a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hierarchies {
@@ -114,20 +111,20 @@ impl<'a> Systemd<'a> {
         self.case.cmd(["exec", &self.id]).args(words)
     }
 
-    /// A runtime beside it, which is told to let it manage cgroups.
+    /// The words of a runtime beside it, which is told to let it manage cgroups.
+    #[must_use]
+    pub fn words(runtime: &Runtime, words: &[&str]) -> Vec<String> {
+        let criu = cache().map(|cache| cache.join("criu/bin").display().to_string()).unwrap_or_default();
+        let path = runtime.path().display().to_string();
+        let own = ["env".to_owned(), format!("PATH={criu}:/usr/sbin:/usr/bin"), path];
+        let flags = ["--root", "/run/containers", "--systemd-cgroup"];
+        own.into_iter().chain(flags.iter().chain(words).map(|&word| word.to_owned())).collect()
+    }
+
+    /// Such a runtime.
     #[must_use]
     pub fn runtime(&self, runtime: &Runtime, words: &[&str]) -> Invocation {
-        let path = runtime.path().to_str().expect("a path");
-        let criu = cache().map(|cache| cache.join("criu/bin").display().to_string()).unwrap_or_default();
-        self.cmd(&[
-            "env",
-            &format!("PATH={criu}:/usr/sbin:/usr/bin"),
-            path,
-            "--root",
-            ROOT,
-            "--systemd-cgroup",
-        ])
-        .args(words)
+        self.cmd(&[]).args(Self::words(runtime, words))
     }
 
     /// Properties of one of its units, a line each.

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 use tests::command::eventually;
-use tests::systemd::{Hierarchies, ROOT, Systemd};
+use tests::systemd::{Hierarchies, Systemd};
 use tests::{Bundle, Case, Criu, Runtime, announce_skip};
 
 const MEMORY: u64 = 67_108_864;
@@ -211,10 +211,8 @@ fn a_command_that_is_killed_leaves_no_scope() {
         // A start takes some ten of them.
         let killed =
             format!("timeout --signal KILL 0.{milliseconds:03} \"$@\" </dev/null >/dev/null 2>&1; true");
-        let mut words = vec!["sh", "-c", killed.as_str(), "sh"];
-        let path = scene.runtime.path().to_str().expect("a path");
-        words.extend([path, "--root", ROOT, "--systemd-cgroup", "run", "--detach", "--bundle", folder, ID]);
-        systemd.cmd(&words).ok();
+        let words = Systemd::words(&scene.runtime, &["run", "--detach", "--bundle", folder, ID]);
+        systemd.cmd(&["sh", "-c", &killed, "sh"]).args(words).ok();
         scene.run(&["delete", "--force", ID]).ok();
         scene.nothing_left();
     }

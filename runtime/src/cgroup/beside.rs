@@ -8,8 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Cgroup;
+use super::enter::take_in;
 use super::hierarchy::{Host, is_version2};
-use crate::error::{Context, ErrorKind, Result};
+use crate::error::Result;
 use crate::trust;
 
 /// How long what has failed may take to leave it.
@@ -55,9 +56,7 @@ impl Beside {
 
     /// Moves a process there that has begun elsewhere, and keeps it.
     pub(super) fn take_in(self, pid: i32) -> Result<()> {
-        let file = self.folder.join("cgroup.procs");
-        fs::write(&file, pid.to_string())
-            .context(ErrorKind::Container, || format!("{}: cannot be written", file.display()))?;
+        take_in(&self.folder, pid)?;
         self.keep();
         Ok(())
     }

@@ -1,5 +1,8 @@
 //! A process that is there already enters the cgroup of a container that is to be.
 
+use std::fs;
+use std::path::Path;
+
 use libcgroups::common::{CgroupConfig, CgroupManager, ControllerOpt, create_cgroup_manager};
 use nix::unistd::Pid;
 
@@ -8,27 +11,34 @@ use super::hierarchy::{is_version2, read};
 use super::prepared::{Prepared, Wanted};
 use crate::error::{Context, Error, ErrorKind, Result};
 
-/// Makes a container's cgroup, moves a process to it, and sets its limits: what libcontainer does for a process that it makes itself. Gives the name of the
-/// unit of systemd's that it may have become.
+/// Makes a container's cgroup, moves a process to it, and sets its limits: what libcontainer does for a process that it makes itself.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::Container`] when the kernel, or systemd, refuses.
-pub(crate) fn enter(wanted: Wanted<'_>, pid: i32) -> Result<Option<String>> {
+pub(crate) fn enter(wanted: Wanted<'_>, pid: i32) -> Result<()> {
     let prepared = Prepared::around(wanted, Some(pid))?;
-    if is_version2() {
-        if let Some(prepared) = prepared.as_ref().filter(|_| !wanted.systemd) {
-            prepared.take_in(pid)?;
-        }
-    } else {
+    if !is_version2() {
         let path = prepared.as_ref().and_then(Prepared::path).unwrap_or(wanted.path);
         enter_version1(Wanted { path, ..wanted }, pid)?;
+    } else if let Some(prepared) = prepared.as_ref().filter(|_| !wanted.systemd) {
+        prepared.cgroup().folders.iter().try_for_each(|folder| take_in(folder, pid))?;
     }
-    let unit = prepared.as_ref().and_then(Prepared::unit).map(str::to_owned);
     if let Some(prepared) = prepared {
         prepared.keep();
     }
-    Ok(unit)
+    Ok(())
+}
+
+/// Moves a process that has begun elsewhere.
+///
+/// # Errors
+///
+/// [`ErrorKind::Container`] when the kernel refuses it.
+pub(super) fn take_in(folder: &Path, pid: i32) -> Result<()> {
+    let file = folder.join("cgroup.procs");
+    fs::write(&file, pid.to_string())
+        .context(ErrorKind::Container, || format!("{}: cannot be written", file.display()))
 }
 
 fn enter_version1(wanted: Wanted<'_>, pid: i32) -> Result<()> {

@@ -2,7 +2,6 @@
 //! are made by libcontainer.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -147,13 +146,6 @@ impl Prepared {
         }
     }
 
-    /// Moves a process there.
-    pub(super) fn take_in(&self, pid: i32) -> Result<()> {
-        let Some(file) = self.cgroup.file("cgroup.procs") else { return Ok(()) };
-        fs::write(&file, pid.to_string())
-            .context(ErrorKind::Container, || format!("{}: cannot be written", file.display()))
-    }
-
     /// Where it is, for the state.
     pub(crate) fn cgroup(&self) -> &Cgroup {
         &self.cgroup
@@ -199,7 +191,6 @@ pub(super) fn start(
     hierarchy: &str,
 ) -> Result<(String, PathBuf)> {
     let unit = Unit::of(wanted.path)?;
-    check_before(&unit.place())?;
     if let Some(annotations) = wanted.annotations {
         properties.extend(systemd::annotated(annotations)?);
     }

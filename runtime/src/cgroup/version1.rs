@@ -25,9 +25,7 @@ pub(super) fn make(wanted: Wanted<'_>, pid: i32) -> Result<Prepared> {
     // Whatever has systemd look at its units again has it set their devices anew, too.
     let devices = systemd::devices(&Rules::of(resources.devices().as_deref().unwrap_or_default()))?;
     let (unit, path) = start(wanted, &mut bus, pid, devices, HIERARCHY)?;
-    let prepared = Prepared::new(Cgroup::planned(&path)?, Some(path), Some(unit), true);
-    if let Some(unit) = prepared.unit() {
-        update::announce(prepared.cgroup(), resources, (unit, &mut bus))?;
-    }
+    let prepared = Prepared::new(Cgroup::planned(&path)?, Some(path), Some(unit.clone()), true);
+    update::announce(prepared.cgroup(), resources, (&unit, &mut bus))?;
     Ok(prepared)
 }

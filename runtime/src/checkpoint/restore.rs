@@ -206,7 +206,7 @@ impl Plan<'_> {
     ) -> Result<()> {
         // What is restored begins where criu is.
         let wanted = Wanted::new(self.id, self.bundle.spec(), &self.spec, cgroup, state.systemd);
-        state.unit = cgroup::enter(wanted, criu.pid())?;
+        cgroup::enter(wanted, criu.pid())?;
         state.cgroup = Cgroup::of(criu.pid())?;
         claim.save_draft(state)?;
         let wanted = self.wanted(claim, criu.pid(), &state.cgroup, namespaces)?;
